@@ -71,7 +71,13 @@ class CachingPipeline:
         until = pipeline.clock() + timeout_seconds
         if len(images) > 1:
             await pipeline.check_pixels(images)
-        keys = await self._keys(model, images, question)
+        digests = await _digests(images)
+        asked = self._asked(model, question)
+        keys = _keys(asked, digests)
+
+        def keys_now() -> list[bytes | None]:
+            now = self._asked(model, question)
+            return keys if now == asked else _keys(now, digests)
 
         async def compute(indices: Sequence[int]) -> list[Outcome]:
             return list(
@@ -89,22 +95,15 @@ class CachingPipeline:
         return await self._cache.run(
             keys,
             compute,
+            keys_now=keys_now,
             model=model.name,
             timeout_seconds=max(0.0, until - pipeline.clock()),
             disconnected=disconnected,
             low_priority=low_priority,
         )
 
-    async def _keys(
-        self, model: Model, images: Sequence[EncodedImage], question: Question
-    ) -> list[bytes | None]:
-        asked = to_json([question.client, self._model_digest(model), *question.what])
-
-        def keys() -> list[bytes | None]:
-            return [key_of(asked, one) if isinstance(one, bytes) else None for one in images]
-
-        size = sum(len(one) for one in images if isinstance(one, bytes))
-        return await asyncio.to_thread(keys) if size > LARGE_BYTES else keys()
+    def _asked(self, model: Model, question: Question) -> bytes:
+        return to_json([question.client, self._model_digest(model), *question.what])
 
     def _model_digest(self, model: Model) -> str:
         """Return the digest of all that a model's card says, labels and preprocessing too, and of the graph that runs.
@@ -119,9 +118,18 @@ class CachingPipeline:
         return digest
 
 
-def key_of(asked: bytes, image: bytes) -> bytes:
-    """Return the digest of an encoded image and what is asked of it; `asked` is JSON, in which no byte is zero."""
-    digest = hashlib.sha256(asked)
-    digest.update(b"\0")
-    digest.update(image)
-    return digest.digest()
+async def _digests(images: Sequence[EncodedImage]) -> list[bytes | None]:
+    """Return the digest of each encoded image; None for one that is not kept."""
+
+    def digests() -> list[bytes | None]:
+        return [hashlib.sha256(one).digest() if isinstance(one, bytes) else None for one in images]
+
+    size = sum(len(one) for one in images if isinstance(one, bytes))
+    return await asyncio.to_thread(digests) if size > LARGE_BYTES else digests()
+
+
+def _keys(asked: bytes, digests: Sequence[bytes | None]) -> list[bytes | None]:
+    """Return for each digest of an image that of the image and what is asked of it; all have the same length."""
+    return [
+        None if digest is None else hashlib.sha256(digest + asked).digest() for digest in digests
+    ]

@@ -186,7 +186,7 @@ class Engine:
             metrics=self.metrics,
             default=catalog.chain,
         )
-
+        self.registry.residence.let_alternate(self.chains.alternate)
         self.dispatch = Dispatch(
             tasks,
             registry=self.registry,

@@ -6,6 +6,7 @@ import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,8 @@ Disconnected = Callable[[], Coroutine[Any, Any, None]]
 Outcome = JobResult[Any] | FovealError
 Compute = Callable[[Sequence[int]], Coroutine[Any, Any, list[Outcome]]]
 """Answers the images with these indices, in order; raises where the request as a whole is refused."""
+Keys = Callable[[], Sequence[bytes | None]]
+"""Returns the keys of the images of a request as they are now."""
 Origin = Literal["hit", "joined"]
 
 ENTRY_BYTES = 256
@@ -138,6 +141,7 @@ class ResponseCache:
         keys: Sequence[bytes | None],
         compute: Compute,
         *,
+        keys_now: Keys | None = None,
         model: str,
         timeout_seconds: float,
         disconnected: Disconnected | None = None,
@@ -148,6 +152,8 @@ class ResponseCache:
         Args:
             keys: the digest of each image and what its result depends on; None for one that is not kept.
             compute: answers images; called with those that nobody else runs, and again where that run was refused.
+            keys_now: called when the images have run, for the keys that their results are kept by: the model may have
+                been loaded in another precision meanwhile. None: `keys`.
             model: its name, for the metric.
             timeout_seconds: how long until this request ends.
             disconnected: returns when the caller has left.
@@ -173,7 +179,7 @@ class ResponseCache:
         self._count(model, "hit", len(outcomes))
         self._count(model, "miss", len(new))
         if new:
-            run.task = asyncio.create_task(self._fly(run, new, compute))
+            run.task = asyncio.create_task(self._fly(run, new, compute, keys_now))
         own = frozenset(index for index, _ in new)
         joined = [index for index in flights if index not in own]
         again: list[int] = []
@@ -187,6 +193,7 @@ class ResponseCache:
             found = await self.run(
                 [keys[index] for index in again],
                 lambda places: compute([again[place] for place in places]),
+                keys_now=None if keys_now is None else partial(_of, keys_now, again),
                 model=model,
                 timeout_seconds=max(
                     0.0, timeout_seconds + began - asyncio.get_running_loop().time()
@@ -208,12 +215,19 @@ class ResponseCache:
             self._images.labels(model, outcome).inc(images)
 
     async def _fly(
-        self, run: _Run, flights: Sequence[tuple[int, _Flight]], compute: Compute
+        self,
+        run: _Run,
+        flights: Sequence[tuple[int, _Flight]],
+        compute: Compute,
+        keys_now: Keys | None,
     ) -> None:
         """Run the images of one request, keep their results, and settle all that wait for them."""
         found: Sequence[Outcome]
+        keys: Sequence[bytes | None] | None = None
         try:
             found = await compute([index for index, _ in flights])
+            if keys_now is not None:
+                keys = keys_now()
         except FovealError as error:
             run.refused = True
             found = [error] * len(flights)
@@ -223,11 +237,11 @@ class ResponseCache:
                 if not flight.landed.done():
                     _fail(flight.landed, error)
             raise
-        for (_, flight), outcome in zip(flights, found, strict=True):
+        for (index, flight), outcome in zip(flights, found, strict=True):
             self._forget(flight)
             if flight.key is not None and isinstance(outcome, JobResult):
                 flight.kept = keep(outcome.value)
-                self._keep(flight.key[0], flight.kept)
+                self._keep((keys and keys[index]) or flight.key[0], flight.kept)
             flight.landed.set_result(outcome)
 
     def _forget(self, flight: _Flight) -> None:
@@ -295,6 +309,12 @@ class ResponseCache:
         if self.bytes + size <= self._capacity:
             self._kept[key] = kept
             self.bytes += size
+
+
+def _of(keys: Keys, places: Sequence[int]) -> list[bytes | None]:
+    """Return the keys at some places."""
+    found = keys()
+    return [found[place] for place in places]
 
 
 def _was_refused(flight: _Flight) -> bool:

@@ -1,6 +1,6 @@
 """The OpenAPI document: FastAPI's paths, and one component per type that the routes return."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from operator import or_
 from types import GenericAlias
@@ -66,11 +66,31 @@ def publish(app: FastAPI, components: Components) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(components.schemas())
             document["components"]["schemas"] = dict(sorted(schemas.items()))
+            _drop_unused(document)
             document["components"]["securitySchemes"] = SECURITY_SCHEMES
             document["security"] = [{}, *({name: []} for name in SECURITY_SCHEMES)]
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _drop_unused(document: dict[str, Any]) -> None:
+    """Leave out the schemas that nothing refers to: of a type that is written as another one."""
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    while unused := schemas.keys() - set(_references(document)):
+        for name in unused:
+            del schemas[name]
+
+
+def _references(part: Any) -> Iterator[str]:  # noqa: ANN401  # JSON
+    """Yield the names of the schemas that a part of the document refers to."""
+    if isinstance(part, Mapping):
+        reference = part.get("$ref")
+        if isinstance(reference, str):
+            yield reference.removeprefix(PREFIX)
+    for inner in part.values() if isinstance(part, Mapping) else part:
+        if isinstance(inner, Mapping | list):
+            yield from _references(inner)
 
 
 def typed_dict(name: str, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401  # a type

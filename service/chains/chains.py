@@ -120,6 +120,13 @@ class Chains:
         """The names of all chains."""
         return tuple(self._chains)
 
+    def alternate(self, model: str, other: str) -> bool:
+        """Return whether steps of one chain run on two models, by name."""
+        return any(
+            {model, other} <= {step.model for step in chain.steps}
+            for chain in self._chains.values()
+        )
+
     def call(self, name: str | None = None) -> ChainCall:
         """Return a call of a chain; None: the default one.
 

@@ -1,4 +1,4 @@
-"""A simulated process: the event loop, the queue, and workers that take batches by the rule of `runtime/batcher.py`.
+"""A simulated process: the event loop, the queue, and workers that take batches by the rule of `runtime/lines.py`.
 
 It follows these parts of the service, and a change of theirs must be followed here:
 

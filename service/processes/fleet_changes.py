@@ -154,6 +154,8 @@ class FleetChanges:
             raise _ended(first.name)
         finally:
             del self._passed_on[identity]
+            if not own.cancel() and not own.cancelled():
+                own.exception()  # else asyncio logs one that nobody waits for
 
     async def _is_decided(self, identity: str) -> bool:
         decided, _ = await asyncio.to_thread(_read_decision, self._slot)

@@ -2,18 +2,15 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
-from weakref import WeakMethod
 
 from service.errors import (
     ClientLeftError,
     FovealError,
     InferenceError,
     NotReadyError,
-    OverloadedError,
     ShuttingDownError,
     StuckError,
 )
@@ -21,18 +18,17 @@ from service.logs import LOGGER
 from service.metrics import VersionMetrics
 from service.model_statistics import VersionStatistics
 from service.runtime.batch_spans import (
-    Head,
-    Prepare,
-    TracedBatch,
     note_accepted,
     note_left,
-    noted_preparation,
     traced_batch,
 )
 from service.runtime.call_watch import CallWatch, Disconnected
-from service.runtime.entry import Entry, Line, Outcome, deadline_error, outcome_name
+from service.runtime.callers import Callers
+from service.runtime.entry import Entry, Line, deadline_error
 from service.runtime.faults import IsLost, never_lost
-from service.runtime.job import Job, JobResult, PinnedInput, Run, Stoppable
+from service.runtime.instances import STUCK_SECONDS, Instances, is_bound
+from service.runtime.job import Job, JobResult, Run
+from service.runtime.lines import Lines
 from service.runtime.stages import Rows, Stages
 from service.runtime.turns import Turn
 from service.runtime.workers import ReadyBatch, Workers
@@ -41,22 +37,6 @@ from service.spans import place
 log = logging.getLogger(LOGGER)
 
 T = TypeVar("T")
-
-LOW_PRIORITY_SECONDS = 0.01
-"""How long a low-priority batch may occupy a worker: a delay of a single image that nobody notices."""
-PATIENCE_SECONDS = 1.0
-"""How long a low-priority job yields to all others; then it takes its turn, so that it is slow but never starves."""
-
-
-STUCK_SECONDS = 10.0
-STUCK_TIMES = 20
-"""A run is given up when it takes so many times what is usual, and no less than `STUCK_SECONDS`."""
-FIRST_RUN_SECONDS = 60.0
-"""The same before anything was measured: on some devices the first run still compiles."""
-STEP_SECONDS = 60.0
-"""How long the preparation of one image, or one head, may take before its thread is given up."""
-MOST_STUCK = 2
-"""So many runs of a network may be stuck at the same time; then it runs no more. Each of them keeps a core busy."""
 
 
 class Batcher:
@@ -111,55 +91,53 @@ class Batcher:
         on_device_lost: Callable[[str], None] | None = None,
         is_lost: IsLost = never_lost,
     ) -> None:
-        self.largest = largest
         self.batches_taken = 0
-        self.answers = 0
-        """How many jobs were answered with a result."""
         self.used_at = workers.clock()
         """When the last request came, in seconds of the workers' clock; health checks are none."""
-        self.broken = ""
-        """Why the network runs no more; empty where it does."""
-        self._idle = list(runs)
-        self._wide = wide
-        self._instances = len(runs)
+        self._instances = Instances(runs, wide=wide, stuck_seconds=stuck_seconds)
         self._workers = workers
         self._clock = workers.clock
         self._metrics = metrics
         self._statistics = statistics or VersionStatistics()
-        self._capacity = capacity
-        self._max_delay = max_delay_seconds
+        self._callers = Callers(metrics, self._statistics)
         self._cores = cores
-        self._stuck_seconds = stuck_seconds
         self._on_broken = on_broken
         self._device = device
         self._traces = False
         self._on_device_lost = on_device_lost
-        self._lost: set[Turn] = set()
-        self._device_gone = False
         self._pool = pool
-        pinned = any(isinstance(run, PinnedInput) for run in runs)  # here, since it takes 10 µs
         self._stages = Stages(
             workers.clock,
             metrics,
             self._statistics,
             macs=macs,
-            pinned=pinned,
-            answer=self._answer,
+            pinned=self._instances.pinned,
+            answer=self._callers.answer,
             is_lost=is_lost,
         )
-        self._normal = Line()
-        self._low_priority = Line()
-        self._low_priority_largest = 1
-        self._closed = self._let_go = False
-        self._callers = 0
-        self._no_callers = asyncio.Event()
-        self._no_callers.set()
+        self._lines = Lines(largest=largest, capacity=capacity, max_delay_seconds=max_delay_seconds)
+        self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def largest(self) -> int:
+        """How many images a batch has at most."""
+        return self._lines.largest
+
+    @property
+    def broken(self) -> str:
+        """Why the network runs no more; empty where it does."""
+        return self._instances.broken
+
+    @property
+    def answers(self) -> int:
+        """How many jobs were answered with a result."""
+        return self._callers.answers
 
     @property
     def depth(self) -> int:
         """How many jobs wait in both lines."""
-        return self._normal.depth + self._low_priority.depth
+        return self._lines.depth
 
     @property
     def batches_tried(self) -> int:
@@ -174,7 +152,7 @@ class Batcher:
     @property
     def instances(self) -> int:
         """How many batches may run at once."""
-        return self._instances
+        return self._instances.count
 
     @property
     def cores(self) -> int:
@@ -184,7 +162,7 @@ class Batcher:
     @property
     def running(self) -> bool:
         """Whether a batch runs, or is prepared."""
-        return len(self._idle) < self._instances
+        return self._instances.running
 
     @property
     def busy(self) -> bool:
@@ -194,6 +172,7 @@ class Batcher:
     def open(self) -> None:
         """Begin to accept jobs; called on the event loop whose callers get the answers."""
         self._loop = asyncio.get_running_loop()
+        self._callers.open()
         self._workers.attach(self, cores=self._cores)
 
     async def close(self) -> None:
@@ -201,12 +180,10 @@ class Batcher:
         with self._workers.condition:
             self._closed = True
             self._workers.condition.notify_all()
-        await self._no_callers.wait()
+        await self._callers.all_left()
         self._workers.detach(self)
         with self._workers.condition:
-            self._let_go = True
-            self._idle.clear()  # reference cycles would keep the network until the collector runs, if it does
-            self._wide = None
+            self._instances.close()
 
     async def submit(
         self,
@@ -239,13 +216,12 @@ class Batcher:
         now = self._clock()
         if is_request:
             self.used_at = now
-        line = self._low_priority if low_priority else self._normal
+        line = self._lines.low_priority if low_priority else self._lines.normal
         until = now + timeout_seconds
         entries = [Entry(job, loop.create_future(), now, until, line) for job in jobs]
         noted = is_request and self._note_accepted(entries)
         self._accept_counted(entries, line, bounded=bounded)
-        self._callers += 1
-        self._no_callers.clear()
+        self._callers.enter()
         watch = CallWatch(
             loop,
             timeout_seconds,
@@ -259,41 +235,15 @@ class Batcher:
             self._abandon(entries, line, now)
             raise
         else:
-            self._count(outcomes, self._clock() - now)
+            self._callers.count(outcomes, self._clock() - now)
             return outcomes
         finally:
             watch.end()
             if noted:
                 note_left(entries, self._clock())
-            self._callers -= 1
-            if not self._callers:
-                self._no_callers.set()
+            self._callers.leave()
 
     # On the event loop.
-
-    def _count(self, outcomes: Sequence[Outcome], seconds: float) -> None:
-        """Count a request; of several images, which ran side by side, the longest of each stage."""
-        if len(outcomes) == 1:
-            (outcome,) = outcomes
-            if isinstance(outcome, JobResult):
-                trace = outcome.trace
-                self._statistics.succeeded(
-                    seconds, trace.queue, trace.decode, trace.infer, trace.head
-                )
-            else:
-                self._statistics.failed(seconds)
-            return
-        traces = [outcome.trace for outcome in outcomes if isinstance(outcome, JobResult)]
-        if len(traces) < len(outcomes) or not traces:
-            self._statistics.failed(seconds)
-            return
-        self._statistics.succeeded(
-            seconds,
-            max(trace.queue for trace in traces),
-            max(trace.decode for trace in traces),
-            max(trace.infer for trace in traces),
-            max(trace.head for trace in traces),
-        )
 
     def _note_accepted(self, entries: list[Entry]) -> bool:
         """Note the jobs where they are those of a traced request, and return whether they are."""
@@ -320,13 +270,8 @@ class Batcher:
                 )
             if self.broken:
                 raise self._broken_error()
-            if not bounded and line.depth + len(entries) > self._capacity:
-                error = OverloadedError(
-                    f"{line.depth} images wait already, and {len(entries)} more do not fit into the queue of "
-                    f"{self._capacity}. Try again in a moment."
-                )
-                error.room = WeakMethod(self._room)
-                raise error
+            if not bounded:
+                self._lines.require_room(line, len(entries))
             if self._pool is None:
                 line.waiting.extend(entries)
                 self._workers.condition.notify(len(entries))
@@ -336,24 +281,19 @@ class Batcher:
             for entry in entries:
                 self._pool.submit(self._prepare_ahead, entry)
 
-    def _room(self) -> int:
-        return self._capacity - self._normal.depth
-
     def _expire(self, entries: list[Entry], line: Line) -> None:
         late = [(entry, deadline_error(entry)) for entry in entries]
-        self._settle(late)
+        self._callers.settle(late)
         self._withdraw(line)
 
     def _drop_disconnected(self, entries: list[Entry], line: Line) -> None:
-        self._settle(
+        self._callers.settle(
             [(entry, ClientLeftError("The client closed its connection.")) for entry in entries]
         )
         self._withdraw(line)
 
     def _abandon(self, entries: list[Entry], line: Line, since: float) -> None:
-        for entry in entries:
-            if entry.future.cancel() or entry.future.cancelled():
-                self._metrics.outcome["abandoned"].inc()
+        self._callers.abandon(entries)
         self._withdraw(line)
         self._statistics.failed(self._clock() - since)
 
@@ -362,60 +302,23 @@ class Batcher:
         with self._workers.condition:
             line.keep_unanswered()
 
-    def _settle(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
-        """Answer callers: the only place that does, always on the event loop, so that no future is settled twice."""
-        answers = 0
-        for entry, outcome in outcomes:
-            if entry.future.done():
-                continue
-            entry.future.set_result(outcome)
-            if isinstance(outcome, JobResult):
-                answers += 1
-            else:
-                self._metrics.outcome[outcome_name(outcome)].inc()
-        if answers:
-            self.answers += answers
-            self._metrics.outcome["answered"].inc(answers)
-
     # Called by the workers with the condition held.
 
     def ready_batches(self, now: float) -> list[ReadyBatch]:
-        if not self._idle or self.broken:
+        if not self._instances.any_free:
             return []
-        offers = []
-        if normal := self._normal.waiting:
-            full = len(normal) >= self.largest or self._closed
-            at = normal[0].accepted_at + (0.0 if full else self._max_delay)
-            offers.append(ReadyBatch(yields=False, at=at, low_priority=False))
-        if low_priority := self._low_priority.waiting:
-            at = low_priority[0].accepted_at
-            offers.append(ReadyBatch(yields=now - at < PATIENCE_SECONDS, at=at, low_priority=True))
-        return offers
+        return self._lines.ready_batches(now, closed=self._closed)
 
     def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
-        low_priority = turn.low_priority
-        queue = (self._low_priority if low_priority else self._normal).waiting
-        waiting = len(queue)
-        share = 1 if waiting == 1 else math.ceil(waiting / min(workers, self._instances))
-        if low_priority:
-            size = min(self.largest, share, self._low_priority_largest)
-        else:
-            size = min(self.largest, waiting if self._max_delay else share)
-        entries = [queue.popleft() for _ in range(size)]
-        instance = self._idle.pop()
+        entries, why_closed = self._lines.pop(
+            low_priority=turn.low_priority, runs=min(workers, self._instances.count)
+        )
         self.batches_taken += 1
-        self._metrics.closed[self._why_closed(size, waiting)].inc()
-        lone = alone and waiting == 1 and not low_priority
-        run = self._wide if self._wide is not None and lone else instance
-        turn.jobs, turn.instance = entries, instance
+        self._metrics.closed[why_closed].inc()
+        is_only = len(entries) == 1 and not turn.low_priority and not self._lines.normal.waiting
+        run = self._instances.take(turn, lone=alone and is_only)
+        turn.jobs = entries
         return lambda: self._run_batch(run, entries, turn)
-
-    def _why_closed(self, size: int, waiting: int) -> str:
-        if size == self.largest:
-            return "full"
-        if size < waiting:
-            return "shared"
-        return "delay" if self._max_delay else "drained"
 
     # Called for the watchdog: what is stuck, and what becomes of it.
 
@@ -426,46 +329,11 @@ class Batcher:
         return turn.since, turn.running, turn.ended, done, decoded, read
 
     def limit_seconds(self, turn: Turn) -> float:
-        if not turn.running:
-            return STEP_SECONDS
-        pace = self._stages.pace
-        if pace is None:
-            return max(FIRST_RUN_SECONDS, self._stuck_seconds)
-        return max(self._stuck_seconds, STUCK_TIMES * pace * turn.running)
+        return self._instances.limit_seconds(turn, self._stages.pace)
 
     def give_up(self, turn: Turn, thread: int) -> None:
         self._metrics.stuck.inc()
-        instance: Run = turn.instance
-        if turn.ended:  # only its answers are late
-            return
-        if not turn.running:  # the image is stuck before the network
-            self._idle.append(instance)
-            return
-        self._lost.add(turn)
-        for run in (instance, self._wide):
-            if isinstance(run, Stoppable):
-                run.stop(thread)
-        if _is_bound(instance):
-            self._instances -= 1
-        else:
-            self._idle.append(instance)
-        if len(self._lost) >= MOST_STUCK or not self._instances:
-            self.broken = (
-                f"has {len(self._lost)} runs that do not end and keep their threads busy; "
-                "restart the service to serve it again"
-            )
-
-    def _came_back(self, turn: Turn) -> None:
-        """Count again on what was given up, with the condition held: its thread has come back after all."""
-        if turn not in self._lost:
-            return
-        self._lost.remove(turn)
-        if self._device_gone:
-            return
-        self.broken = ""
-        if _is_bound(turn.instance) and not self._let_go:
-            self._instances += 1
-            self._idle.append(turn.instance)
+        self._instances.give_up(turn, thread)
 
     def answer(self, turn: Turn, seconds: float) -> None:
         log.error(
@@ -475,12 +343,12 @@ class Batcher:
             f"The batch of this image did not end within {seconds:.0f} s and was given up. "
             "This image, or one that ran beside it, may be the cause: do not repeat it unchanged."
         )
-        self._settle([(entry, stuck) for entry in turn.jobs])
+        self._callers.settle([(entry, stuck) for entry in turn.jobs])
         if self.broken:
             self._refuse_all()
 
     def is_out(self, turn: Turn) -> bool:
-        return turn in self._lost
+        return self._instances.is_out(turn)
 
     def abandon(self, turn: Turn) -> None:
         """End with the process where the run has a GPU's memory: only the end of a process ends a kernel.
@@ -488,18 +356,17 @@ class Batcher:
         Another instance beside it could not be trusted. To allocate memory, to free it and to capture a graph wait for
         what runs on the device, and no other batch runs while a capture waits.
         """
-        if self._on_device_lost is None or not _is_bound(turn.instance):
+        if self._on_device_lost is None or not is_bound(turn.instance):
             return
         reason = "a run does not end, although it was stopped"
         with self._workers.condition:
-            self._device_gone = True
-            self.broken = f"ran on a GPU that failed ({reason})"
+            self._instances.lose_device(reason)
         self._end_with_device(f"{self._metrics.model}: {reason}")
 
     def _refuse_all(self) -> None:
         """Answer what waits for a network that runs no more."""
-        for line in (self._normal, self._low_priority):
-            self._settle([(entry, self._broken_error()) for entry in line.waiting])
+        for line in (self._lines.normal, self._lines.low_priority):
+            self._callers.settle([(entry, self._broken_error()) for entry in line.waiting])
             self._withdraw(line)
         if self._on_broken is not None:
             self._on_broken(self.broken)
@@ -518,71 +385,46 @@ class Batcher:
         rows = Rows()
         batch = traced_batch(entries, turn, self._clock) if self._traces else None
         try:
-            rows = self._rows(run, entries, turn, batch)
+            rows = self._stages.rows(run, entries, turn, batch)
         except BaseException:
-            self._answer([(entry, InferenceError("The network failed.")) for entry in entries])
+            self._callers.answer(
+                [(entry, InferenceError("The network failed.")) for entry in entries]
+            )
             raise
         finally:
             with self._workers.condition:
                 turn.running = 0
                 if turn.given_up:
-                    self._came_back(turn)
+                    self._instances.come_back(turn)
                 else:
                     if turn.low_priority or self._stages.fits is not None:
                         self._learn(turn, len(entries))
-                    if not self._let_go:
-                        self._idle.append(turn.instance)
+                    self._instances.put_back(turn)
                     self._workers.run_ended(turn)
                 lost = "" if self.broken else self._stages.device_lost
                 if lost:
-                    self.broken = f"ran on a GPU that failed ({lost})"
+                    self._instances.lose_device(lost)
         if lost and self._loop is not None:
             self._loop.call_soon_threadsafe(self._end_with_device, lost)
         if self._pool is None:
-            self._finish(rows, batch)
+            self._stages.finish(rows, batch)
         elif rows:
-            self._pool.submit(self._finish, rows, batch)
-
-    def _rows(self, run: Run, entries: list[Entry], turn: Turn, batch: TracedBatch | None) -> Rows:
-        """Prepare the jobs that are still wanted, run them, and return what each has of the outputs."""
-        prepare: Prepare = self._stages.prepare
-        if batch is not None:
-            prepare = batch.prepared_by(prepare)
-        ready = [entry for entry in entries if self._is_wanted(entry) and prepare(entry)]
-        ready = [entry for entry in ready if self._is_wanted(entry)]
-        if not ready or turn.given_up:
-            return Rows()
-        rows = list(self._stages.run(run, ready, turn))
-        if batch is not None:
-            batch.ran(rows)
-        return rows
+            self._pool.submit(self._stages.finish, rows, batch)
 
     def _learn(self, turn: Turn, size: int) -> None:
         """Remember how large the next batches may be, with the condition held."""
         if turn.low_priority:
-            pace = (self._clock() - turn.began) / size
-            self._low_priority_largest = max(1, int(LOW_PRIORITY_SECONDS / max(pace, 1e-6)))
+            self._lines.learn_pace((self._clock() - turn.began) / size)
         if self._stages.fits is not None:
-            self.largest = min(self.largest, self._stages.fits)
-
-    def _is_wanted(self, entry: Entry) -> bool:
-        if entry.future.done():
-            return False
-        if entry.deadline > self._clock():
-            return True
-        self._answer([(entry, deadline_error(entry))])
-        return False
+            self._lines.largest = min(self._lines.largest, self._stages.fits)
 
     def _prepare_ahead(self, entry: Entry) -> None:
         wanted = False
         try:
-            prepare: Prepare = self._stages.prepare
-            if entry.traced is not None:
-                prepare = noted_preparation(prepare, self._clock)
-            wanted = self._is_wanted(entry) and prepare(entry)
+            wanted = self._stages.prepare_ahead(entry)
         except BaseException:  # the executor keeps it where nobody looks
             log.exception("An image could not be prepared, because its thread failed.")
-            self._answer([(entry, InferenceError("The image could not be prepared."))])
+            self._callers.answer([(entry, InferenceError("The image could not be prepared."))])
         with self._workers.condition:
             entry.line.preparing -= 1
             if wanted and not self.broken:
@@ -590,30 +432,4 @@ class Batcher:
                 self._workers.condition.notify()
                 return
         if wanted:
-            self._answer([(entry, self._broken_error())])
-
-    def _finish(self, rows: Rows, batch: TracedBatch | None) -> None:
-        head: Head = self._stages.head
-        if batch is not None:
-            head = batch.read_by(head, self._metrics)
-        outcomes = [
-            (entry, row if isinstance(row, FovealError) else head(entry, row))
-            for entry, row in rows
-        ]
-        if outcomes:
-            self._statistics.finished(
-                [(entry.trace.batch_size, entry.trace.head) for entry, _ in rows]
-            )
-            if batch is not None:
-                batch.end()
-            self._answer(outcomes)
-
-    def _answer(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
-        """Hand the outcomes of a whole batch to the event loop in one call."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._settle, outcomes)
-
-
-def _is_bound(run: Run) -> bool:
-    """Return whether a run has memory of its own, so that no second thread can use it."""
-    return isinstance(run, PinnedInput)
+            self._callers.answer([(entry, self._broken_error())])

@@ -12,12 +12,13 @@ from functools import partial
 from service.errors import NotReadyError, ShuttingDownError
 from service.logs import LOGGER
 from service.metrics import Metrics
-from service.runtime.batcher import STUCK_SECONDS, Batcher
+from service.runtime.batcher import Batcher
 from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device
 from service.runtime.faults import IsLost, never_lost
 from service.runtime.health import HealthWatcher
 from service.runtime.host import resident_bytes, trim_heap
+from service.runtime.instances import STUCK_SECONDS
 from service.runtime.loaded import Loaded
 from service.runtime.model import REMOVED, Model, Wake
 from service.runtime.model_series import ModelSeries

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
+from weakref import WeakKeyDictionary
 
 from service.errors import FovealError, ModelsMemoryError, NotReadyError, for_clients
 from service.logs import LOGGER
@@ -21,6 +22,8 @@ RETRY_SECONDS = 10.0
 STAY_SECONDS = 5.0
 """How long a model that was loaded for a request stays, although another one needs its room."""
 LOADING_AGAIN = "is being loaded for a request"
+Alternate = Callable[[str, str], bool]
+"""Whether two models, by name, run one after the other for the same requests."""
 WAITING_FOR_ROOM = "is not in memory, and waits until another model has had its stay there"
 
 
@@ -55,7 +58,8 @@ class Residence:
         self._waking: dict[Model, asyncio.Event] = {}
         """What those who wait for a model wait for."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._retry_at: dict[Model, float] = {}
+        self._retry_at: WeakKeyDictionary[Model, float] = WeakKeyDictionary()
+        self._alternate: Alternate = lambda *_: False
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -63,6 +67,10 @@ class Residence:
     def held_bytes(self) -> int:
         """How much memory all models hold."""
         return sum(model.memory_bytes for model in self._models())
+
+    def let_alternate(self, alternate: Alternate) -> None:
+        """Let models that run one after the other for the same requests make room for each other sooner."""
+        self._alternate = alternate
 
     def look(self) -> None:
         """Look again when the next model is due: the models or their times have changed."""
@@ -123,7 +131,7 @@ class Residence:
                     self._budget_bytes,
                 )
                 return
-            victim = min(others, key=self._order)
+            victim = min(others, key=partial(self._order, model))
             log.info("%s is unloaded to make room for %s", victim, model)
             await self._put_to_sleep(victim)
 
@@ -133,7 +141,7 @@ class Residence:
             others = self._others(model)
             if not others:
                 return
-            await self._put_to_sleep(min(others, key=self._order))
+            await self._put_to_sleep(min(others, key=partial(self._order, model)))
 
     def _others(self, model: Model) -> list[Model]:
         """Return those in memory that may make room: not one to which the requests that woke it are on their way."""
@@ -143,9 +151,14 @@ class Residence:
             if one is not model and one.queue is not None and not one.waiting
         ]
 
-    def _order(self, model: Model) -> tuple[bool, float]:
-        used_at = model.queue.used_at if model.queue is not None else 0.0
-        return self._stays.left(model) > 0, used_at
+    def _order(self, model: Model, other: Model) -> tuple[bool, float]:
+        """Return the place of another model among those that make room for a model; the least goes first."""
+        used_at = other.queue.used_at if other.queue is not None else 0.0
+        return self._left(model, other) > 0, used_at
+
+    def _left(self, model: Model, other: Model) -> float:
+        """Return how many seconds another model still stays, although a model needs its room."""
+        return self._stays.left(other, alternates=self._alternate(model.name, other.name))
 
     def _seconds_to_room(self, model: Model) -> float:
         """Return in how many seconds those that stay have left enough room for a model; 0 where there is room now."""
@@ -153,11 +166,11 @@ class Residence:
             return 0.0
         missing = self.held_bytes + _needed(model) - self._budget_bytes
         seconds = 0.0
-        for other in sorted(self._others(model), key=self._stays.left):
+        for other in sorted(self._others(model), key=partial(self._left, model)):
             if missing <= 0:
                 break
             missing -= other.memory_bytes
-            seconds = self._stays.left(other)
+            seconds = self._left(model, other)
         return seconds
 
     async def _put_to_sleep(self, model: Model) -> None:

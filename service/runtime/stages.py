@@ -9,8 +9,8 @@ from service.errors import FovealError, InferenceError, UnavailableError, for_cl
 from service.logs import LOGGER
 from service.metrics import VersionMetrics
 from service.model_statistics import VersionStatistics
-from service.runtime.batch_spans import within
-from service.runtime.entry import Entry, Outcome, without_frames
+from service.runtime.batch_spans import Head, Prepare, TracedBatch, noted_preparation, within
+from service.runtime.entry import Entry, Outcome, deadline_error, without_frames
 from service.runtime.faults import IsLost, is_out_of_memory, never_lost, reason_of
 from service.runtime.job import JobResult, Outputs, PinnedInput, Run, Tensor
 from service.runtime.turns import Turn
@@ -68,6 +68,52 @@ class Stages:
         self._pinned = pinned
         self._answer = answer
         self._is_lost = is_lost
+
+    def rows(self, run: Run, entries: list[Entry], turn: Turn, batch: TracedBatch | None) -> Rows:
+        """Prepare the jobs that are still wanted, run them, and return what each has of the outputs."""
+        prepare: Prepare = self.prepare
+        if batch is not None:
+            prepare = batch.prepared_by(prepare)
+        ready = [entry for entry in entries if self._is_wanted(entry) and prepare(entry)]
+        ready = [entry for entry in ready if self._is_wanted(entry)]
+        if not ready or turn.given_up:
+            return Rows()
+        rows = list(self.run(run, ready, turn))
+        if batch is not None:
+            batch.ran(rows)
+        return rows
+
+    def prepare_ahead(self, entry: Entry) -> bool:
+        """Prepare a job before it is queued; return whether it is to run."""
+        prepare: Prepare = self.prepare
+        if entry.traced is not None:
+            prepare = noted_preparation(prepare, self._clock)
+        return self._is_wanted(entry) and prepare(entry)
+
+    def finish(self, rows: Rows, batch: TracedBatch | None) -> None:
+        """Answer the jobs of a batch with what is made of their outputs."""
+        head: Head = self.head
+        if batch is not None:
+            head = batch.read_by(head, self._metrics)
+        outcomes = [
+            (entry, row if isinstance(row, FovealError) else head(entry, row))
+            for entry, row in rows
+        ]
+        if outcomes:
+            self._statistics.finished(
+                [(entry.trace.batch_size, entry.trace.head) for entry, _ in rows]
+            )
+            if batch is not None:
+                batch.end()
+            self._answer(outcomes)
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        if entry.future.done():
+            return False
+        if entry.deadline > self._clock():
+            return True
+        self._answer([(entry, deadline_error(entry))])
+        return False
 
     def prepare(self, entry: Entry) -> bool:
         """Make the job's tensor; return whether that worked. A job that failed is answered at once, before the run."""

@@ -89,6 +89,43 @@ async def test_an_image_runs_once_and_is_answered_from_then_on() -> None:
     assert metrics.registry.get_sample_value("foveal_cache_entries") == 3
 
 
+async def test_results_are_kept_by_the_keys_as_they_are_when_the_images_have_run() -> None:
+    network, cache = Network(), cache_of()
+    now = [A, None, B]
+    first = asyncio.create_task(run(cache, network, A, None, B, keys_now=lambda: now))
+    await network.begun.wait()
+    joined = asyncio.create_task(run(cache, network, B))
+    await asyncio.sleep(0)
+    now = [C, None, A]
+    network.may.set()
+    assert values(await first) == [{"index": 0}, {"index": 1}, {"index": 2}]
+    assert values(await joined) == [{"index": 2}], "who asked meanwhile gets what was made"
+    assert values(await run(cache, network, C, A)) == [{"index": 0}, {"index": 2}]
+    assert network.ran == [[0, 1, 2]]
+    await run(cache, network, B)
+    assert network.ran == [[0, 1, 2], [0]]
+
+
+async def test_images_that_run_again_are_kept_by_their_keys_of_then() -> None:
+    refused, network, cache = Network(), Network(), cache_of()
+
+    async def refuse(_: Sequence[int]) -> list[Outcome]:
+        await refused(())
+        raise OverloadedError("full")
+
+    first = asyncio.create_task(cache.run([B], refuse, model="m", timeout_seconds=10))
+    await refused.begun.wait()
+    second = asyncio.create_task(run(cache, network, A, B, keys_now=lambda: [A, C]))
+    await network.begun.wait()
+    for one in (refused, network):
+        one.may.set()
+    with pytest.raises(OverloadedError):
+        await first
+    assert values(await second) == [{"index": 0}, {"index": 1}]
+    assert values(await run(cache, network, C, A)) == [{"index": 1}, {"index": 0}]
+    assert network.ran == [[0], [1]]
+
+
 async def test_a_caller_that_changes_its_answer_changes_nobody_elses() -> None:
     network, cache = Network(lambda _: {"list": [1]}), cache_of()
     network.may.set()

@@ -49,10 +49,12 @@ def test_a_union_accepts_each_of_its_types() -> None:
     assert adapter.validate_python({"x": 1, "y": 2}) == {"x": 1, "y": 2}
 
 
-def test_an_apps_document_holds_the_components() -> None:
+def test_an_apps_document_holds_the_components_that_something_refers_to() -> None:
     app, components = FastAPI(), Components()
-    components.ref("Point", Point)
+    lines = {"schema": components.ref("Line", list_of(Point))}
+    components.ref("Unused", list_of(Named))
+    app.get("/lines", responses={200: {"content": {"application/json": lines}}})(lambda: None)
     publish(app, components)
     document = app.openapi()
-    assert "Point" in document["components"]["schemas"]
+    assert set(document["components"]["schemas"]) == {"Line", "Point"}
     assert app.openapi() is document

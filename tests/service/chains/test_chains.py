@@ -109,6 +109,12 @@ async def test_answers_nest_and_all_boxes_are_in_pixels_of_the_image(engine: Eng
     assert labels(inner)[1] in {"blue", "green"}
 
 
+async def test_the_models_of_a_chain_alternate_and_no_others(engine: Engine) -> None:
+    assert engine.chains.alternate("gone", "colors")
+    assert engine.chains.alternate("colors", "gone")
+    assert not engine.chains.alternate("other", "colors")
+
+
 async def test_no_box_no_crop_and_a_thousand_boxes_are_bounded(engine: Engine) -> None:
     none, many = await read(engine, plain("red", (1, 1)), plain("lime", (50, 40)))
     assert (none["found"], none["boxes"]) == (0, [])

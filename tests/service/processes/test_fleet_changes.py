@@ -1,6 +1,7 @@
 """A worker's part in a change: what becomes of what it has prepared when worker 1 is gone."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class Part:
 
     failures: dict[Key, str] = field(default_factory=dict)
     refuses: Exception | None = None
+    fails: str = ""
     done: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     failures_at_last: Mapping[Key, str] = field(default_factory=dict)
@@ -50,6 +52,8 @@ class Part:
 
     async def commit(self, prepared: Prepared) -> ChangeReport:
         prepared.committed = True
+        if self.fails:
+            raise UnavailableError(self.fails)
         self.done.append("committed")
         return ChangeReport(loaded=["colors:2"])
 
@@ -204,6 +208,22 @@ async def test_a_call_is_answered_by_what_has_happened_although_worker_1_ended_a
         report = await asyncio.wait_for(peers.change(CHANGE), 10)
     assert report.loaded == ["colors:2"]
     assert part.done == ["prepared", "committed"]
+
+
+@pytest.mark.parametrize("by", [1, 2])
+async def test_a_worker_whose_change_fails_at_the_last_step_fails_no_call_of_others(
+    tmp_path: Path, by: int
+) -> None:
+    lost: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    parts = [Part(), Part(fails="no threads"), Part()]
+    async with workers(tmp_path, *parts) as peers:
+        report = await peers[by].change(CHANGE)
+    assert report.loaded == ["colors:2"]
+    for _ in range(10):  # what has ended lets go of its exceptions within a few steps of the loop
+        await asyncio.sleep(0)
+        gc.collect()
+    assert lost == []
 
 
 async def test_a_call_says_that_nothing_has_changed_where_worker_1_ended_before_its_decision(

@@ -26,8 +26,9 @@ from service.errors import (
     UnavailableError,
 )
 from service.metrics import Metrics
-from service.runtime.batcher import LOW_PRIORITY_SECONDS, PATIENCE_SECONDS, Batcher
+from service.runtime.batcher import Batcher
 from service.runtime.job import Job, JobResult, Outputs, Run, Tensor
+from service.runtime.lines import LOW_PRIORITY_SECONDS, PATIENCE_SECONDS
 from service.runtime.turns import Seat, Turn
 from service.runtime.workers import Workers
 from service.spans import CURRENT, Place, SpanId, TracedRequest, inside

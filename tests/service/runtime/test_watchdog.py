@@ -12,13 +12,13 @@ import pytest
 
 from service.errors import FovealError, NotReadyError, StuckError
 from service.metrics import Metrics
-from service.runtime.batcher import (
+from service.runtime.batcher import Batcher
+from service.runtime.instances import (
     FIRST_RUN_SECONDS,
     MOST_STUCK,
     STEP_SECONDS,
     STUCK_SECONDS,
     STUCK_TIMES,
-    Batcher,
 )
 from service.runtime.job import Job, JobResult, Outputs, Tensor
 from service.runtime.watchdog import RETURN_SECONDS, Watchdog

@@ -1,0 +1,136 @@
+"""The runs of one network: which are free, which are out with a batch that does not end, and whether any is left."""
+
+from collections.abc import Sequence
+
+from service.runtime.job import PinnedInput, Run, Stoppable
+from service.runtime.turns import Turn
+
+STUCK_SECONDS = 10.0
+STUCK_TIMES = 20
+"""A run is given up when it takes so many times what is usual, and no less than `STUCK_SECONDS`."""
+FIRST_RUN_SECONDS = 60.0
+"""The same before anything was measured: on some devices the first run still compiles."""
+STEP_SECONDS = 60.0
+"""How long the preparation of one image, or one head, may take before its thread is given up."""
+MOST_STUCK = 2
+"""So many runs of a network may be stuck at the same time; then it runs no more. Each of them keeps a core busy."""
+
+
+class Instances:
+    """As many runs of a network as may happen at once. All methods are called with the workers' condition held.
+
+    A run that is given up does not come back in time, if ever. One with memory of its own is not replaced.
+
+    Args:
+        runs: one callable for each; the same one may be listed several times.
+        wide: runs a single image on all cores; None: `runs` do that too.
+        stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
+
+    Attributes:
+        broken: why the network runs no more; empty where it does.
+        count: how many batches may run at once.
+        pinned: whether some of the runs offer memory for their input.
+    """
+
+    def __init__(self, runs: Sequence[Run], *, wide: Run | None, stuck_seconds: float) -> None:
+        self.broken = ""
+        self.count = len(runs)
+        self.pinned = any(map(is_bound, runs))  # here, since it takes 10 µs
+        self._free = list(runs)
+        self._wide = wide
+        self._stuck_seconds = stuck_seconds
+        self._out: set[Turn] = set()
+        self._device_gone = self._closed = False
+
+    @property
+    def any_free(self) -> bool:
+        """Whether a batch may begin now."""
+        return bool(self._free) and not self.broken
+
+    @property
+    def running(self) -> bool:
+        """Whether a batch runs, or is prepared."""
+        return len(self._free) < self.count
+
+    def take(self, turn: Turn, *, lone: bool) -> Run:
+        """Return what runs a batch; `lone`: it is a single image, and nothing else runs."""
+        turn.instance = self._free.pop()
+        run: Run = self._wide if lone and self._wide is not None else turn.instance
+        return run
+
+    def put_back(self, turn: Turn) -> None:
+        """Let others have the run of a batch that has ended."""
+        if not self._closed:
+            self._free.append(turn.instance)
+
+    def close(self) -> None:
+        """Let go of all runs: reference cycles would keep the network until the collector runs, if it does."""
+        self._closed = True
+        self._free.clear()
+        self._wide = None
+
+    def limit_seconds(self, turn: Turn, pace: float | None) -> float:
+        """Return how long a batch may be without progress.
+
+        Args:
+            turn: its.
+            pace: seconds of an image in the network; None: not known.
+        """
+        if not turn.running:
+            return STEP_SECONDS
+        if pace is None:
+            return max(FIRST_RUN_SECONDS, self._stuck_seconds)
+        return max(self._stuck_seconds, STUCK_TIMES * pace * turn.running)
+
+    def give_up(self, turn: Turn, thread: int) -> None:
+        """Stop to count on the run of a batch, and stop it where that is possible.
+
+        Args:
+            turn: the batch's.
+            thread: the `threading.get_ident` of the one that runs it.
+        """
+        instance: Run = turn.instance
+        if turn.ended:  # only its answers are late
+            return
+        if not turn.running:  # the image is stuck before the network
+            self._free.append(instance)
+            return
+        self._out.add(turn)
+        for run in (instance, self._wide):
+            if isinstance(run, Stoppable):
+                run.stop(thread)
+        if is_bound(instance):
+            self.count -= 1
+        else:
+            self._free.append(instance)
+        if len(self._out) >= MOST_STUCK or not self.count:
+            self.broken = (
+                f"has {len(self._out)} runs that do not end and keep their threads busy; "
+                "restart the service to serve it again"
+            )
+
+    def come_back(self, turn: Turn) -> None:
+        """Count again on what was given up: its thread has come back after all."""
+        if turn not in self._out:
+            return
+        self._out.remove(turn)
+        if self._device_gone:
+            return
+        self.broken = ""
+        if is_bound(turn.instance) and not self._closed:
+            self.count += 1
+            self._free.append(turn.instance)
+
+    def is_out(self, turn: Turn) -> bool:
+        """Return whether the run of a batch that was given up has not come back yet."""
+        return turn in self._out
+
+    def lose_device(self, reason: str) -> None:
+        """Run nothing more: the process can not use its GPU."""
+        self._device_gone = True
+        self.broken = f"ran on a GPU that failed ({reason})"
+
+
+def is_bound(run: Run) -> bool:
+    """Return whether a run has memory of its own, so that no second thread can use it."""
+    return isinstance(run, PinnedInput)
