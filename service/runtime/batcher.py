@@ -33,7 +33,7 @@ from service.runtime.call_watch import CallWatch, Disconnected
 from service.runtime.entry import Entry, Line, Outcome, deadline_error, outcome_name
 from service.runtime.faults import IsLost, never_lost
 from service.runtime.job import Job, JobResult, PinnedInput, Run, Stoppable
-from service.runtime.stages import Rows, Stages
+from service.runtime.stages import HEAD_FAILED, Rows, Stages
 from service.runtime.turns import Turn
 from service.runtime.workers import ReadyBatch, Workers
 from service.spans import place
@@ -596,10 +596,14 @@ class Batcher:
         head: Head = self._stages.head
         if batch is not None:
             head = batch.read_by(head, self._metrics)
-        outcomes = [
-            (entry, row if isinstance(row, FovealError) else head(entry, row))
-            for entry, row in rows
-        ]
+        try:
+            outcomes = [
+                (entry, row if isinstance(row, FovealError) else head(entry, row))
+                for entry, row in rows
+            ]
+        except BaseException:  # a thread that ends, or an executor that keeps it where nobody looks
+            self._answer([(entry, InferenceError(HEAD_FAILED)) for entry, _ in rows])
+            raise
         if outcomes:
             self._statistics.finished(
                 [(entry.trace.batch_size, entry.trace.head) for entry, _ in rows]

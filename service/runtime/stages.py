@@ -21,6 +21,8 @@ log = logging.getLogger(LOGGER)
 SMOOTHING = 0.125
 """How far one run moves the measured pace."""
 
+HEAD_FAILED = "The network ran, but its output could not be read."
+
 Rows = list[tuple[Entry, Outputs | FovealError]]
 """Each job of a batch with its rows of the outputs, or with why it has none."""
 
@@ -143,9 +145,12 @@ class Stages:
             value = entry.job.finish(outputs, entry.context)
         except FovealError as error:
             return without_frames(error)
+        except MemoryError:
+            log.error("The outputs of an image could not be read: not enough memory.")
+            return UnavailableError("There is not enough memory to read what the network says now.")
         except Exception:  # a bug that one job meets must not fail the others of its batch
             log.exception("A head failed with an unexpected error.")
-            return InferenceError("The network ran, but its output could not be read.")
+            return InferenceError(HEAD_FAILED)
         entry.trace.head = self._clock() - began
         trace = entry.trace
         self._metrics.stage_times.observe(trace.decode, trace.queue, trace.infer, trace.head)
