@@ -24,6 +24,7 @@ from service.logs import FIELDS, LOGGER, REQUEST_LOGGER
 from service.processes.connection import SPARED_SECONDS, Connection
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.end_log import EndLog
+from service.processes.last_connections import accept_all, no_more_to_come
 from service.processes.limits import Limits
 from service.processes.tls import Tls
 from service.processes.unread import UnreadAnswers
@@ -278,9 +279,11 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the socket first and the connections later, so that every accepted request is answered."""
-        pending = [one for listener in sockets or [] for one in _accept_all(listener)]
+        listeners = sockets or []
+        await no_more_to_come(listeners)
+        pending = [one for listener in listeners for one in accept_all(listener)]
         close_listeners(self)
-        for listener in sockets or []:
+        for listener in listeners:
             asyncio.get_running_loop().remove_reader(listener)
             listener.close()
         await asyncio.gather(*self._arriving, *(self._serve_connection(one) for one in pending))
@@ -362,15 +365,6 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"Can not listen on {host}:{port}: {reason}. Choose another with --port or FOVEAL_PORT."
         ) from error
-
-
-def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
-    """Yield the connections that only the kernel has accepted: closing the socket would reset them."""
-    listener.settimeout(0)
-    listener.listen(0)  # from now on the kernel accepts at most one more on its own
-    with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
-        while True:
-            yield listener.accept()[0]
 
 
 def url_of(listener: socket.socket, scheme: str = "http") -> str:

@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
-from weakref import WeakKeyDictionary
 
 from service.errors import FovealError, ModelsMemoryError, NotReadyError, for_clients
 from service.logs import LOGGER
@@ -13,18 +12,18 @@ from service.runtime.faults import reason_of
 from service.runtime.health import Sleep
 from service.runtime.model import ASLEEP, Model
 from service.runtime.opening import Opener
+from service.runtime.retries import RETRY_SECONDS, Retries
 from service.runtime.stays import Stays
 
 log = logging.getLogger(LOGGER)
 
-RETRY_SECONDS = 10.0
-"""How long a model that could not be loaded again refuses its requests before one of them may try again."""
 STAY_SECONDS = 5.0
 """How long a model that was loaded for a request stays, although another one needs its room."""
-LOADING_AGAIN = "is being loaded for a request"
+LOADING_AGAIN = "is being loaded again"
+WAITING_FOR_ROOM = "is not in memory, and waits until another model has had its stay there"
+
 Alternate = Callable[[str, str], bool]
 """Whether two models, by name, run one after the other for the same requests."""
-WAITING_FOR_ROOM = "is not in memory, and waits until another model has had its stay there"
 
 
 class Residence:
@@ -58,7 +57,7 @@ class Residence:
         self._waking: dict[Model, asyncio.Event] = {}
         """What those who wait for a model wait for."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._retry_at: WeakKeyDictionary[Model, float] = WeakKeyDictionary()
+        self._retries = Retries(self._clock)
         self._alternate: Alternate = lambda *_: False
         self._changed = asyncio.Event()
         self._closed = False
@@ -85,7 +84,7 @@ class Residence:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def watch(self) -> None:
-        """Put each model to sleep when no request came for its `ttl_seconds`, without end."""
+        """Put models to sleep when no request came for their `ttl_seconds`, load again what failed, without end."""
         while True:
             self._changed.clear()
             seconds = await self.make_round()
@@ -96,9 +95,12 @@ class Residence:
                 continue
 
     async def make_round(self) -> float | None:
-        """Put to sleep what is due; return in how many seconds the next is, None where none will be."""
+        """Put to sleep or load again what is due; return in how many seconds the next is, None where none will be."""
         due = []
         for model in self._models():
+            if model.state == "failed" and model.queue is None and model.wake is not None:
+                due.append(self._try_again(model))
+                continue
             if model.ttl_seconds is None or model.queue is None or model.state != "ready":
                 continue
             left = model.queue.used_at + model.ttl_seconds - self._clock()
@@ -108,6 +110,21 @@ class Residence:
             else:
                 due.append(max(left, model.ttl_seconds / 10))
         return min(due, default=None)
+
+    def _try_again(self, model: Model) -> float:
+        """Load a model that could not be loaded, if it is due and fits; return in how many seconds to look again.
+
+        While it is failed the service may be not ready, so that no request would come to ask for it. Room is made for
+        requests only: where it does not fit it is asleep again, and the next request finds out what has become of it.
+        """
+        left = self._retries.left(model)
+        if left > 0 or self._closed or model in self._waking:
+            return left or RETRY_SECONDS
+        if self.has_room(model):
+            self._begin_waking(model)
+        else:
+            model.state, model.reason = "asleep", ASLEEP
+        return RETRY_SECONDS
 
     def has_room(self, model: Model) -> bool:
         """Return whether a model is in memory, or fits into the budget beside those that are."""
@@ -191,7 +208,7 @@ class Residence:
             NotReadyError: it could not be loaded shortly before.
             ModelsMemoryError: there is no room for so long.
         """
-        if self._closed or self._clock() < self._retry_at.get(model, 0.0):
+        if self._closed or self._retries.refuses(model):
             raise NotReadyError(f"{model} {model.reason}.")
         seconds = self._seconds_to_room(model)
         if seconds > timeout_seconds:
@@ -203,12 +220,17 @@ class Residence:
             )
         awake = self._waking.get(model)
         if awake is None:
-            awake = self._waking[model] = asyncio.Event()
-            task = asyncio.create_task(self._wake(model))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            task.add_done_callback(lambda _: self._let_go_on(model, awake))
+            awake = self._begin_waking(model)
         await awake.wait()
+
+    def _begin_waking(self, model: Model) -> asyncio.Event:
+        """Begin to load a model; return what is set when it is loaded or has failed."""
+        awake = self._waking[model] = asyncio.Event()
+        task = asyncio.create_task(self._wake(model))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._let_go_on(model, awake))
+        return awake
 
     def _let_go_on(self, model: Model, awake: asyncio.Event) -> None:
         """Let those who wait for a model look what has become of it."""
@@ -285,7 +307,7 @@ class Residence:
             self._refuse(model, f"it {reason}")
 
     def _woken(self, model: Model, seconds: float) -> None:
-        self._retry_at.pop(model, None)
+        self._retries.succeeded(model)
         model.wake = None
         self._stays.begin(model, seconds)
         self._opener.series.changed(model.name, "woken")
@@ -299,9 +321,10 @@ class Residence:
 
     def _refuse(self, model: Model, reason: str) -> None:
         model.mark_failed(for_clients(f"failed to load: {reason}", model.servable.path))
-        self._retry_at[model] = self._clock() + RETRY_SECONDS
+        self._retries.failed(model)
+        self.look()
         self._opener.series.changed(model.name, "refused")
-        log.error("%s could not be loaded for a request: %s", model, reason)
+        log.error("%s could not be loaded again: %s", model, reason)
 
 
 def _needed(model: Model) -> int:

@@ -21,6 +21,8 @@ log = logging.getLogger(LOGGER)
 SMOOTHING = 0.125
 """How far one run moves the measured pace."""
 
+HEAD_FAILED = "The network ran, but its output could not be read."
+
 Rows = list[tuple[Entry, Outputs | FovealError]]
 """Each job of a batch with its rows of the outputs, or with why it has none."""
 
@@ -95,10 +97,14 @@ class Stages:
         head: Head = self.head
         if batch is not None:
             head = batch.read_by(head, self._metrics)
-        outcomes = [
-            (entry, row if isinstance(row, FovealError) else head(entry, row))
-            for entry, row in rows
-        ]
+        try:
+            outcomes = [
+                (entry, row if isinstance(row, FovealError) else head(entry, row))
+                for entry, row in rows
+            ]
+        except BaseException:  # a thread that ends, or an executor that keeps it where nobody looks
+            self._answer([(entry, InferenceError(HEAD_FAILED)) for entry, _ in rows])
+            raise
         if outcomes:
             self._statistics.finished(
                 [(entry.trace.batch_size, entry.trace.head) for entry, _ in rows]
@@ -189,9 +195,12 @@ class Stages:
             value = entry.job.finish(outputs, entry.context)
         except FovealError as error:
             return without_frames(error)
+        except MemoryError:
+            log.error("The outputs of an image could not be read: not enough memory.")
+            return UnavailableError("There is not enough memory to read what the network says now.")
         except Exception:  # a bug that one job meets must not fail the others of its batch
             log.exception("A head failed with an unexpected error.")
-            return InferenceError("The network ran, but its output could not be read.")
+            return InferenceError(HEAD_FAILED)
         entry.trace.head = self._clock() - began
         trace = entry.trace
         self._metrics.stage_times.observe(trace.decode, trace.queue, trace.infer, trace.head)

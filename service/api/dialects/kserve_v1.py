@@ -103,7 +103,7 @@ def read_instances(body: bytes, model: Model, limits: TensorLimits) -> tuple[Ten
     )
     if not isinstance(given, dict):
         raise MalformedJsonError(f"The JSON must be an object: {SENDS}")
-    if given.get("signature_name") not in {None, "", SIGNATURE}:
+    if given.get("signature_name") not in (None, "", SIGNATURE):  # a list has no hash
         raise InvalidParameterError(
             f"signature_name: there is only {SIGNATURE!r}, not {shown(given['signature_name'])}"
         )

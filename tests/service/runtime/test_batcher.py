@@ -956,13 +956,16 @@ async def test_a_batch_that_fails_for_another_reason_leaves_the_next_as_large() 
         assert b.batcher.largest == 8
 
 
-@pytest.mark.parametrize("part", ["prepare", "run"])
+@pytest.mark.parametrize("part", ["prepare", "run", "finish"])
 async def test_an_image_for_which_the_memory_is_short_may_be_sent_again(part: str) -> None:
     def short(*_: object) -> Any:
         raise MemoryError
 
-    job = Job(short if part == "prepare" else lambda: (np.array(1), None), lambda _, __: 0)
-    async with bench(short) as b:
+    sound = number(1)
+    job: Job[None, int] = Job(
+        short if part == "prepare" else sound.prepare, short if part == "finish" else sound.finish
+    )
+    async with bench(short if part == "run" else DoublingNetwork.running().run) as b:
         (outcome,) = await b.batcher.submit([job], timeout_seconds=9)
     assert type(outcome) is UnavailableError
     assert (outcome.status, outcome.retry_after_seconds) == (503, 1)
@@ -995,6 +998,23 @@ async def test_a_run_that_ends_its_thread_is_answered_and_the_next_one_runs() ->
         (outcome,) = await b.ask(POISON)
         assert isinstance(outcome, InferenceError)
         assert values(await b.ask(4)) == [8]
+
+
+@pytest.mark.parametrize("has_pool", [False, True])
+async def test_a_head_that_ends_its_thread_is_answered_and_the_next_one_runs(
+    *, has_pool: bool
+) -> None:
+    def dies(*_: object) -> int:
+        raise SystemExit
+
+    with ThreadPoolExecutor(1) as pool:
+        async with bench(DoublingNetwork.running().run, pool=pool if has_pool else None) as b:
+            for _ in range(3):
+                (outcome,) = await b.batcher.submit(
+                    [Job(number(1).prepare, dies)], timeout_seconds=9
+                )
+                assert isinstance(outcome, InferenceError), "and not the error of its deadline"
+            assert values(await b.ask(4)) == [8]
 
 
 async def test_a_thread_that_dies_while_it_prepares_ahead_gives_its_place_back() -> None:

@@ -24,7 +24,8 @@ from service.runtime.instances import MOST_STUCK
 from service.runtime.job import Job, JobResult
 from service.runtime.model import ASLEEP, MOST_WAITING, Model
 from service.runtime.opening import Batching, Opener
-from service.runtime.residence import RETRY_SECONDS, STAY_SECONDS, Residence
+from service.runtime.residence import STAY_SECONDS, Residence
+from service.runtime.retries import LONGEST_PAUSE_SECONDS, RETRY_SECONDS
 from service.runtime.workers import Workers
 from tests.samples import total
 from tests.service.runtime.clocks import ManualClock
@@ -274,6 +275,55 @@ async def test_a_model_that_could_not_be_loaded_again_and_was_removed_is_let_go(
         while removed() is not None:  # the loop and the thread may still let go of the error
             await asyncio.sleep(0)
             gc.collect()
+
+
+async def test_a_model_that_can_not_be_loaded_again_is_tried_again_without_requests() -> None:
+    """While it is failed a service of one model is not ready, so that no request would come to ask for it."""
+    async with home("a", ttl_seconds=1) as h:
+        (model,) = h.models
+        await h.residence.make_round()
+        watching = asyncio.create_task(h.residence.watch())
+        h.loader.refuses = {1}
+        with pytest.raises(NotReadyError, match="no room on the device"):
+            await model.awake(9)
+        loaded = len(h.loader.loaded)
+        pauses: list[float] = []
+        while len(pauses) < 7:
+            seconds = await h.residence.make_round()
+            assert seconds is not None
+            assert len(h.loader.loaded) == loaded, "it is not tried before its time"
+            h.clock.advance(seconds)
+            while h.changes("a", "refused") != len(pauses) + 2:
+                await h.residence.make_round()
+                await asyncio.sleep(0)
+            loaded += 1
+            pauses.append(seconds)
+        assert pauses == [10, 20, 40, 80, 160, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS]
+        h.loader.refuses = set()
+        h.clock.advance(LONGEST_PAUSE_SECONDS)
+        while model.state != "ready":
+            await h.residence.make_round()
+            await asyncio.sleep(0)
+        assert await h.residence.make_round() == 1, "it falls asleep as before"
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+async def test_no_other_model_makes_room_for_one_that_is_tried_again_without_a_request() -> None:
+    async with home("a", "b", ttl_seconds=60, budget_bytes=MODEL_BYTES, stay_seconds=0) as h:
+        model, other = h.models
+        await h.make_room(other)
+        assert h.states() == ["asleep", "ready"]
+        h.loader.refuses = {1}
+        with pytest.raises(NotReadyError, match="no room on the device"):
+            await model.awake(9)
+        h.loader.refuses = set()
+        await other.awake(9)
+        h.clock.advance(RETRY_SECONDS)
+        await h.residence.make_round()
+        assert h.states() == ["asleep", "ready"], "the next request asks for it"
+        await model.awake(9)
+        assert model.state == "ready"
 
 
 async def test_a_loading_that_fails_half_way_is_the_answer_of_all_who_wait_for_it() -> None:

@@ -13,7 +13,7 @@ from service.api.dialects.v2.framing import LENGTH_HEADER, json_bytes
 from service.api.dialects.v2.request import InferRequest, read_raw, read_request
 from service.api.dialects.v2.response import write_answer
 from service.api.dialects.v2.ultralytics import UltralyticsView
-from service.api.ingest.body import read_body
+from service.api.ingest.body import LARGE_BYTES, read_body
 from service.api.record import RequestRecord, header_of
 from service.api.tensors import SMALL_BYTES, TensorLimits, limits_of, run_tensors
 from service.calls import TensorCall
@@ -42,7 +42,7 @@ async def infer(
     if not body:
         raise EmptyBodyError("The request has no body. Send JSON with inputs.")
     described = view or call.model
-    wanted = await _read(request, body, described, limits_of(services))
+    wanted = await read_body_apart(request, body, described, limits_of(services))
     del body
     given = wanted.input if view is None else await asyncio.to_thread(view.input_of, wanted.input)
     rows: Sequence[Outputs] = await run_tensors(request, services, record, call, given)
@@ -51,14 +51,24 @@ async def infer(
     return await _respond(request, record, described, wanted, rows)
 
 
-async def _read(
+async def read_body_apart(
     request: Request, body: bytes, model: Described, limits: TensorLimits
 ) -> InferRequest:
+    """Return what a body wants; on a thread where that takes long.
+
+    Raises:
+        InvalidParameterError, MalformedJsonError, TooManyImagesError
+    """
     size = json_bytes(request, len(body))
-    if size == 0:
-        return read_raw(body, model)
-    read = partial(read_request, body, size, model, limits)
-    return read() if (size or len(body)) <= SMALL_BYTES else await asyncio.to_thread(read)
+    read = (
+        partial(read_raw, body, model)
+        if size == 0
+        else partial(read_request, body, size, model, limits)
+    )
+    text = len(body) if size is None else size
+    floats = len(body) - text if model.blank.dtype.kind == "f" else 0  # each may be NaN
+    blocks = text > SMALL_BYTES or floats > LARGE_BYTES
+    return await asyncio.to_thread(read) if blocks else read()
 
 
 async def _respond(

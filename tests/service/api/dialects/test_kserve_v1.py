@@ -113,6 +113,8 @@ def test_below_its_prefix_is_the_whole_protocol_and_our_own_models_stay(http: ht
         ({"instances": "text"}, 400, "a list that is not empty"),
         ({"instances": [{"tensor": PIXELS[0].tolist()}]}, 400, "Each instance of colors"),
         ({"instances": [b64(PIXELS[0])], "signature_name": "other"}, 400, "only 'serving_default'"),
+        ({"instances": [b64(PIXELS[0])], "signature_name": ["a"]}, 400, "only 'serving_default'"),
+        ({"instances": [b64(PIXELS[0])], "signature_name": {}}, 400, "only 'serving_default'"),
         ([], 400, "must be an object"),
     ],
 )

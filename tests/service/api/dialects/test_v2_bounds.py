@@ -3,8 +3,10 @@
 import json
 import select
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from weakref import WeakMethod
@@ -13,13 +15,19 @@ import httpx
 import numpy as np
 import onnx
 import pytest
+from fastapi import Request
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from service.api.dialects.v2.compression import PIECE_BYTES, compress
+from service.api.dialects.v2.infer import read_body_apart
 from service.api.ingest.numbers import array_from_bytes
 from service.api.output_room import OutputRoom
 from service.api.record import RequestRecord
+from service.api.tensors import TensorLimits
+from service.card import Card
 from service.errors import DeadlineError, InvalidParameterError, OverloadedError
+from service.runtime.signature import Signature, TensorInfo
 from tests.keys import bearer, write_keys
 from tests.live import Live, serve
 from tests.servables import color_card, color_model, write_servable
@@ -111,6 +119,40 @@ def test_bytes_that_are_no_finite_number_are_refused(bad: float) -> None:
     good[4] = bad
     with pytest.raises(InvalidParameterError, match="NaN or infinite"):
         array_from_bytes(good.tobytes(), (2, 3), np.dtype(np.float32))
+
+
+@dataclass
+class NotingView:
+    """A model of floats (3, 512, 512) that notes which threads read its tensors' names."""
+
+    name: str = "floats"
+    version: int = 1
+    card: Card = field(default_factory=color_card)
+    blank: NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((3, SIDE, SIDE), np.float32)
+    )
+    threads: set[int] = field(default_factory=set)
+
+    @property
+    def signature(self) -> Signature:
+        self.threads.add(threading.get_ident())
+        return Signature((TensorInfo("x", "tensor(float)", (None, 3, SIDE, SIDE)),), ())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_raw", [False, True])
+async def test_large_tensors_of_floats_are_checked_beside_the_event_loop(*, is_raw: bool) -> None:
+    described = NotingView()
+    numbers = described.blank.tobytes()
+    one = {"name": "x", "shape": [1, 3, SIDE, SIDE], "datatype": "FP32"}
+    top = {"inputs": [{**one, "parameters": {"binary_data_size": len(numbers)}}]}
+    text = b"" if is_raw else json.dumps(top).encode()
+    request = Request({"type": "http", "headers": [(LENGTH.lower().encode(), b"%d" % len(text))]})
+    found = await read_body_apart(request, text + numbers, described, TensorLimits(8, 200))
+    assert found.input.rows is not None
+    assert found.input.rows.shape == (1, 3, SIDE, SIDE)
+    assert described.threads
+    assert threading.get_ident() not in described.threads
 
 
 def test_json_has_so_many_numbers_of_all_outputs_together(http: httpx.Client) -> None:
