@@ -17,6 +17,8 @@ SCHEMES = {
 }
 """The packages that each kind of place needs; `foveal[remote]` brings all of them."""
 LONGEST = 1024
+WEB = frozenset({"http", "https"})
+"""Schemes of web servers, where names are percent-encoded and a page of links stands for a folder."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECRET = re.compile(r"(?<=://)[^/\s@]*@")
@@ -41,6 +43,11 @@ class StorageUrl:
     def __str__(self) -> str:
         return f"{self.scheme}://{self.path}"
 
+    @property
+    def is_web(self) -> bool:
+        """Whether a web server has the place."""
+        return self.scheme in WEB
+
 
 def redacted(text: str) -> str:
     """Return a text without the users, passwords and queries of the URLs in it: they may be secret."""
@@ -54,7 +61,7 @@ def is_url(text: str) -> bool:
 
 def is_web(text: str) -> bool:
     """Return whether a text is the URL of a web server, where names are percent-encoded."""
-    return is_url(text) and text.partition("://")[0].lower() in {"http", "https"}
+    return is_url(text) and text.partition("://")[0].lower() in WEB
 
 
 def parse_place(text: str) -> Path | StorageUrl:
