@@ -170,10 +170,13 @@ class _Job:
         if not ended:
             self._say(f"Stopped. Go on with --resume; {self._output.out} has")
             return signal_status(came[0])
+        left_over = await asyncio.to_thread(self._done.left_over)
         await asyncio.to_thread(self._results.complete)
         self._say(f"{self._output.out} has")
         if sources.others:
             self._show.note(f"{sources.others} other files were left out: they are no images.")
+        if left_over:
+            self._show.note(f"Rows of images that the sources do not have any more: {left_over}.")
         drawn = self._drawings is None or not self._drawings.failed
         return GOOD if drawn and not self._failed else FAILED
 
@@ -194,10 +197,11 @@ class _Job:
 
     @property
     def _failed(self) -> int:
-        return self._done.failed + self._pace.failed
+        return self._done.codes.total() + self._pace.failed
 
     def _say(self, begin: str) -> None:
-        codes = ", ".join(f"{count} {code}" for code, count in self._codes.most_common())
+        counted = (self._done.codes + self._codes).most_common()
+        codes = ", ".join(f"{count} {code}" for code, count in counted)
         new = self._pace.new
         before = f", {self._done.count} of them from before" if self._done.count else ""
         rate = f" {self._pace.overall:.1f} images/s." if new else ""
