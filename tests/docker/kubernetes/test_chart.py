@@ -222,6 +222,10 @@ def test_settings_of_every_type_reach_the_service_as_they_were_written(
         ("--set=keys.secretNames=a", "secretNames"),
         ("--set=replicas=-1", "replicas"),
         ("--set=tmp.sizeLimit=256", "sizeLimit"),
+        ("--set=image.repository=example.org/foveal:1", "repository"),
+        ("--set=image.repository=example.org/foveal@sha256:00", "repository"),
+        ("--set=image.tag=sha256:00", "tag"),
+        ("--set=image.digest=00", "digest"),
         ("--set=fullnameOverride=Foveal_2", "fullnameOverride"),
         ("--set=nameOverride=-a", "nameOverride"),
         ("--set=nodeSelector.gpu=true", "nodeSelector"),
@@ -254,6 +258,20 @@ def test_a_service_may_have_the_name_that_it_gets(release: str, override: str, n
     assert one(manifests, "Service")["metadata"]["name"] == name
     for manifest in manifests:
         assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", manifest["metadata"]["name"])
+
+
+def test_an_image_is_named_by_its_tag_or_by_its_digest() -> None:
+    def image(*options: str) -> str:
+        repository = "--set=image.repository=example.org:5000/vision/foveal"
+        (container,) = containers(one(helm(repository, *options), "Deployment"))
+        found: str = container["image"]
+        return found
+
+    digest = f"sha256:{'0a' * 32}"
+    assert re.fullmatch(r"example\.org:5000/vision/foveal:\d+\.\d+\.\d+", image())
+    assert image("--set-string=image.tag=2") == "example.org:5000/vision/foveal:2"
+    pinned = image("--set-string=image.tag=2", f"--set=image.digest={digest}")
+    assert pinned == f"example.org:5000/vision/foveal@{digest}"
 
 
 def test_without_resources_an_autoscaler_goes_by_the_queue_alone() -> None:
