@@ -23,6 +23,11 @@ WEB = frozenset({"http", "https"})
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECRET = re.compile(r"(?<=://)[^/\s@]*@")
 _QUERY = re.compile(r"(://[^\s?#'\"<>]*)[?#][^\s'\"<>]*")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
+_OWNER = re.compile(r"[\w.-]+")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:[0-9]{1,5})?")
+_FIRST = {"s3": _BUCKET, "gs": _BUCKET, "hf": _OWNER, "https": _HOST, "http": _HOST}
+"""What the first part of a path is: a library that is asked for another one fails as if the place did not answer."""
 _PART = re.compile(r"[\w.@:+=~-]+(?: [\w.@:+=~-]+)*")
 
 
@@ -102,7 +107,9 @@ def parse_source(text: str) -> StorageUrl:
         raise ConfigurationError(
             f"{shown} must have no query and no fragment: it would be in the results. Fetch such files first"
         )
-    if not url.path.partition("/")[0].strip(".") or not url.path.isprintable():
+    first = url.path.partition("/")[0]
+    is_place = _FIRST[url.scheme].fullmatch(first) is not None and first.strip(".")
+    if not is_place or not url.path.isprintable():
         raise ConfigurationError(
             f"{shown} is no place of images; write {url.scheme}://{_EXAMPLES[url.scheme]}"
         )

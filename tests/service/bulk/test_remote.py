@@ -137,6 +137,7 @@ def test_a_list_names_files_elsewhere_too(both: Path, s3: Any) -> None:
         "s3://bucket/set/nothing.jpg",
         "s3://bucket/nothing",
         "ftp://host/a.jpg",
+        *("s3://%%/a.jpg", "gs://b/a.jpg", "https://%%/a.jpg", "https://:80/a.jpg", "hf://?/a.jpg"),
         "s3://bucket/set/b/c",
     ]
     read = found(sources("-", listed="\n".join(lines).encode()))
@@ -147,6 +148,11 @@ def test_a_list_names_files_elsewhere_too(both: Path, s3: Any) -> None:
         ("s3://bucket/set/nothing.jpg", "unreadable_source"),
         ("s3://bucket/nothing", "unreadable_source"),
         ("ftp://host/a.jpg", "unreadable_source"),
+        ("s3://%%/a.jpg", "unreadable_source"),
+        ("gs://b/a.jpg", "unreadable_source"),
+        ("https://%%/a.jpg", "unreadable_source"),
+        ("https://:80/a.jpg", "unreadable_source"),
+        ("hf://?/a.jpg", "unreadable_source"),
         ("s3://bucket/set/b/c/3.webp", b"b/c/3.webp"),
     ]
 
