@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -43,6 +44,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         limit = limit_of(item.path)
         if limit > given and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(limit))
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    """Give the URL of a server of S3."""
+    from tests.buckets import moto_server  # noqa: PLC0415  # it takes a second, and few tests need it
+
+    with moto_server() as url:
+        yield url
+
+
+@pytest.fixture
+def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # boto3 has no types
+    """Return a client of an empty S3 with the bucket `bucket`; see `tests.buckets`."""
+    from tests.buckets import empty_bucket  # noqa: PLC0415  # see above
+
+    return empty_bucket(moto, monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Images a few at a time: taken from the sources in order, then read side by side."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from service.bulk.item import Body, Item
 from service.storage.begun import begun
@@ -17,25 +17,22 @@ class Chunks:
     Args:
         items: the images.
         size: images in a chunk at most.
-        skip: whether an image of this name was done before; called once for each, in order.
     """
 
-    def __init__(self, items: Iterator[Item], size: int, skip: Callable[[str], bool]) -> None:
+    def __init__(self, items: Iterator[Item], size: int) -> None:
         self._items = items
         self._size = size
-        self._skip = skip
 
     def take(self) -> list[Item]:
-        """Return the next items that are not done; none at the end. It may block."""
+        """Return the next items; none at the end. It may block."""
         taken: list[Item] = []
         held = 0
         while len(taken) < self._size and held < HELD_BYTES:
             item = next(self._items, None)
             if item is None:
                 break
-            if not self._skip(item.name):
-                taken.append(item)
-                held += item.held_bytes
+            taken.append(item)
+            held += item.held_bytes
         return taken
 
 

@@ -26,8 +26,8 @@ class Done:
         self._passed: Counter[bytes] = Counter()
         self.count = 0
         """How many images were done before, as far as they have been asked for."""
-        self.failed = 0
-        """How many of the rows that have been read are errors."""
+        self.codes: Counter[str] = Counter()
+        """How many of the rows that have been read are errors, by code."""
 
     def has(self, image: str) -> bool:
         """Return whether the image has a row that no earlier call has found.
@@ -41,13 +41,29 @@ class Done:
             return self._found()
         del self._passed[wanted]
         for row in self._rows:
-            self._served.require_same(row, self._where)
-            self.failed += is_failure(row)
+            self._note(row)
             found = _digest(row["image"])
             if found == wanted:
                 return self._found()
             self._passed[found] += 1
         return False
+
+    def left_over(self) -> int:
+        """Return how many rows belong to no image that was asked for, when all were; `has` is not called afterwards.
+
+        Raises:
+            ConfigurationError: a row is of another model or version.
+        """
+        left = sum(self._passed.values())
+        for row in self._rows:
+            self._note(row)
+            left += 1
+        return left
+
+    def _note(self, row: Row) -> None:
+        self._served.require_same(row, self._where)
+        if is_failure(row):
+            self.codes[row["error"]["code"]] += 1
 
     def _found(self) -> bool:
         self.count += 1

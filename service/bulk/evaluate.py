@@ -19,6 +19,7 @@ from service.bulk.chunks import Chunks, Read
 from service.bulk.ending import FAILED, GOOD, signal_status, signals
 from service.bulk.item import Item, item_of_file
 from service.bulk.known_answers import read_known_answers
+from service.bulk.labels_elsewhere import fetch_labels, room_for
 from service.bulk.predictor import (
     CHUNK,
     Outcome,
@@ -29,6 +30,7 @@ from service.bulk.predictor import (
     task_of,
 )
 from service.bulk.progress import Pace, Show, shown
+from service.bulk.remote import Places
 from service.bulk.run import Run
 from service.bulk.shard import is_shard
 from service.bulk.sources import Sources
@@ -68,7 +70,7 @@ class Evaluation:
 
     Attributes:
         sources: the folder of the images; or tar shards, Parquet files and URLs, see `Sources`.
-        labels: the known answers, of this machine, see `read_labels`; None: those that the source holds.
+        labels: the known answers, see `read_labels`, or the URL of them; None: those that the source holds.
         column: of the images in Parquet files.
         label_column: of the labels there.
         out: a file for the report as JSON.
@@ -100,17 +102,18 @@ async def evaluate(settings: Settings, wanted: Wanted, given: Evaluation, consol
         )
     if given.out is not None:
         check_new("--out", given.out, replaces=given.overwrite)
-    reading = partial(_labeled, given, task.name, settings.max_body_bytes)
-    labeled = await daemon_call(reading, "foveal-sources")
-    full = Wanted(wanted.task, wanted.model, (*wanted.options, *_sight(task.name)))
-    rendering = "mask" if task.name == "segment" else None
-    async with open_predictor(settings, full, rendering=rendering, all_classes=True) as (
-        _,
-        predictor,
-    ):
-        measured = _Measured(predictor, labeled)
-        with shown() as show:
-            status = await measured.run(show)
+    with room_for(given.labels) as room:
+        reading = partial(_labeled, given, task.name, settings.max_body_bytes, room)
+        labeled = await daemon_call(reading, "foveal-sources")
+        full = Wanted(wanted.task, wanted.model, (*wanted.options, *_sight(task.name)))
+        rendering = "mask" if task.name == "segment" else None
+        async with open_predictor(settings, full, rendering=rendering, all_classes=True) as (
+            _,
+            predictor,
+        ):
+            measured = _Measured(predictor, labeled)
+            with shown() as show:
+                status = await measured.run(show)
     if status > FAILED:
         return status
     report = measured.report()
@@ -133,18 +136,22 @@ class _Labeled:
     count: int
 
 
-def _labeled(given: Evaluation, task: str, largest: int) -> _Labeled:
-    first = Path(given.sources[0])
-    if given.labels is not None and is_url(given.labels):
-        raise ConfigurationError(
-            f"--labels {given.labels}: labels are read from this machine. Copy them here; the images may stay there."
-        )
+def _labeled(given: Evaluation, task: str, largest: int, room: Path) -> _Labeled:
+    """Return the known answers; those from elsewhere are fetched into a folder, `room`, which must stay."""
+    first, places = Path(given.sources[0]), Places()
     labels = None if given.labels is None else Path(given.labels)
+    if given.labels is not None and is_url(given.labels):
+        in_source = task == "classify" and _is_source(given.labels, given.sources)
+        labels = None if in_source else fetch_labels(given.labels, task, room, places)
     if len(given.sources) == 1 and first.is_dir() and not _holds_sources(first, labels):
         return _in_folder(first, labels, task, largest)
-    sources = Sources(given.sources, largest, BytesIO(), column=given.column)
+    sources = Sources(given.sources, largest, BytesIO(), column=given.column, places=places)
     known = read_known_answers(sources, task, labels, given.label_column)
     return _Labeled(known.labeled, known.pairs, len(known.labeled.images))
+
+
+def _is_source(labels: str, sources: Sequence[str]) -> bool:
+    return len(sources) == 1 and sources[0].rstrip("/") == labels.rstrip("/")
 
 
 def _holds_sources(folder: Path, labels: Path | None) -> bool:
@@ -203,7 +210,7 @@ class _Measured:
                 self._answered += image is not None
                 yield item
 
-        chunks = Chunks(items(), CHUNK, lambda _: False)
+        chunks = Chunks(items(), CHUNK)
 
         def add(outcomes: Sequence[tuple[str, Outcome]]) -> None:
             for name, outcome in outcomes:

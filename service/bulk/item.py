@@ -13,6 +13,15 @@ Body = bytes | FovealError
 """An encoded image, or why there is none."""
 
 
+Done = Callable[[str], bool]
+"""Whether an image of this name was done before; asked once for each image, in their order."""
+
+
+def nothing_done(_: str) -> bool:
+    """Answer for a run that begins."""
+    return False
+
+
 class SourceFile(Protocol):
     """A file of a source: a `pathlib.Path`, or one that is elsewhere. As text it is what the user sees."""
 

@@ -85,14 +85,17 @@ def read_lines(path: Path, end: int) -> Iterator[Row]:
     """Yield the rows in the first `end` bytes of a file.
 
     Raises:
-        ConfigurationError: a line is no row.
+        ConfigurationError: a line is no row, or the file can not be read.
     """
-    with path.open("rb", buffering=BLOCK_BYTES) as file:
-        for number, line in enumerate(file, 1):
-            end -= len(line)
-            if end < 0:
-                return
-            yield row_of(line, f"Line {number} of {path}")
+    try:
+        with path.open("rb", buffering=BLOCK_BYTES) as file:
+            for number, line in enumerate(file, 1):
+                end -= len(line)
+                if end < 0:
+                    return
+                yield row_of(line, f"Line {number} of {path}")
+    except OSError as error:
+        raise ConfigurationError(f"{path} can not be read: {reason_of(error)}.") from error
 
 
 def _fitting(lines: Sequence[bytes], size: int) -> int:

@@ -1,12 +1,14 @@
 """A place elsewhere that has images: what is asked of it again, and whose fault it is when a file does not come."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from service.bulk.item import Body, sized, too_large
 from service.errors import EmptyImageError, StorageError, UnreadableSourceError
 from service.storage.file_system import ANSWER_SECONDS, FileGoneError, RemoteFiles
+from service.storage.listing_pages import FoundFile, pages_below
+from service.storage.shared_list import SharedList
 
 T = TypeVar("T")
 
@@ -39,6 +41,7 @@ class Place:
         self._sleep = sleep
         self._good = ""
         """The last file that was read."""
+        self._lists: dict[tuple[str, str], SharedList] = {}
 
     def attempted(self, function: Callable[[], T]) -> T:
         """Return what a call of the place returns; one that gets no answer is made again.
@@ -55,6 +58,19 @@ class Place:
                     raise
             self._sleep(pause)
         return function()
+
+    def files_below(self, folder: str, begin: str = "", *, keeps: bool) -> Iterator[FoundFile]:
+        """Yield the files below a folder; see `pages_below`.
+
+        Args:
+            folder: in the place; empty for all of it.
+            begin: how the paths below the folder begin.
+            keeps: whether the list stays, so that the next call does not fetch it again.
+        """
+        found = SharedList(pages_below(self.files, folder, begin, self.attempted))
+        if keeps:
+            found = self._lists.setdefault((folder, begin), found)
+        return found.files()
 
     def body(self, path: str, size: int | None, largest: int) -> Body:
         """Return the bytes of an image, or why there are none.

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +18,7 @@ from service.bulk.ending import FAILED, GOOD, signal_status, signals
 from service.bulk.predictor import CHUNK, Wanted, options_of, task_of
 from service.bulk.progress import Pace, Show, shown
 from service.bulk.ray_actor import open_cluster
+from service.bulk.remote import Places
 from service.bulk.results import Mode, Results, check_out, files_of, read_results
 from service.bulk.rows import Served, is_failure
 from service.bulk.run import Run
@@ -45,12 +46,13 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Where the images come from; see `Sources`."""
+    """Where the images come from; see `Sources`. All its sources share what places elsewhere have listed."""
 
     names: tuple[str, ...]
     listed: BinaryIO
     separator: bytes = b"\n"
     column: str | None = None
+    places: Places = field(default_factory=Places)
 
     def sources(self, settings: Settings, out: Path | None = None) -> Sources:
         return Sources(
@@ -60,6 +62,7 @@ class Input:
             self.separator,
             self.column,
             frozenset() if out is None else files_of(out),
+            self.places,
         )
 
 
@@ -149,7 +152,7 @@ class _Job:
 
     async def run(self, sources: Sources, counted: Sources) -> int:
         """Return the exit status, that of the signal where one ended the run."""
-        chunks = Chunks(sources.images(), CHUNK, self._done.has)
+        chunks = Chunks(sources.images(self._done.has), CHUNK)
         run = Run(
             chunks,
             answer=self._answering.answers,
@@ -167,10 +170,13 @@ class _Job:
         if not ended:
             self._say(f"Stopped. Go on with --resume; {self._output.out} has")
             return signal_status(came[0])
+        left_over = await asyncio.to_thread(self._done.left_over)
         await asyncio.to_thread(self._results.complete)
         self._say(f"{self._output.out} has")
         if sources.others:
             self._show.note(f"{sources.others} other files were left out: they are no images.")
+        if left_over:
+            self._show.note(f"Rows of images that the sources do not have any more: {left_over}.")
         drawn = self._drawings is None or not self._drawings.failed
         return GOOD if drawn and not self._failed else FAILED
 
@@ -191,10 +197,11 @@ class _Job:
 
     @property
     def _failed(self) -> int:
-        return self._done.failed + self._pace.failed
+        return self._done.codes.total() + self._pace.failed
 
     def _say(self, begin: str) -> None:
-        codes = ", ".join(f"{count} {code}" for code, count in self._codes.most_common())
+        counted = (self._done.codes + self._codes).most_common()
+        codes = ", ".join(f"{count} {code}" for code, count in counted)
         new = self._pace.new
         before = f", {self._done.count} of them from before" if self._done.count else ""
         rate = f" {self._pace.overall:.1f} images/s." if new else ""

@@ -16,7 +16,6 @@ from service.bulk.shard import EXTENSIONS, is_shard
 from service.bulk.table import is_table
 from service.errors import ConfigurationError, StorageError
 from service.storage.file_system import CHUNK_BYTES, FileGoneError, RemoteFiles, open_remote
-from service.storage.listing_pages import files_below
 from service.storage.url import StorageUrl, parse_source
 
 USUAL_BYTES = 1 << 20
@@ -69,7 +68,7 @@ class RemotePath:
 
 @dataclass(slots=True)
 class Places:
-    """Gives the files that URLs name; a place is opened once.
+    """Gives the files that URLs name. A place is opened once, and what it says of a source is asked for once.
 
     Args:
         open_files: opens the files of a place.
@@ -77,9 +76,14 @@ class Places:
 
     open_files: Callable[[StorageUrl], RemoteFiles] = open_remote
     _opened: dict[str, Place] = field(default_factory=dict, init=False)
+    _looked_at: dict[str, RemotePath | None] = field(default_factory=dict, init=False)
 
-    def named(self, name: str) -> Iterator[tuple[RemotePath, bool]]:
+    def named(self, name: str, *, keeps: bool = True) -> Iterator[tuple[RemotePath, bool]]:
         """Yield the files of a source, and whether it names them, whatever their extension.
+
+        Args:
+            name: the URL.
+            keeps: whether it may be asked for again; False for one of many that are asked for once.
 
         Raises:
             ConfigurationError: it is no URL of images, or nothing is there.
@@ -87,18 +91,14 @@ class Places:
         """
         url = parse_source(name)
         place, path = self._place(url)
-        is_web = url.scheme in {"http", "https"}
         try:
-            if not path:
-                yield from _below(place, path)
-                return
-            found = None if name.endswith("/") else _file(place, path, is_web=is_web)
+            found = None if not path or name.endswith("/") else self._file(url, keeps=keeps)
             if found is not None:
                 yield found, True
-            elif glob.has_magic(path) and not is_web:
-                yield from _matches(place, path)
+            elif glob.has_magic(path) and not url.is_web:
+                yield from _matches(place, path, keeps=keeps)
             else:
-                yield from _below(place, path)
+                yield from _below(place, path, keeps=keeps)
         except FileGoneError as error:
             raise ConfigurationError(f"There is nothing at {url}.") from error
 
@@ -117,6 +117,16 @@ class Places:
         if str(root) not in self._opened:
             self._opened[str(root)] = Place(self.open_files(root))
         return self._opened[str(root)], path
+
+    def _file(self, url: StorageUrl, *, keeps: bool) -> RemotePath | None:
+        """Return the file at a URL; None where it is a folder or nothing."""
+        if str(url) in self._looked_at:
+            return self._looked_at[str(url)]
+        place, path = self._place(url)
+        found = _file(place, path, is_web=url.is_web)
+        if keeps:
+            self._looked_at[str(url)] = found
+        return found
 
 
 def _there(place: Place, path: str) -> RemotePath:
@@ -144,15 +154,15 @@ def _file(place: Place, path: str, *, is_web: bool) -> RemotePath | None:
     return None if found.is_folder else RemotePath(place, path, found.size)
 
 
-def _below(place: Place, folder: str, begin: str = "") -> Iterator[tuple[RemotePath, bool]]:
+def _below(place: Place, folder: str, *, keeps: bool) -> Iterator[tuple[RemotePath, bool]]:
     """Yield the files below a folder; what is hidden is left out."""
     head = f"{folder}/" if folder else ""
-    for found in files_below(place.files, folder, begin, place.attempted):
+    for found in place.files_below(folder, keeps=keeps):
         if not _is_hidden(found.path.removeprefix(head)):
             yield RemotePath(place, found.path, found.size), False
 
 
-def _matches(place: Place, pattern: str) -> Iterator[tuple[RemotePath, bool]]:
+def _matches(place: Place, pattern: str, *, keeps: bool) -> Iterator[tuple[RemotePath, bool]]:
     """Yield the files that match a pattern, and those below folders that do."""
     parts = pattern.split("/")
     magic = next(index for index, part in enumerate(parts) if glob.has_magic(part))
@@ -164,7 +174,7 @@ def _matches(place: Place, pattern: str) -> Iterator[tuple[RemotePath, bool]]:
     except re.error as error:
         raise ConfigurationError(f"{pattern!r} is no pattern of files: {error}.") from error
     begin = re.split(r"[*?\[]", parts[magic], maxsplit=1)[0]
-    for found in files_below(place.files, folder, begin, place.attempted):
+    for found in place.files_below(folder, begin, keeps=keeps):
         path = found.path.removeprefix(head)
         if not shows_hidden and _is_hidden(path):
             continue

@@ -56,7 +56,8 @@ def row_of(line: bytes, where: str) -> Row:
     """
     try:
         row = from_json(line)
-        if isinstance(row["image"], str) and {"result", "error"} & row.keys():
+        has_outcome = isinstance(row["error"]["code"], str) if "error" in row else "result" in row
+        if isinstance(row["image"], str) and has_outcome:
             return {"model": "", "version": 0, **row}
     except (ValueError, TypeError, KeyError):
         pass

@@ -4,8 +4,9 @@ import bz2
 import gzip
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
 from tarfile import (  # type: ignore[attr-defined]  # typeshed lacks three of them
@@ -19,15 +20,17 @@ from tarfile import (  # type: ignore[attr-defined]  # typeshed lacks three of t
     TruncatedHeaderError,
 )
 from tarfile import open as open_tar
-from typing import IO, Any, Self
+from typing import IO, Any, Literal, Self
 
 from service.bulk.item import (
     Body,
+    Done,
     Item,
     SourceFile,
     item_of_body,
     item_of_fault,
     name_of,
+    nothing_done,
     reason_of,
     sized,
     too_large,
@@ -70,30 +73,41 @@ def is_shard(path: SourceFile) -> bool:
     return path.name.lower().endswith(SHARDS)
 
 
-def images_in_shard(path: SourceFile, largest: int, skipped: Callable[[], None]) -> Iterator[Item]:
+def images_in_shard(
+    path: SourceFile, largest: int, skipped: Callable[[], None], done: Done = nothing_done
+) -> Iterator[Item]:
     """Yield the images of a tar file in the order of its members; a damaged one ends with an item that says so.
 
     Args:
         path: of the tar file; it may be compressed.
         largest: bytes that an image may have.
         skipped: called for each member that is no image.
+        done: which images are left out; their bytes are not read where the file can be read from any byte on.
     """
     shard = name_of(path)
     sample = _Sample("", skipped)
     fault = ""
     try:
-        for key, extension, name, body in _members(path, largest):
+        for key, extension, name, read in _members(path, largest):
             if key != sample.key:
-                yield from sample.companions
+                yield from _undone(sample.companions, done)
                 sample = _Sample(key, skipped)
-            yield from sample.images(extension, item_of_body(f"{shard}/{name}", body))
+            kind = sample.kind(extension)
+            if kind == "image" and not done(f"{shard}/{name}"):
+                yield item_of_body(f"{shard}/{name}", read())
+            elif kind == "companion":  # its turn may come when others have been read
+                sample.companions.append(item_of_body(f"{shard}/{name}", read()))
     except DAMAGED as error:
         fault = f"The tar file is damaged or cut: {error}. Its images before that have their rows."
     except OSError as error:
         fault = f"The tar file can not be read: {reason_of(error)}."
-    yield from sample.companions
-    if fault:
+    yield from _undone(sample.companions, done)
+    if fault and not done(shard):
         yield item_of_fault(shard, fault)
+
+
+def _undone(items: Iterable[Item], done: Done) -> Iterator[Item]:
+    return (item for item in items if not done(item.name))
 
 
 class _Sample:
@@ -106,21 +120,18 @@ class _Sample:
         self._has_plain = False
         self._skipped = skipped
 
-    def images(self, extension: str, item: Item) -> list[Item]:
-        """Return which images are known of after a further member."""
+    def kind(self, extension: str) -> Literal["image", "companion", "other"]:
+        """Return what a further member is; one with a double extension is a companion as long as that is open."""
         if extension in EXTENSIONS:
             self._has_plain = True
             for _ in self.companions:
                 self._skipped()
             self.companions = []
-            return [item]
+            return "image"
         if extension.rpartition(".")[2] not in EXTENSIONS or self._has_plain:
             self._skipped()
-            return []
-        if len(self.companions) >= MOST_COMPANIONS:
-            return [item]
-        self.companions.append(item)
-        return []
+            return "other"
+        return "companion" if len(self.companions) < MOST_COMPANIONS else "image"
 
 
 def count_in_shard(path: Path) -> int | None:
@@ -138,18 +149,16 @@ def count_in_shard(path: Path) -> int | None:
         return None
 
 
-def _members(path: SourceFile, largest: int) -> Iterator[tuple[str, str, str, Body]]:
-    """Yield key, extension, name and bytes of each visible file; only the bytes of images are read."""
+def _members(path: SourceFile, largest: int) -> Iterator[tuple[str, str, str, Callable[[], Body]]]:
+    """Yield key, extension and name of each visible file, and what reads its bytes before the next one comes."""
     with ExitStack() as stack:
         archive = opened(path, stack)
         for member in headers(archive):
             key, extension = parts_of(member.name)
             if member.isdir() or key.rpartition("/")[2].startswith(".") or key.endswith("/"):
                 continue
-            body: Body = b""
-            if extension.rpartition(".")[2] in EXTENSIONS:
-                body = _body(archive, member, largest)
-            yield key, extension, name_of(member.name).removeprefix("./"), body
+            name = name_of(member.name).removeprefix("./")
+            yield key, extension, name, partial(_body, archive, member, largest)
 
 
 def _body(archive: TarFile, member: TarInfo, largest: int) -> Body:

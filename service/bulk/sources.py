@@ -4,12 +4,19 @@ import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from service.bulk.folder import Unreadable, files_below, paths_below
-from service.bulk.item import Item, SourceFile, item_of_fault, item_of_file, name_of
+from service.bulk.item import (
+    Done,
+    Item,
+    SourceFile,
+    item_of_fault,
+    item_of_file,
+    name_of,
+    nothing_done,
+)
 from service.bulk.remote import Places, RemotePath
 from service.bulk.shard import EXTENSIONS, count_in_shard, images_in_shard, is_shard
 from service.bulk.table import count_in_table, images_in_table, is_table
@@ -17,6 +24,23 @@ from service.errors import ConfigurationError, StorageError
 from service.storage.url import is_url
 
 STDIN = "-"
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Says of an image whether it is done, counts the images, and notes that nobody can say it."""
+
+    done: Done
+    count: int = 0
+    failed: bool = False
+
+    def __call__(self, image: str) -> bool:
+        self.count += 1
+        try:
+            return self.done(image)
+        except ConfigurationError:
+            self.failed = True
+            raise
 
 
 @dataclass(slots=True)
@@ -43,19 +67,20 @@ class Sources:
     others: int = field(default=0, init=False)
     """How many files were left out because they are no images."""
 
-    def images(self) -> Iterator[Item]:
-        """Yield all images. Each source begins when the one before has ended.
+    def images(self, done: Done = nothing_done) -> Iterator[Item]:
+        """Yield all images but those that are done. Each source begins when the one before has ended.
+
+        Args:
+            done: which images are left out.
 
         Raises:
             ConfigurationError: a source is not there or has no image; or it is a table that can not be read.
         """
         for name in self.names:
-            before = self.others
-            found = self._images_of(name)
-            first = next(found, None)
-            if first is None:
-                raise self._empty(name, self.others - before)
-            yield from chain([first], found)
+            others, asked = self.others, _Asked(done)
+            yield from self._images_of(name, asked)
+            if not asked.count:
+                raise self._empty(name, self.others - others)
 
     def check(self) -> None:
         """Look for the first image of each source, but of a list, which is read once. One elsewhere is read.
@@ -72,7 +97,7 @@ class Sources:
             self.others = 0
             if name == STDIN:
                 continue
-            first = next(self._images_of(name), None)
+            first = next(self._images_of(name, nothing_done), None)
             if first is None:
                 raise self._empty(name, self.others)
             if first.far_bytes:  # a place may list what it does not give
@@ -118,23 +143,28 @@ class Sources:
             if not isinstance(path, Unreadable) and path.suffix[1:].lower() in EXTENSIONS:
                 yield name_of(path)
 
-    def _images_of(self, name: str) -> Iterator[Item]:
+    def _images_of(self, name: str, done: Done, *, keeps: bool = True) -> Iterator[Item]:
         if name == STDIN:
-            yield from self._listed()
+            yield from self._listed(done)
             return
-        for path, is_named in self._paths_of(name):
-            if isinstance(path, Unreadable):
+        for path, is_named in self._paths_of(name, keeps=keeps):
+            if not isinstance(path, Unreadable):
+                yield from self._images_at(path, done, is_named=is_named)
+            elif not done(name_of(path.path)):
                 yield item_of_fault(
                     name_of(path.path), f"The folder can not be listed: {path.reason}."
                 )
-            else:
-                yield from self._images_at(path, is_named=is_named)
 
-    def _paths_of(self, name: str) -> Iterator[tuple[SourceFile | Unreadable, bool]]:
-        """Yield the files of a source, and whether it names them, whatever their extension."""
+    def _paths_of(
+        self, name: str, *, keeps: bool = True
+    ) -> Iterator[tuple[SourceFile | Unreadable, bool]]:
+        """Yield the files of a source, and whether it names them, whatever their extension.
+
+        `keeps` is whether a list from elsewhere stays, for the next call.
+        """
         path = Path(name)
         if is_url(name):
-            yield from self.places.named(name)
+            yield from self.places.named(name, keeps=keeps)
         elif path.is_dir():
             yield from ((found, False) for found in files_below(path))
         elif path.exists():
@@ -163,46 +193,48 @@ class Sources:
             elif "**" not in parts:
                 yield from ((found, False) for found in files_below(match))
 
-    def _listed(self) -> Iterator[Item]:
+    def _listed(self, done: Done) -> Iterator[Item]:
         """Yield the images of the paths in the list; one that is not there is an item of its own."""
         for entry in _entries(self.listed, self.separator):
             path = Path(entry)
             if is_url(entry):
-                yield from self._listed_elsewhere(entry)
+                yield from self._listed_elsewhere(entry, done)
             elif path.is_dir():
-                yield from self._images_of(entry)
+                yield from self._images_of(entry, done)
             else:
-                yield from self._images_at(path, is_named=True)
+                yield from self._images_at(path, done, is_named=True)
 
-    def _listed_elsewhere(self, entry: str) -> Iterator[Item]:
+    def _listed_elsewhere(self, entry: str, done: Done) -> Iterator[Item]:
+        asked = _Asked(done)
         try:
             file = self.places.listed(entry)
             if file.suffix[1:].lower() in EXTENSIONS:  # nobody is asked for it before it is read
-                yield file.item(self.largest)
-            else:
-                found = self._images_of(entry)
-                first = next(found, None)
-                if first is None:
-                    raise self._empty(entry, 0)
-                yield from chain([first], found)
+                if not asked(str(file)):
+                    yield file.item(self.largest)
+                return
+            yield from self._images_of(entry, asked, keeps=False)
+            if not asked.count:
+                raise self._empty(entry, 0)
         except StorageError:
             raise
         except ConfigurationError as error:
-            yield item_of_fault(name_of(entry), str(error))
+            if asked.failed:  # that is no fault of this image
+                raise
+            if not done(name_of(entry)):
+                yield item_of_fault(name_of(entry), str(error))
 
-    def _images_at(self, path: SourceFile, *, is_named: bool) -> Iterator[Item]:
+    def _images_at(self, path: SourceFile, done: Done, *, is_named: bool) -> Iterator[Item]:
         if isinstance(path, Path) and not is_named and path.absolute() in self.left_out:
             return
         if is_shard(path):
-            yield from images_in_shard(path, self.largest, self._skip)
+            yield from images_in_shard(path, self.largest, self._skip, done)
         elif is_table(path):
             skipped = None if is_named else self._skip
-            yield from images_in_table(path, self.largest, self.column, skipped)
+            yield from images_in_table(path, self.largest, self.column, skipped, done)
         elif is_named or path.suffix[1:].lower() in EXTENSIONS:
-            if isinstance(path, Path):
-                yield item_of_file(path, self.largest)
-            elif isinstance(path, RemotePath):
-                yield path.item(self.largest)
+            item = _item_of(path, self.largest)
+            if not done(item.name):
+                yield item
         else:
             self._skip()
 
@@ -231,6 +263,13 @@ class Sources:
             f"{name!r} {what}{beside}. Images are files that end in {', '.join(sorted(EXTENSIONS))}; "
             "tar and Parquet files hold some."
         )
+
+
+def _item_of(path: SourceFile, largest: int) -> Item:
+    if isinstance(path, RemotePath):
+        return path.item(largest)
+    assert isinstance(path, Path)  # there is no third kind
+    return item_of_file(path, largest)
 
 
 def _entries(listed: BinaryIO, separator: bytes) -> Iterator[str]:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from service.bulk.item import (
+    Done,
     Item,
     SourceFile,
     item_of_body,
     item_of_fault,
     name_of,
+    nothing_done,
     reason_of,
     sized,
 )
@@ -40,7 +42,11 @@ def is_table(path: SourceFile) -> bool:
 
 
 def images_in_table(
-    path: SourceFile, largest: int, column: str | None, skipped: Callable[[], None] | None = None
+    path: SourceFile,
+    largest: int,
+    column: str | None,
+    skipped: Callable[[], None] | None = None,
+    done: Done = nothing_done,
 ) -> Iterator[Item]:
     """Yield the images of a Parquet file, named by their row: `file.parquet/0`.
 
@@ -49,6 +55,7 @@ def images_in_table(
         largest: bytes that an image may have.
         column: the column with the encoded images, or with structs that have them in the field `bytes`; None: found.
         skipped: called for a table without images that nobody has named; None: it is an error.
+        done: which images are left out; a group of rows that are all done is not read.
 
     Raises:
         ConfigurationError: pyarrow is not installed, or there is no such column.
@@ -58,6 +65,7 @@ def images_in_table(
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     table = name_of(path)
+    fault = ""
     try:
         with (
             arrow_source(path) as source,
@@ -69,17 +77,25 @@ def images_in_table(
                     raise place
                 skipped()
                 return
-            row = 0
-            for batch in file.iter_batches(BATCH_ROWS, columns=[".".join(place)]):
-                for value in _values(batch, place):
-                    body = sized(value if value is not None else b"", largest)
-                    yield item_of_body(f"{table}/{row}", body)
-                    row += 1
+            begin = 0
+            for group in range(file.metadata.num_row_groups):
+                rows = range(begin, begin + file.metadata.row_group(group).num_rows)
+                begin = rows.stop
+                first = next((row for row in rows if not done(f"{table}/{row}")), None)
+                if first is None:
+                    continue
+                values = _values(file, group, place)
+                for row, value in enumerate(values, rows.start):
+                    if row == first or (row > first and not done(f"{table}/{row}")):
+                        body = sized(value if value is not None else b"", largest)
+                        yield item_of_body(f"{table}/{row}", body)
     except OSError as error:
-        yield item_of_fault(table, f"The Parquet file can not be read: {reason_of(error)}.")
+        fault = f"The Parquet file can not be read: {reason_of(error)}."
     except pa.ArrowException as error:
-        first = str(error).partition("\n")[0].rstrip(".")
-        yield item_of_fault(table, f"The Parquet file is damaged: {first}.")
+        said = str(error).partition("\n")[0].rstrip(".")
+        fault = f"The Parquet file is damaged: {said}."
+    if fault and not done(table):
+        yield item_of_fault(table, fault)
 
 
 @contextmanager
@@ -105,11 +121,11 @@ def count_in_table(path: SourceFile) -> int | None:
         return None
 
 
-def _values(batch: Any, place: list[str]) -> list[bytes | None]:  # noqa: ANN401  # pyarrow has no types
-    values = batch.column(0).to_pylist()
-    if len(place) == 1:
-        return list(values)
-    return [None if value is None else value[place[1]] for value in values]
+def _values(file: Any, group: int, place: list[str]) -> Iterator[bytes | None]:  # noqa: ANN401  # pyarrow has no types
+    """Yield the images of a group of rows; a few rows are in memory."""
+    for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[".".join(place)]):
+        for value in batch.column(0).to_pylist():
+            yield value if len(place) == 1 or value is None else value[place[1]]
 
 
 def _place(path: SourceFile, schema: Any, column: str | None) -> list[str] | ConfigurationError:  # noqa: ANN401

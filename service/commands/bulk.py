@@ -126,7 +126,7 @@ def evaluate_command(
         str | None,
         typer.Option(
             help="Known answers: a folder with a folder for each class, a CSV (file, label or mask), COCO annotations, "
-            "or a folder of PNG masks; default: what SOURCE holds"
+            "or a folder of PNG masks, also as s3:// and other URLs; default: what SOURCE holds"
         ),
     ] = None,
     option: OptionsOption = None,

@@ -47,8 +47,22 @@ def read_table_beside(path: Path, *, masks: bool) -> LabeledImages:
     Raises:
         LabelsError: it can not be read, or has no such columns.
     """
-    pairs = _pairs(path, lambda file: Path(file).suffix.lower() in SUFFIXES, masks=masks)
+    pairs = _pairs(path, _is_image, masks=masks)
     return LabeledImages(path.name, _images(pairs, Path(), path.parent, masks=masks))
+
+
+def mask_names(path: Path) -> list[str]:
+    """Return the masks that a CSV names, as it has them, each once.
+
+    Raises:
+        LabelsError: it can not be read, or has no such columns.
+    """
+    pairs = _pairs(path, _is_image, masks=True)
+    return list(dict.fromkeys(cells[0] for _, cells in pairs))
+
+
+def _is_image(file: str) -> bool:
+    return Path(file).suffix.lower() in SUFFIXES
 
 
 def _pairs(path: Path, is_image: Callable[[str], bool], *, masks: bool) -> Pairs:

@@ -164,8 +164,8 @@ class Planner:
         least = self._fewest(target)
         if least > self.most_machines:
             raise ConfigurationError(
-                f"{target.per_second:g} requests a second take at least {least:,} machines of {self.capacity:.3g}; "
-                f"{self.most_machines:,} can be simulated. Plan a part of the load."
+                f"{target.per_second:g} requests a second take at least {least:,} machines, one of which "
+                f"answers {self.capacity:,.3g}; {self.most_machines:,} can be simulated. Plan a part of the load."
             )
         return idle
 

@@ -12,7 +12,7 @@ from service.errors import ConfigurationError, StorageError
 from service.logs import printable
 from service.storage.begun import within
 from service.storage.links import MOST_PAGE_BYTES, folder_links
-from service.storage.url import SCHEMES, StorageUrl, redacted
+from service.storage.url import SCHEMES, WEB, StorageUrl, redacted
 
 T = TypeVar("T")
 
@@ -76,8 +76,7 @@ class RemoteFiles:
         self.url = url
         self._fs = file_system
         self._seconds = answer_seconds
-        self._is_http = url.scheme in {"http", "https"}
-        self._root = str(url) if self._is_http else url.path
+        self._root = str(url) if url.is_web else url.path
 
     def children(self, path: str = "") -> list[RemoteFile]:
         """Return what lies in a folder.
@@ -86,7 +85,7 @@ class RemoteFiles:
             FileGoneError: there is no such folder.
             StorageError: the place does not answer, or refuses.
         """
-        if self._is_http:
+        if self.url.is_web:
             return self._linked(path)
         place = self._place(path)
 
@@ -123,7 +122,7 @@ class RemoteFiles:
             What reads it, and from which byte on: `offset`, or 0 where the place can not begin inside a file.
         """
         place = self._place(path)
-        if self._is_http:
+        if self.url.is_web:
             return self._call(f"open {path or 'its page'}", lambda: self._open_http(place, offset))
 
         def opened() -> Any:  # noqa: ANN401
@@ -157,7 +156,7 @@ class RemoteFiles:
 
     def beginning(self, path: str, most_bytes: int, seconds: float) -> bytes:
         """Return the first bytes of a file, at most so many, by one request; see `children` for the errors."""
-        if self._is_http:
+        if self.url.is_web:
             return self._call(
                 f"read {path}", lambda: self._beginning_http(path, most_bytes), seconds
             )
@@ -220,7 +219,7 @@ class RemoteFiles:
         ]
 
     def _place(self, path: str) -> str:
-        if self._is_http and not path:
+        if self.url.is_web and not path:
             return f"{self._root}/"
         return f"{self._root}/{path}" if path else self._root
 
@@ -296,7 +295,7 @@ def _missing(url: StorageUrl, error: ImportError) -> ConfigurationError:
 
 
 def _options(scheme: str) -> dict[str, Any]:
-    if scheme in {"http", "https"}:
+    if scheme in WEB:
         aiohttp = importlib.import_module("aiohttp")
         return {
             "client_kwargs": {

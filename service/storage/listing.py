@@ -95,7 +95,7 @@ def list_place(files: RemoteFiles, lock: Lock | None) -> Listing:
 
 def _nothing_there(files: RemoteFiles) -> str:
     listing = ""
-    if files.url.scheme in {"http", "https"}:
+    if files.url.is_web:
         listing = (
             " The server must answer with a page of links to what lies in the folder; or let FOVEAL_MODELS_LOCK name "
             "what to fetch."

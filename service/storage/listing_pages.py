@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
 from service.errors import StorageError
-from service.storage.file_system import RemoteFiles
+from service.storage.file_system import RemoteFile, RemoteFiles
 
 T = TypeVar("T")
 
@@ -17,9 +18,6 @@ Page = tuple[list[tuple[str, int]], str]
 """Keys with sizes in bytes, and the token of the next page; empty where there is none."""
 PageOf = Callable[[Any, str, str, str], Page]
 """Asks a file system for the page of a bucket's files with a prefix that a token stands for."""
-
-Entry = tuple[str, bool, int | None]
-"""A path, whether it is a folder, and its size in bytes."""
 
 
 class Attempted(Protocol):
@@ -36,10 +34,14 @@ class FoundFile:
     size: int | None
 
 
-def files_below(
+Entry = str | list[FoundFile]
+"""The path of a folder, or files."""
+
+
+def pages_below(
     files: RemoteFiles, folder: str, begin: str, attempted: Attempted
-) -> Iterator[FoundFile]:
-    """Yield the files below a folder, in an order that is the same each time; a page or a folder is in memory.
+) -> Iterator[list[FoundFile]]:
+    """Yield the files below a folder, a page or a folder's at once, in an order that is the same each time.
 
     Args:
         files: the place; of an object store it is a whole bucket.
@@ -57,10 +59,10 @@ def files_below(
         return
     prefix = f"{folder}/{begin}" if folder else begin
     found, token = attempted(partial(_page, files, page_of, prefix, ""))
-    yield from found
+    yield found
     while token:
         found, token = attempted(partial(_page, files, page_of, prefix, token))
-        yield from found
+        yield found
 
 
 def _page(
@@ -73,23 +75,31 @@ def _page(
     return [FoundFile(*one) for one in listed if not one[0].endswith("/")], following
 
 
-def _walked(files: RemoteFiles, folder: str, attempted: Attempted) -> Iterator[FoundFile]:
-    root: Entry = (folder, True, None)
-    stack = [iter([root])]
+def _walked(files: RemoteFiles, folder: str, attempted: Attempted) -> Iterator[list[FoundFile]]:
+    """Yield files in the order of their paths: those between two subfolders together."""
+    stack: list[Iterator[Entry]] = [iter([folder])]
     while stack:
-        path, is_folder, size = next(stack[-1], (None, False, None))
-        if path is None:
+        entry = next(stack[-1], None)
+        if entry is None:
             stack.pop()
-        elif not is_folder:
-            yield FoundFile(path, size)
+        elif not isinstance(entry, str):
+            yield entry
         elif len(stack) > DEEPEST:
             raise StorageError(
-                f"{files.url}/{path} has more than {DEEPEST} folders within folders."
+                f"{files.url}/{entry} has more than {DEEPEST} folders within folders."
             )
         else:
-            children = sorted(attempted(partial(files.children, path)), key=lambda one: one.name)
-            head = f"{path}/" if path else ""
-            stack.append(iter([(head + one.name, one.is_folder, one.size) for one in children]))
+            stack.append(_entries(attempted(partial(files.children, entry)), entry))
+
+
+def _entries(children: list[RemoteFile], folder: str) -> Iterator[Entry]:
+    head = f"{folder}/" if folder else ""
+    children.sort(key=lambda one: one.name)
+    for is_folder, group in groupby(children, lambda one: one.is_folder):
+        if is_folder:
+            yield from (head + one.name for one in group)
+        else:
+            yield [FoundFile(head + one.name, one.size) for one in group]
 
 
 def _page_of_s3(fs: Any, bucket: str, prefix: str, token: str) -> Page:  # noqa: ANN401  # fsspec has no types

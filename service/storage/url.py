@@ -17,10 +17,17 @@ SCHEMES = {
 }
 """The packages that each kind of place needs; `foveal[remote]` brings all of them."""
 LONGEST = 1024
+WEB = frozenset({"http", "https"})
+"""Schemes of web servers, where names are percent-encoded and a page of links stands for a folder."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECRET = re.compile(r"(?<=://)[^/\s@]*@")
 _QUERY = re.compile(r"(://[^\s?#'\"<>]*)[?#][^\s'\"<>]*")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
+_OWNER = re.compile(r"[\w.-]+")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:[0-9]{1,5})?")
+_FIRST = {"s3": _BUCKET, "gs": _BUCKET, "hf": _OWNER, "https": _HOST, "http": _HOST}
+"""What the first part of a path is: a library that is asked for another one fails as if the place did not answer."""
 _PART = re.compile(r"[\w.@:+=~-]+(?: [\w.@:+=~-]+)*")
 
 
@@ -41,6 +48,11 @@ class StorageUrl:
     def __str__(self) -> str:
         return f"{self.scheme}://{self.path}"
 
+    @property
+    def is_web(self) -> bool:
+        """Whether a web server has the place."""
+        return self.scheme in WEB
+
 
 def redacted(text: str) -> str:
     """Return a text without the users, passwords and queries of the URLs in it: they may be secret."""
@@ -54,7 +66,7 @@ def is_url(text: str) -> bool:
 
 def is_web(text: str) -> bool:
     """Return whether a text is the URL of a web server, where names are percent-encoded."""
-    return is_url(text) and text.partition("://")[0].lower() in {"http", "https"}
+    return is_url(text) and text.partition("://")[0].lower() in WEB
 
 
 def parse_place(text: str) -> Path | StorageUrl:
@@ -95,7 +107,9 @@ def parse_source(text: str) -> StorageUrl:
         raise ConfigurationError(
             f"{shown} must have no query and no fragment: it would be in the results. Fetch such files first"
         )
-    if not url.path.partition("/")[0].strip(".") or not url.path.isprintable():
+    first = url.path.partition("/")[0]
+    is_place = _FIRST[url.scheme].fullmatch(first) is not None and first.strip(".")
+    if not is_place or not url.path.isprintable():
         raise ConfigurationError(
             f"{shown} is no place of images; write {url.scheme}://{_EXAMPLES[url.scheme]}"
         )

@@ -4,6 +4,7 @@ What is imported here is an option of the installation, and takes time and memor
 where tracing is on.
 """
 
+import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -30,10 +31,15 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from service.spans import Attribute, Span, SpanId, new_span_id
 from service.tracing.request_spans import EndedRequest
+from service.tracing.session import open_session
 from service.tracing.tracer import PARENT_HEADER, Caller, Decision
 
 ATTRIBUTE_CHARACTERS = 256
 """Of a value, where OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT and OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT say nothing."""
+_CREDENTIAL_PROVIDERS = (
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER",
+    "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
+)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _NOWHERE = Context()
 
@@ -58,7 +64,9 @@ class Sdk:
         self._ids = provider.id_generator
         self._propagator = TraceContextTextMapPropagator()
         self._scope = InstrumentationScope("foveal", version)
-        self._exporter = OTLPSpanExporter()
+        # A provider of credentials has a session of its own.
+        has_provider = any(map(os.environ.get, _CREDENTIAL_PROVIDERS))
+        self._exporter = OTLPSpanExporter(session=None if has_provider else open_session())
 
     def decide(self, caller: Caller, name: str, attributes: Mapping[str, Attribute]) -> Decision:
         """Return the ids of a request's trace and span, and whether it is recorded."""

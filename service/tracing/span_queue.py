@@ -12,6 +12,9 @@ from service.metrics import SPAN_OUTCOMES, Metrics
 
 log = logging.getLogger(LOGGER)
 
+SILENT_SECONDS = 60.0
+"""After the log has said that spans are dropped."""
+
 
 class Sized(Protocol):
     """What is sent as a whole or dropped as a whole."""
@@ -64,6 +67,7 @@ class SpanQueue(Generic[T]):
         self._condition = threading.Condition()
         self._ends_at: float | None = None
         self._failing = False
+        self._silent_until = 0.0
         self._lost = 0
         self._thread = threading.Thread(target=self._work, name="foveal-traces", daemon=True)
 
@@ -82,6 +86,7 @@ class SpanQueue(Generic[T]):
                     self._condition.notify()
         if not fits:
             self._counts["dropped"].inc(size)
+            self._report_dropped()
 
     def close(self, seconds: float) -> None:
         """Send what waits, and return after so many seconds at the latest; what is left is dropped. Blocking."""
@@ -130,6 +135,19 @@ class SpanQueue(Generic[T]):
             spans, self._sending = self._sending, 0
         self._counts["sent" if sent else "failed"].inc(spans)
         self._report(sent=sent, spans=spans)
+
+    def _report_dropped(self) -> None:
+        """Say that the queue is full, at most once a minute: a collector that hangs has refused nothing."""
+        now = time.monotonic()
+        if self._ends_at is not None or now < self._silent_until:
+            return
+        self._silent_until = now + SILENT_SECONDS
+        log.warning(
+            "%s takes spans more slowly than they come, or hangs: what does not fit beside %d spans that wait is "
+            "dropped (OTEL_BSP_MAX_QUEUE_SIZE).",
+            self._collector,
+            self._capacity,
+        )
 
     def _report(self, *, sent: bool, spans: int) -> None:
         """Say when the collector stops to take spans, and when it takes them again."""

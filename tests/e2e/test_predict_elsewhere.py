@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,23 +19,12 @@ from rich.console import Console
 from service.bulk.evaluate import Evaluation, evaluate
 from service.bulk.predictor import Wanted
 from service.settings import Settings
-from tests.buckets import BUCKET, empty_bucket, moto_server, no_rights
+from tests.buckets import BUCKET, no_rights
 from tests.digits import write_noisy_digits
 from tests.live import MODELS
 
 COUNT = 240
 SAMPLES = MODELS.parent / "service/playground/samples"
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with moto_server() as url:
-        yield url
-
-
-@pytest.fixture
-def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # boto3 has no types
-    return empty_bucket(moto, monkeypatch)
 
 
 def upload(s3: Any, folder: Path, prefix: str) -> None:
@@ -145,7 +133,7 @@ def test_a_bucket_without_rights_is_refused_before_anything_is_written(
 
 
 def measure(
-    source: Path | str, out: Path, task: str, model: str | None, labels: Path | None = None
+    source: Path | str, out: Path, task: str, model: str | None, labels: Path | str | None = None
 ) -> dict[str, Any]:
     known = None if labels is None else str(labels)
     given = Evaluation((str(source),), known, out=out, overwrite=True)
@@ -188,6 +176,14 @@ def test_classes_are_folders_shards_or_a_table(digits: Path, s3: Any, tmp_path: 
     table.write_text("\n".join(["file,label", *rows, "nowhere/1.png,3", "nowhere/2.png,4"]))
     assert measure("s3://bucket/val", out, "classify", "lenet5", table) == expected
     assert json.loads(out.read_text())["labels_without_image"] == 2
+    s3.put_object(Bucket=BUCKET, Key="labels/truth.csv", Body=table.read_bytes())
+    there = "s3://bucket/labels/truth.csv"
+    assert measure("s3://bucket/val", out, "classify", "lenet5", there) == expected
+    table.write_text("\n".join(["file,label", *rows]))
+    s3.put_object(Bucket=BUCKET, Key="labels/truth.csv", Body=table.read_bytes())
+    assert measure(digits, out, "classify", "lenet5", there) == expected
+    assert json.loads(out.read_text())["labels"] == "truth.csv"
+    assert measure("s3://bucket/val", out, "classify", "lenet5", "s3://bucket/val/") == expected
 
 
 def test_masks_belong_to_images_of_the_same_name(s3: Any, tmp_path: Path) -> None:
@@ -206,8 +202,16 @@ def test_masks_belong_to_images_of_the_same_name(s3: Any, tmp_path: Path) -> Non
     assert expected["images"] == 2
     assert measure("s3://bucket/set", out, "segment", "unet-digits", masks) == expected
 
+    upload(s3, masks, "set/masks")
+    rows = "\n".join(f"{name}.png,masks/{name}.png" for name in ("cup", "cat"))
+    s3.put_object(Bucket=BUCKET, Key="set/truth.csv", Body=f"file,mask\n{rows}".encode())
+    for labels in ("set/masks", "set/", "set/truth.csv"):
+        for source in ("s3://bucket/set/images", images):
+            found = measure(source, out, "segment", "unet-digits", f"s3://bucket/{labels}")
+            assert found == expected, (labels, source)
 
-def test_boxes_are_in_annotations_of_this_machine(s3: Any, tmp_path: Path) -> None:
+
+def test_boxes_are_in_annotations_here_or_there(s3: Any, tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
     for name in ("cup.jpg", "cat.jpg"):
@@ -224,12 +228,23 @@ def test_boxes_are_in_annotations_of_this_machine(s3: Any, tmp_path: Path) -> No
     out = tmp_path / "report.json"
     expected = measure(images, out, "detect", None, labels)
     assert measure("s3://bucket/val", out, "detect", None, labels) == expected
+    s3.put_object(Bucket=BUCKET, Key="annotations/truth.json", Body=labels.read_bytes())
+    for there in ("annotations/truth.json", "annotations"):
+        for source in ("s3://bucket/val", images):
+            assert measure(source, out, "detect", None, f"s3://bucket/{there}") == expected
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--task", "classify", "--labels", "s3://bucket/a.csv"], "labels are read from this"),
+        (
+            ["--task", "classify", "--labels", "s3://bucket/a.csv"],
+            "--labels s3://bucket/a.csv: there is no such file",
+        ),
+        (["--task", "detect", "--labels", "s3://bucket/no"], "of JSON files the folder has none"),
+        (["--task", "segment", "--labels", "s3://bucket/no"], "there is no mask"),
+        (["--task", "classify", "--labels", "s3://bucket/no"], "give a CSV with the columns"),
+        (["--task", "classify", "--labels", "ftp://host/a.csv"], "is no place of images"),
         (["--task", "classify", "--labels", "."], "give a CSV with the columns file and label"),
         (["--task", "segment"], "needs masks: --labels FOLDER"),
         (["--task", "detect"], "needs annotations in COCO's form: --labels FILE"),

@@ -71,8 +71,21 @@ def test_a_collector_that_hangs_costs_spans_and_no_answer(
             classify(service)
         assert spans(service)["dropped"] >= 7 * 8
         assert len(service.logged("does not take spans")) == 0  # it has not refused them
+        assert len(service.logged(r"takes spans more slowly than they come, or hangs")) == 1
         end(service)
         assert service.logged(r"^\d+ spans were not sent to http://127.0.0.1:\d+ before the end$")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_collector_that_redirects_takes_no_spans(
+    models: Path, collector: Collector, status: int
+) -> None:
+    collector.status = status
+    with start(models=models, tracing="true", grace_seconds=0, workers=1) as service:
+        classify(service)
+        collector.wait_for_posts(1)
+        end(service)
+        assert len(service.logged("does not take spans")) == 1
 
 
 def test_a_collector_that_refuses_is_named_once_and_again_when_it_takes_them(

@@ -222,11 +222,64 @@ def test_settings_of_every_type_reach_the_service_as_they_were_written(
         ("--set=keys.secretNames=a", "secretNames"),
         ("--set=replicas=-1", "replicas"),
         ("--set=tmp.sizeLimit=256", "sizeLimit"),
+        ("--set=image.repository=example.org/foveal:1", "repository"),
+        ("--set=image.repository=example.org/foveal@sha256:00", "repository"),
+        ("--set=image.tag=sha256:00", "tag"),
+        ("--set=image.digest=00", "digest"),
+        ("--set=fullnameOverride=Foveal_2", "fullnameOverride"),
+        ("--set=nameOverride=-a", "nameOverride"),
+        ("--set=nodeSelector.gpu=true", "nodeSelector"),
+        ("--set=podAnnotations.count=1", "podAnnotations"),
+        ("--set=service.annotations.internal=true", "annotations"),
+        ("--set=autoscaling.mode=hpa,autoscaling.minReplicas=11", "autoscaling.minReplicas"),
+        ("--set=autoscaling.mode=hpa,resources=null", "resources.requests.cpu"),
+        ("--set=autoscaling.mode=keda,resources=null", "resources.requests.cpu"),
     ],
 )
 def test_a_value_that_means_nothing_is_refused_by_its_name(option: str, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         helm(option)
+
+
+@pytest.mark.parametrize(
+    ("release", "override", "name"),
+    [
+        ("1.2", "", "foveal-1-2"),
+        ("vision.prod", "", "vision-prod-foveal"),
+        ("2foveal", "", "foveal-2foveal"),
+        ("x" * 51 + "-y", "", "x" * 51),
+        ("a", "b" * 50 + "-c", "b" * 50 + "-c"),
+    ],
+)
+def test_a_service_may_have_the_name_that_it_gets(release: str, override: str, name: str) -> None:
+    """By RFC 1035: letters, digits and dashes, a letter first; the API server refuses all else."""
+    options = (*CASES["keda"], f"--set=fullnameOverride={override}")
+    manifests = helm(*options, release=release)
+    assert one(manifests, "Service")["metadata"]["name"] == name
+    for manifest in manifests:
+        assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", manifest["metadata"]["name"])
+
+
+def test_an_image_is_named_by_its_tag_or_by_its_digest() -> None:
+    def image(*options: str) -> str:
+        repository = "--set=image.repository=example.org:5000/vision/foveal"
+        (container,) = containers(one(helm(repository, *options), "Deployment"))
+        found: str = container["image"]
+        return found
+
+    digest = f"sha256:{'0a' * 32}"
+    assert re.fullmatch(r"example\.org:5000/vision/foveal:\d+\.\d+\.\d+", image())
+    assert image("--set-string=image.tag=2") == "example.org:5000/vision/foveal:2"
+    pinned = image("--set-string=image.tag=2", f"--set=image.digest={digest}")
+    assert pinned == f"example.org:5000/vision/foveal@{digest}"
+
+
+def test_without_resources_an_autoscaler_goes_by_the_queue_alone() -> None:
+    scaled = one(
+        helm("--set=autoscaling.mode=hpa,autoscaling.cpuPercent=0,resources=null"),
+        "HorizontalPodAutoscaler",
+    )
+    assert [metric["type"] for metric in scaled["spec"]["metrics"]] == ["Pods"]
 
 
 def test_a_new_setting_restarts_the_pods() -> None:

@@ -62,7 +62,10 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"text\n", b"[]\n", b'{"image": 3, "result": {}}\n', b'{"image": "a"}\n', b"\0\0\n", b"\n"],
+    [
+        *(b"text\n", b"[]\n", b'{"image": 3, "result": {}}\n', b'{"image": "a"}\n', b"\0\0\n"),
+        *(b"\n", b'{"image": "a", "error": "bad"}\n', b'{"image": "a", "error": {}}\n'),
+    ],
 )
 def test_a_line_that_is_no_row_is_refused(line: bytes) -> None:
     with pytest.raises(ConfigurationError, match="Line 3 of x is no row of results"):
@@ -100,6 +103,17 @@ def test_rows_of_another_version_are_refused_and_errors_are_counted() -> None:
     earlier = Done(iter([failed, row("b", version=2)]), SERVED, "r.jsonl")
 
     assert earlier.has("a")
-    assert earlier.failed == 1
+    assert earlier.codes == {"bad_image": 1}
     with pytest.raises(ConfigurationError, match=r"is of colors version 2, .* of colors version 1"):
         earlier.has("b")
+
+
+def test_rows_of_images_that_are_not_there_any_more_are_counted() -> None:
+    failed = {"image": "gone", "model": "colors", "version": 1, "error": {"code": "bad_image"}}
+    earlier = Done(iter([row("a"), row("b"), row("c"), failed]), SERVED, "r.jsonl")
+
+    assert [earlier.has(image) for image in ("b", "b2", "c")] == [True, False, True]
+    assert earlier.left_over() == 2
+    assert (earlier.count, earlier.codes) == (2, {"bad_image": 1})
+    assert done("a").left_over() == 1
+    assert done().left_over() == 0

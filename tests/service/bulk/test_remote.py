@@ -24,7 +24,7 @@ from service.errors import ConfigurationError, FovealError, StorageError
 from service.storage.file_system import CHUNK_BYTES, RemoteFiles, open_remote
 from service.storage.links import MOST_LINKS
 from service.storage.url import StorageUrl, parse_url
-from tests.buckets import BUCKET, empty_bucket, moto_server, no_rights
+from tests.buckets import BUCKET, no_rights
 from tests.file_server import FileServer, serve_files
 from tests.service.storage.stand_ins import stand_in_for
 
@@ -53,17 +53,10 @@ def found(given: Sources, root: str = "") -> dict[str, bytes | str]:
     return {name: one.code if isinstance(one, FovealError) else one for name, one in read.items()}
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with moto_server() as url:
-        yield url
-
-
-@pytest.fixture
-def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # boto3 has no types
-    """Return a client of an empty bucket, which is listed three files at a time."""
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """List a bucket three files at a time."""
     monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "3")
-    return empty_bucket(moto, monkeypatch)
 
 
 def put(s3: Any, key: str, content: bytes) -> None:
@@ -144,6 +137,7 @@ def test_a_list_names_files_elsewhere_too(both: Path, s3: Any) -> None:
         "s3://bucket/set/nothing.jpg",
         "s3://bucket/nothing",
         "ftp://host/a.jpg",
+        *("s3://%%/a.jpg", "gs://b/a.jpg", "https://%%/a.jpg", "https://:80/a.jpg", "hf://?/a.jpg"),
         "s3://bucket/set/b/c",
     ]
     read = found(sources("-", listed="\n".join(lines).encode()))
@@ -154,6 +148,11 @@ def test_a_list_names_files_elsewhere_too(both: Path, s3: Any) -> None:
         ("s3://bucket/set/nothing.jpg", "unreadable_source"),
         ("s3://bucket/nothing", "unreadable_source"),
         ("ftp://host/a.jpg", "unreadable_source"),
+        ("s3://%%/a.jpg", "unreadable_source"),
+        ("gs://b/a.jpg", "unreadable_source"),
+        ("https://%%/a.jpg", "unreadable_source"),
+        ("https://:80/a.jpg", "unreadable_source"),
+        ("hf://?/a.jpg", "unreadable_source"),
         ("s3://bucket/set/b/c/3.webp", b"b/c/3.webp"),
     ]
 
@@ -424,3 +423,41 @@ def test_other_places_give_the_same(url: str, tmp_path: Path) -> None:
         f"{url}/deep/er/8.png": 5,
     }
     assert "hf_secret" not in done.stdout + done.stderr
+
+
+def test_done_members_and_rows_are_not_fetched_where_the_file_says_where_they_are(
+    web: FileServer,
+) -> None:
+    """A tar file says where the next member begins, a Parquet file where each group of rows is."""
+    large = 2 * CHUNK_BYTES
+    with tarfile.open(web.root / "a.tar", "w") as shard:
+        for name, size in {"1.jpg": large, "2.jpg": large, "3.jpg": 10}.items():
+            member = tarfile.TarInfo(name)
+            member.size = size
+            shard.addfile(member, BytesIO(bytes(size)))
+    url = f"{web.url}/a.tar"
+    done = {f"{url}/1.jpg", f"{url}/2.jpg"}.__contains__
+    (left,) = sources(url).images(done)
+    assert (left.name, left.read()) == (f"{url}/3.jpg", bytes(10))
+    begins = [int(part[6:-1] or 0) for part in web.fetched("a.tar")]
+    assert len(begins) == 3  # after each of the large ones the file is opened further on
+    assert begins[-1] > 2 * large
+
+
+def test_a_place_is_asked_once_however_often_its_files_are_gone_through(web: FileServer) -> None:
+    for name in ("a/1.jpg", "a/b/2.jpg", "c.jpg", "d.tar"):
+        (web.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (web.root / name).write_bytes(b"x")
+    write_shard(web.root / "d.tar")
+    places = Places()
+    names = (f"{web.url}/a", f"{web.url}/c.jpg", f"{web.url}/d.tar")
+    for _ in range(2):
+        again = sources(*names, places=places)
+        again.check()
+        assert len(list(again.images())) == 7
+        assert again.count() is None
+    asked = [(method, path) for method, path, _ in web.requests]
+    looked = [one for one in asked if one[0] == "HEAD" or one[1].endswith("/")]
+    assert sorted(looked) == sorted(
+        [("GET", "/a/"), ("GET", "/a/b/"), ("HEAD", "/c.jpg"), ("HEAD", "/d.tar")]
+    )

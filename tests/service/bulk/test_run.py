@@ -19,7 +19,7 @@ def items(count: int) -> Iterator[Item]:
 
 
 def chunks(count: int, size: int = 2) -> Chunks:
-    return Chunks(items(count), size, lambda _: False)
+    return Chunks(items(count), size)
 
 
 async def names(read: Read) -> list[str]:
@@ -78,7 +78,7 @@ async def test_sources_are_not_read_further_while_nothing_is_written() -> None:
             waits.wait(0.2)  # nothing more is taken meanwhile
             counts.append(len(taken))
 
-    given = Chunks(counted(), 2, lambda _: False)
+    given = Chunks(counted(), 2)
     await Run(given, answer=names, write=write, in_flight=3).complete()
 
     assert len(taken) == 1000
@@ -111,7 +111,7 @@ async def test_stop_does_not_wait_for_a_source_that_blocks() -> None:
         never.wait()
 
     written: list[str] = []
-    given = Chunks(blocking(), 2, lambda _: False)
+    given = Chunks(blocking(), 2)
     run = Run(given, answer=names, write=written.extend, in_flight=2)
     completing = asyncio.create_task(run.complete())
     await reading.wait()
@@ -141,7 +141,7 @@ async def test_an_error_anywhere_ends_the_run(part: str) -> None:
             raise ConfigurationError("broken")
         written.extend(rows)
 
-    given = Chunks(source(), 2, lambda _: False)
+    given = Chunks(source(), 2)
     with pytest.raises(ConfigurationError, match="broken"):
         await Run(given, answer=answer, write=write, in_flight=2).complete()
     assert written == [str(index) for index in range(len(written))]
@@ -151,13 +151,11 @@ async def test_the_bytes_that_are_read_at_once_are_bounded() -> None:
     large = b"x" * (HELD_BYTES // 2)
     many = [item_of_body(str(index), large) for index in range(8)]
 
-    assert len(Chunks(iter(many), 8, lambda _: False).take()) == 2
+    assert len(Chunks(iter(many), 8).take()) == 2
     assert len(read_some(many)) == 2
     assert len(read_some([item_of_body("a", large * 3)])) == 1
 
     written: list[str] = []
     lazy = (Item(one.name, one.read) for one in many)
-    await Run(
-        Chunks(lazy, 8, lambda _: False), answer=names, write=written.extend, in_flight=1
-    ).complete()
+    await Run(Chunks(lazy, 8), answer=names, write=written.extend, in_flight=1).complete()
     assert written == [str(index) for index in range(8)]

@@ -150,3 +150,30 @@ def test_a_shard_that_tar_made_has_its_images(tmp_path: Path, ending: str) -> No
     images, others = read(path)
     assert sorted(images) == [(f"{long}/0001.jpg", b"one"), ("ü.png", b"two")]
     assert others == 1
+
+
+def test_what_is_done_is_left_out_and_its_bytes_are_not_read(tmp_path: Path) -> None:
+    members = {"1.jpg": b"x" * 2000, "2.jpg": b"two", "3.seg.png": b"alone", "4.jpg": b"four"}
+    path = write_shard(tmp_path / "a.tar", members)
+    content = bytearray(path.read_bytes())
+    asked: list[str] = []
+
+    def done(name: str) -> bool:
+        asked.append(name.removeprefix(f"{path}/"))
+        return asked[-1] in {"1.jpg", "3.seg.png"}
+
+    read = {item.name: item.read() for item in images_in_shard(path, LARGEST, lambda: None, done)}
+    assert read == {f"{path}/2.jpg": b"two", f"{path}/4.jpg": b"four"}
+    assert asked == list(members)  # each once, in order
+
+    path.write_bytes(content[: BLOCK + 100])  # the file ends in the first image, which is done
+    asked.clear()
+    (cut,) = images_in_shard(path, LARGEST, lambda: None, done)
+    assert cut.name == str(path)
+    assert asked == ["1.jpg", str(path)]
+
+
+def test_a_cut_that_has_its_row_has_no_second_one(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "a.tar", {"1.jpg": b"x" * 2000})
+    path.write_bytes(path.read_bytes()[:1000])
+    assert list(images_in_shard(path, LARGEST, lambda: None, lambda name: name == str(path))) == []

@@ -72,3 +72,24 @@ def test_a_table_without_images_that_nobody_named_is_skipped(tmp_path: Path) -> 
 
     assert list(images_in_table(path, 100, None, lambda: skipped.append(None))) == []
     assert skipped == [None]
+
+
+def test_groups_of_rows_that_are_done_are_not_read(tmp_path: Path) -> None:
+    images = [bytes([number]) * 50 for number in range(6)]  # in groups of two
+    path = write_table(tmp_path / "a.parquet", image=images)
+    content = bytearray(path.read_bytes())
+    begin = pq.ParquetFile(path).metadata.row_group(0).column(0).file_offset or 4
+    content[begin : begin + 40] = b"\xff" * 40
+    path.write_bytes(content)
+    assert read(path) == [("", "unreadable_source")]
+
+    done = {f"{path}/{row}" for row in (0, 1, 3)}
+    asked: list[str] = []
+
+    def is_done(name: str) -> bool:
+        asked.append(name)
+        return name in done
+
+    found = {item.name: item.read() for item in images_in_table(path, 100, None, None, is_done)}
+    assert found == {f"{path}/{row}": images[row] for row in (2, 4, 5)}
+    assert asked == [f"{path}/{row}" for row in range(6)]  # each once, in order

@@ -5,6 +5,7 @@ import threading
 from contextlib import ExitStack
 
 import httpx
+import pytest
 
 from service.processes.server import listen
 from service.processes.starting import (
@@ -13,15 +14,21 @@ from service.processes.starting import (
     answers_while_starting,
 )
 
+pytestmark = pytest.mark.timeout(120)
+
+CLIENT_SECONDS = 60.0
+
 
 def test_the_process_is_alive_and_says_why_it_is_not_ready() -> None:
     with listen("127.0.0.1", 0) as listener:
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with answers_while_starting(listener, "the models are fetched"):
-            live = httpx.get(f"{base}/health/live")
-            ready = httpx.get(f"{base}/health/ready")
-            head = httpx.head(f"{base}/health/ready")
-            other = httpx.post(f"{base}/v1/classify?model=a", content=b"x" * 100_000)
+            live = httpx.get(f"{base}/health/live", timeout=CLIENT_SECONDS)
+            ready = httpx.get(f"{base}/health/ready", timeout=CLIENT_SECONDS)
+            head = httpx.head(f"{base}/health/ready", timeout=CLIENT_SECONDS)
+            other = httpx.post(
+                f"{base}/v1/classify?model=a", content=b"x" * 100_000, timeout=CLIENT_SECONDS
+            )
 
     assert (live.status_code, live.json()) == (200, {"status": "alive"})
     assert ready.status_code == head.status_code == 503
@@ -55,7 +62,7 @@ def test_connections_that_say_nothing_are_bounded_and_a_probe_is_answered_beside
         ]
         for one in silent:
             one.sendall(b"GET /health/live")  # and never the rest
-        live = httpx.get(f"http://{address[0]}:{address[1]}/health/live")
+        live = httpx.get(f"http://{address[0]}:{address[1]}/health/live", timeout=CLIENT_SECONDS)
         assert live.status_code == 200
         for one in silent[:MOST_CONNECTIONS]:
             one.settimeout(PATIENCE_SECONDS / 2)  # by then they would not end by themselves
@@ -75,7 +82,7 @@ def test_what_connects_afterwards_waits_for_the_service() -> None:
         with answers_while_starting(listener, "the models are fetched"):
             silent = socket.create_connection(listener.getsockname())
         with silent, socket.create_connection(listener.getsockname()) as later:
-            listener.settimeout(5)
+            listener.settimeout(CLIENT_SECONDS)
             accepted, address = listener.accept()
             if address == silent.getsockname():  # it came when nobody accepted any more
                 accepted.close()

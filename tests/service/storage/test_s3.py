@@ -1,6 +1,5 @@
 """Models in S3: moto's server answers, s3fs asks."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,10 @@ from prometheus_client import CollectorRegistry
 from service.errors import StorageError
 from service.storage.locking import lock_models
 from service.storage_metrics import StorageMetrics
-from tests.buckets import empty_bucket, moto_server, no_rights
+from tests.buckets import no_rights
 from tests.servables import color_model, write_servable
 from tests.service.storage.conftest import Open
 from tests.service.storage.counted import counted
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    with moto_server() as url:
-        yield url
-
-
-@pytest.fixture
-def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # boto3 has no types
-    return empty_bucket(moto, monkeypatch)
 
 
 def upload(s3: Any, path: Path, key: str) -> None:

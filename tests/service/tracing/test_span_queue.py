@@ -148,3 +148,18 @@ def test_the_end_does_not_wait_for_a_collector_that_hangs() -> None:
         assert sending.counted() == {"sent": 0, "failed": 0, "dropped": 17}
         queue.put(Spans(1))
         assert sending.counted()["dropped"] == 18
+
+
+def test_a_queue_that_is_full_is_reported_and_not_each_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sending = Sending()
+    with queue_to(sending, capacity=20) as queue:
+        queue.put(Spans(10))
+        sending.has_entered()  # and hangs
+        for _ in range(5):
+            queue.put(Spans(15))
+    said = [record.getMessage() for record in caplog.records]
+    assert (
+        len([one for one in said if "takes spans more slowly than they come, or hangs" in one]) == 1
+    )

@@ -1,12 +1,16 @@
+{{/* A release may be called 1.2; a Service begins with a letter, and has no dots. */}}
 {{- define "foveal.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $full := printf "%s-%s" $release $name -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- $full = .Values.fullnameOverride -}}
+{{- else if regexMatch "^[0-9]" $release -}}
+{{- $full = printf "%s-%s" $name $release -}}
+{{- else if contains $name $release -}}
+{{- $full = $release -}}
 {{- end -}}
+{{- $full | trunc 52 | trimAll "-" -}}
 {{- end -}}
 
 {{- define "foveal.selector" -}}
