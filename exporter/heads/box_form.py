@@ -11,16 +11,14 @@ from exporter.heads.box_grid import GridReading, read_grid
 from exporter.heads.box_unit import judge_unit, without
 from exporter.heads.boxes import Y_FIRST, Candidates
 from exporter.heads.detect import DetectHead
-from exporter.heads.open_decoder import are_relative, settle_rows
+from exporter.heads.open_decoder import ALL, are_relative, settle_rows
+from exporter.heads.undecoded import refuse_undecoded
 from exporter.network import Array
 from exporter.recipe_tables import BoxPart
 from service.card import ImageInput
 
 ENOUGH = 20
 """Fewer boxes show nothing of their form."""
-
-ALL = 0.99
-"""So large a share of boxes counts as all of them: some networks have single boxes that are odd."""
 
 BEYOND = 0.05
 """A box leaves the frame if it lies beyond by more than this share of it."""
@@ -70,6 +68,8 @@ def judge_form(
         return replace(head, assumed=without(head, "unit") if is_open else ())
     if seen is None and boxes is not None:
         _refuse_relative(head, boxes, image_input)
+    if seen is None:
+        refuse_undecoded(head, parts, image_input)
     head = judge_unit(head, seen, parts)
     if seen is not None and (seen.form is not None or seen.could_be):
         return _by_grid(head, seen)

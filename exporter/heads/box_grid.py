@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from exporter.heads.arrange import STRIDES
+from exporter.heads.boxes import EXCHANGED_ORDER
 from exporter.network import Array
 from service.card import ImageInput
 
@@ -22,6 +23,9 @@ Unit = Literal["frame", "pixel"]
 
 FOLLOWS = 0.8
 """A number follows an axis of the grid if their correlation is at least this."""
+
+SOMEWHAT = 0.4
+"""Boxes on a grid have a number that is correlated with an axis by more, also where large objects have many of them."""
 
 IGNORES = 0.5
 """It does not follow the other axis, and a size follows neither, if their correlation is at most this."""
@@ -48,8 +52,8 @@ MIDDLE = 0.2
 BEGINS = 0.4
 """The points of boxes move to the upper left as these grow: their correlation is at most minus this, in x and y."""
 
-_FRACTIONS = 2.0
-"""Where half of the numbers of boxes all over a frame are smaller, they are in 0–1."""
+FRAME = 2.0
+"""Coordinates in 0–1 of the frame are hardly ever larger, and coordinates in pixels hardly ever all smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +73,10 @@ def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
     mean = boxes.astype(np.float64).mean(axis=0)
     if len(mean) < FEWEST or not np.isfinite(mean).all():
         return None
-    found = [(_correlations(grid, mean), grid) for grid in _layouts(len(mean), image_input)]
-    if not found:
+    found = _best_grid(mean, image_input)
+    if found is None:
         return None
-    ties, grid = max(found, key=lambda one: float(np.sort(one[0].max(axis=0))[-2:].sum()))
+    ties, grid = found
     axes = "".join(_axis(*column) for column in ties.T)
     unit = _unit(grid, mean, axes, image_input)
     match axes:
@@ -80,10 +84,25 @@ def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
             return GridReading(axes, unit)
         case "xyss" | "yxss":
             could_be = _POINT_AND_SIZE[axes]
-            x_first = boxes if axes == "xyss" else boxes[..., [1, 0, 3, 2]]
+            x_first = boxes if axes == "xyss" else boxes[..., list(EXCHANGED_ORDER)]
             form = _of_point(grid, x_first, image_input, could_be)
             return GridReading(form, unit, () if form else could_be)
     return None
+
+
+def follows_no_grid(boxes: Array, image_input: ImageInput) -> bool:
+    """Return whether there are as many boxes (I, A, 4) as a grid has, and their numbers do not follow it.
+
+    Either none does at all, or some run against it, as distances to the sides of large objects do.
+    """
+    mean = boxes.astype(np.float64).mean(axis=0)
+    if len(mean) < FEWEST or not np.isfinite(mean).all():
+        return False
+    found = _best_grid(mean, image_input)
+    if found is None:
+        return False
+    most, least = float(found[0].max()), float(found[0].min())
+    return most < SOMEWHAT or (most < FOLLOWS and least <= -SOMEWHAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +119,12 @@ class _Grid:
         means = np.stack([np.bincount(self.levels, column) / counts for column in values.T], axis=1)
         apart: Array = values - means[self.levels]
         return apart
+
+
+def _best_grid(mean: Array, image_input: ImageInput) -> tuple[Array, _Grid] | None:
+    """Return the grid that boxes (A, 4) follow most and their correlations with it, None where none has as many."""
+    found = [(_correlations(grid, mean), grid) for grid in _layouts(len(mean), image_input)]
+    return max(found, key=lambda one: float(np.sort(one[0].max(axis=0))[-2:].sum()), default=None)
 
 
 def _layouts(anchors: int, image_input: ImageInput) -> Iterator[_Grid]:
@@ -162,7 +187,7 @@ def _of_point(
 ) -> Form | None:
     """Return which of center and corner the point is, x first; None where neither is clear."""
     rows = boxes.astype(np.float64)
-    if float(np.median(np.abs(rows[..., :2]))) <= _FRACTIONS:
+    if float(np.median(np.abs(rows[..., :2]))) <= FRAME:
         rows *= [image_input.width, image_input.height] * 2
     point, size = rows[..., :2], rows[..., 2:]
     around = _share_around(grid.cells, point - size / 2, size)

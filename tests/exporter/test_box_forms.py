@@ -29,7 +29,7 @@ from tests.exporter.found import (
     detector,
     scores_of,
 )
-from tests.exporter.heads.dense import FORMS, as_form, dense_boxes
+from tests.exporter.heads.dense import FORMS, as_form, dense_boxes, relative_to_cells
 from tests.live import serve
 
 pytestmark = pytest.mark.timeout(120)
@@ -180,14 +180,8 @@ def test_boxes_that_are_decoded_are_no_offsets_from_cells(tmp_path: Path) -> Non
 
 
 def relative() -> Values:
-    """Return the boxes as YOLOX gives them: offset from a cell and logarithm of the size, in strides."""
-    cells, strides = [], []
-    for stride in (8, 16, 32):
-        row, column = np.divmod(np.arange((SIDE // stride) ** 2), SIDE // stride)
-        cells.append(np.stack([column, row], axis=1))
-        strides.append(np.full((len(row), 1), stride))
-    boxes = as_form(corners(NARROW), "cxcywh") / np.concatenate(strides)
-    return np.concatenate([boxes[..., :2] - np.concatenate(cells), np.log(boxes[..., 2:])], axis=2)
+    """Return the boxes as YOLOX gives them."""
+    return relative_to_cells(as_form(corners(NARROW), "cxcywh"), (SIDE, SIDE))
 
 
 def test_boxes_that_are_offsets_from_cells_are_decoded(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from exporter.heads.box_grid import GridReading, read_grid
+from exporter.heads.boxes import EXCHANGED_ORDER
 from service.card import ImageInput
-from tests.exporter.heads.dense import FORMS, Boxes, as_form, dense_boxes
+from tests.exporter.heads.dense import FORMS, Boxes, as_form, dense_boxes, grid_cells
 
 UNITS = ("pixel", "frame")
 
@@ -64,20 +65,15 @@ def test_boxes_that_are_much_smaller_than_their_cells_may_be_corner_or_center() 
     boxes[..., 2:] = 1e-3
     seen = read_grid(boxes, frame(320, 320))
     assert seen == GridReading(None, "pixel", ("cxcywh", "xywh"))
-    seen = read_grid(boxes[..., [1, 0, 3, 2]], frame(320, 320))
+    seen = read_grid(boxes[..., list(EXCHANGED_ORDER)], frame(320, 320))
     assert seen == GridReading(None, "pixel", ("cycxhw", "yxhw"))
 
 
 def moved_centers(offset: float, size: float, noise: float) -> Boxes:
     """Return an untrained YOLOX's centers and sizes: as far from the corners of their cells, in strides, everywhere."""
-    cells, strides = [], []
-    for stride in (8, 16, 32):
-        row, column = np.divmod(np.arange((320 // stride) ** 2), 320 // stride)
-        cells.append(np.stack([column, row], axis=1) * stride)
-        strides.append(np.full((len(row), 1), stride))
-    side = np.concatenate(strides)
+    cells, side = grid_cells((320, 320))
     apart = np.random.default_rng(3).normal(0, noise, (4, len(side), 4))
-    center = np.concatenate(cells) + (offset + apart[..., :2]) * side
+    center = (cells + offset + apart[..., :2]) * side
     return np.concatenate([center, size * np.exp(apart[..., 2:]) * side], axis=2)
 
 
