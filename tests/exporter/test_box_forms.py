@@ -333,3 +333,20 @@ def test_an_order_that_nothing_shows_is_never_taken_silently(
     assert not any("states it" in one for one in done.hints)
     found = outputs_of(done.path, some_frames(1, SIDE))
     np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-6)
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(1000, 0), (2, -1)])
+@pytest.mark.parametrize("stated", [{}, {"box_format": "xyxy", "box_unit": "frame"}])
+def test_boxes_on_another_scale_are_refused(
+    tmp_path: Path, factor: float, shift: float, stated: dict[str, str]
+) -> None:
+    shares = as_form(corners(), "xyxy", (SIDE, SIDE))
+    model = detector({"boxes": factor * shares + shift, "scores": scores()})
+    with pytest.raises(RecipeError, match=r"rise .* times as fast as.*in pixels of its input, or"):
+        adopt(tmp_path, model, **stated)
+
+
+def test_columns_in_an_order_that_no_format_has_are_refused(tmp_path: Path) -> None:
+    model = detector({"boxes": corners()[..., [0, 2, 1, 3]], "scores": scores()})
+    with pytest.raises(RecipeError, match=r"are x, x, y, y.*order of x_min, y_min, x_max, y_max"):
+        adopt(tmp_path, model)
