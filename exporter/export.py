@@ -10,6 +10,7 @@ from exporter.assemble import assemble
 from exporter.cards import make_card
 from exporter.checks import check_labels, check_recipe
 from exporter.cost import count_cost
+from exporter.cut_candidates import CutOff
 from exporter.errors import RecipeError
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
@@ -27,7 +28,7 @@ from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
 from exporter.labeled.alternatives import Better, better_pixels
 from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
 from exporter.labeled.reading import read_labeled
-from exporter.network import Head, Network
+from exporter.network import Head, Network, Outputs
 from exporter.outcome import Exported, MadeVariant, Measured
 from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
@@ -67,12 +68,17 @@ def export(
     loaded, network = network.head, subject.network
     if labeled is not None:
         check_labeled(labeled, network, labels)
-    decisions = Decisions(network.head, labels)
+    decisions, cut_off = Decisions(network.head, labels), CutOff(network.head)
     model, stages = assemble(network)
     refuse_training(model)
     cost = count_cost(model)
     progress.begin("Prove it on real images")
-    certificate = prove(model, subject, recipe.proof, progress, witness=decisions.add)
+
+    def witness(found: Outputs, expected: Outputs) -> None:
+        decisions.add(found)
+        cut_off.add(found, expected)
+
+    certificate = prove(model, subject, recipe.proof, progress, witness=witness)
     model, precision, measured = _reduced(model, subject, recipe, progress)
     if precision != "fp32":
         progress.begin("Prove the reduced graph")
@@ -93,6 +99,7 @@ def export(
         precision=precision,
         normalization=network.normalization,
         boxes=_box_form(network.head),
+        cut=cut_off.cut,
         accuracy=measurement.accuracy if measurement is not None else None,
         certificate=certificate,
     )
@@ -111,6 +118,7 @@ def export(
     hints = (
         *input_hints(subject.inputs, network.pixels, network.own_factor),
         *decisions.hints(),
+        *cut_off.hints(),
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),
         *assumption_hints(network.normalization, measured=measurement is not None),

@@ -5,18 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.cut_candidates import SEEN_SCORE
 from exporter.heads.arrange import COLUMNS, ROWS
 from exporter.heads.classify import DECISION, ClassifyHead
 from exporter.heads.detect import DetectHead
-from exporter.heads.metrics import suppress
 from exporter.heads.segment import SegmentHead
-from exporter.heads.thinning import NMS_IOU
 from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement
 from exporter.network import Head, Outputs
 from exporter.outcome import MadeVariant
 from exporter.recipe import Pixels
-from exporter.recipe_tables import MOST_CANDIDATES, DetectRecipe
+from exporter.recipe_tables import DetectRecipe
 from exporter.transforms import pixel_values
 from service.card import BoxForm, Normalization
 from service.labeled.scores import chance, is_at_chance
@@ -33,9 +32,6 @@ FAR_BYTES = 260.0
 
 ENOUGH_IMAGES = 8
 SHOWN = 5
-SEEN_SCORE = 0.3
-"""The service's default score threshold."""
-
 MOST_EMPTY = 0.1
 """Trained detectors give hardly any clear box without an area; a quarter of wrongly read ones have one."""
 
@@ -150,19 +146,6 @@ def _are_bytes(pixels: Pixels) -> bool:
     return steps > 0.5 and (mean == 0 or mean > 1)
 
 
-def _is_full(head: DetectHead, outputs: Outputs) -> bool:
-    """Return whether clear candidates of an image, a batch of one, were cut off that suppression might have kept."""
-    scores = outputs["scores"][0]
-    # The candidates are sorted: if the last one is clear too, others were cut off.
-    if not head.is_cut or scores[-1] < SEEN_SCORE:
-        return False
-    if not head.thins:
-        return True
-    # What the graph's own suppression keeps comes first: where there was room for another one, all of it is there.
-    kept = suppress(outputs["boxes"][0], scores, outputs["classes"][0], NMS_IOU)
-    return len(kept) == len(scores)
-
-
 class Decisions:
     """What the graph decides for each image of the proof, in words."""
 
@@ -170,22 +153,19 @@ class Decisions:
         self._head = head
         self._labels = labels
         self._made: list[str | None] = []
-        self._full = 0
         self._clear = self._empty = 0
 
     def add(self, outputs: Outputs) -> None:
         """Add the outputs for one image, a batch of one."""
         self._made.append(_decision(self._head, outputs, self._labels))
-        if isinstance(self._head, DetectHead) and not self._head.recipe.nms_free:
-            self._full += _is_full(self._head, outputs)
         if isinstance(self._head, DetectHead):
             boxes = outputs["boxes"][0][outputs["scores"][0] >= SEEN_SCORE]
             self._clear += len(boxes)
             self._empty += int((boxes[:, 2:] <= boxes[:, :2]).any(axis=1).sum())
 
     def hints(self) -> list[str]:
-        """Return a hint if several images all have the same result, if candidates were cut off, or boxes are empty."""
-        return [*self._same(), *self._cut(), *self._without_area()]
+        """Return a hint if several images all have the same result, or boxes are empty."""
+        return [*self._same(), *self._without_area()]
 
     def _without_area(self) -> list[str]:
         if not (isinstance(self._head, DetectHead) and self._empty > MOST_EMPTY * self._clear):
@@ -194,19 +174,6 @@ class Decisions:
         wrong = f"--box-format {self._head.recipe.box_format} or --box-unit is probably wrong"
         found = f"On the images of the proof, {empty} have no area inside of the image"
         return [f"{found}. {wrong}, or the weights are not trained"]
-
-    def _cut(self) -> list[str]:
-        if not (self._full and isinstance(self._head, DetectHead)):
-            return []
-        count = self._head.candidates
-        full = (
-            f"On {self._full} of {len(self._made)} images of the proof, all {count} candidates have a score of "
-            f"{SEEN_SCORE} or more, so that boxes beyond them are lost"
-        )
-        if count == MOST_CANDIDATES:
-            return [full]
-        more = min(2 * count, MOST_CANDIDATES)
-        return [f"{full}. Give more, up to {MOST_CANDIDATES}: --candidates {more}"]
 
     def _same(self) -> list[str]:
         first = self._made[0] if self._made else None

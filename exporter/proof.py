@@ -206,7 +206,7 @@ def prove(
     progress: Progress,
     result_tolerance: float | None = None,
     *,
-    witness: Callable[[Outputs], None] | None = None,
+    witness: Callable[[Outputs, Outputs], None] | None = None,
 ) -> Certificate:
     """Return the certificate that the graph computes what the subject's source does.
 
@@ -217,7 +217,7 @@ def prove(
         progress: gets each batch size and the agreement.
         result_tolerance: for a reduced precision, how much the probabilities and scores that a caller reads may differ;
             the other outputs, such as features, are then not bounded. None for fp32, where every output is.
-        witness: gets the graph's outputs for each sample, a batch of one.
+        witness: gets the graph's outputs and the source's for each sample, a batch of one each.
 
     Raises:
         GraphError: the graph does not run at a batch size.
@@ -238,7 +238,7 @@ def prove(
         tolerance = result_tolerance
         difference = _result_difference(session, subject, bounds, tolerance)
     allowed = IMAGE_TOLERANCE + (result_tolerance or 0.0)
-    see = witness or (lambda _: None)
+    see = witness or (lambda _found, _expected: None)
     agreement = _agreement(session, subject, bounds, allowed, progress, see=see)
     return Certificate(
         reference=subject.reference,
@@ -369,7 +369,7 @@ def _agreement(
     tolerance: float,
     progress: Progress,
     *,
-    see: Callable[[Outputs], None],
+    see: Callable[[Outputs, Outputs], None],
 ) -> float:
     """Compare sample by sample: the service's path on one side, the source's own on the other."""
     comparison, count = subject.comparison, len(subject.inputs)
@@ -380,7 +380,7 @@ def _agreement(
             partial(subject.expected_of_sample, index),
             partial(run_graph, session, one, comparison.outputs),
         )
-        see(found)
+        see(found, expected)
         _require_numbers(subject, index, [*found.values(), *expected.values()])
         marks += comparison.agreement(found, expected, tolerance)
         progress.advance(

@@ -30,6 +30,7 @@ def show_card(path: Path, card: Card) -> Table:
         **{name: f"{value:g}" for name, value in card.scores.items()},
         **_normalization(card),
         **_boxes(card),
+        **({"crowds": card.cut.words} if card.cut is not None else {}),
         **_accuracy(card),
     }
     for name, value in rows.items():

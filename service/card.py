@@ -157,6 +157,24 @@ class BoxForm(_Frozen):
         )
 
 
+class CutCandidates(_Frozen):
+    """What crowds may lose: a detector's candidates that its graph has no place for, on the images of its proof."""
+
+    images: int = Field(ge=1, description="On how many images of the proof candidates were cut off")
+    of: int = Field(ge=1, description="How many images the proof has")
+    below: float = Field(
+        ge=0, le=1, description="Objects of a lower score than this may be lost there"
+    )
+
+    @property
+    def words(self) -> str:
+        """What is lost, as a sentence without its period."""
+        return (
+            f"on {self.images} of {self.of} images of the proof there were more candidates than the graph has places "
+            f"for: objects of a score below {self.below:.2g} may be lost in such crowds"
+        )
+
+
 class Accuracy(_Frozen):
     """What the served graph reached on images whose right answers are known.
 
@@ -287,6 +305,10 @@ class Card(_Frozen):
     boxes: BoxForm | None = Field(
         None,
         description="For detect, how the network's own boxes are read; given by exports since this field exists",
+    )
+    cut: CutCandidates | None = Field(
+        None,
+        description="For detect, what crowds may lose; given where the images of the proof show it",
     )
     accuracy: Accuracy | None = Field(
         None,

@@ -70,6 +70,9 @@ def describe_models(
             if one is not None and one.assumption is not None:
                 words = f"{servable.name} v{servable.version}: {one.assumption}."
                 console.print(f"{DOUBTFUL} {escape(words)}")
+        if servable.card.cut is not None:
+            words = f"{servable.name} v{servable.version}: {servable.card.cut.words}."
+            console.print(f"{DOUBTFUL} {escape(words)}")
         reason = _out_of_bounds(servable, max_tensor_bytes) if prove else None
         if reason is not None:
             healthy = False

@@ -227,7 +227,9 @@ def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
     if len(dims) != 3:
         return "pair"
     rows, columns = dims[1:]
-    by_rows = grid_strides(rows, image_input)
+    # A hundred rows are the cells of 320 pixels at stride 32 too; labels tell which.
+    is_other = labels > 0 and columns <= _END_TO_END and labels not in {columns - 5, columns - 4}
+    by_rows = None if is_other else grid_strides(rows, image_input)
     # One grid alone is a coincidence: the 300 queries of RT-DETR are three times the cells of 320 pixels at stride 32.
     by_anchors = len(grid_strides(rows // 3, image_input) or ()) > 1
     if labels and (by_labels := _decoder_by_labels(rows, columns, labels, by_rows)) is not None:

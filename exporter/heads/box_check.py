@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.box_unit import FRAME, MOST, best_boxes
+from exporter.heads.box_grid import FRAME
+from exporter.heads.box_unit import MOST, best_boxes
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
 from exporter.network import Array

@@ -11,16 +11,14 @@ from exporter.heads.box_grid import GridReading, read_grid
 from exporter.heads.box_unit import judge_unit, without
 from exporter.heads.boxes import Y_FIRST, Candidates
 from exporter.heads.detect import DetectHead
-from exporter.heads.open_decoder import are_relative, settle_rows
+from exporter.heads.open_decoder import ALL, are_relative, settle_rows
+from exporter.heads.undecoded import refuse_undecoded
 from exporter.network import Array
 from exporter.recipe_tables import BoxPart
 from service.card import ImageInput
 
 ENOUGH = 20
 """Fewer boxes show nothing of their form."""
-
-ALL = 0.99
-"""So large a share of boxes counts as all of them: some networks have single boxes that are odd."""
 
 BEYOND = 0.05
 """A box leaves the frame if it lies beyond by more than this share of it."""
@@ -70,11 +68,34 @@ def judge_form(
         return replace(head, assumed=without(head, "unit") if is_open else ())
     if seen is None and boxes is not None:
         _refuse_relative(head, boxes, image_input)
+    if seen is None:
+        refuse_undecoded(head, parts, image_input)
+    if seen is not None:
+        _refuse_unknown(seen)
     head = judge_unit(head, seen, parts)
     if seen is not None and (seen.form is not None or seen.could_be):
         return _by_grid(head, seen)
     _by_values(head, parts, image_input)
     return head
+
+
+def _refuse_unknown(seen: GridReading) -> None:
+    """Refuse boxes whose numbers the grid shows to be in an order, or on a scale, that can not be stated."""
+    if seen.odd_order:
+        words = {"x": "x", "y": "y", "s": "a size"}
+        order = ", ".join(words[one] for one in seen.odd_order)
+        raise RecipeError(
+            f"The numbers of a box are {order}: so they follow the cells of the grid on real images. No --box-format "
+            "has this order. Export the network with the columns in the order of x_min, y_min, x_max, y_max"
+        )
+    if seen.too_large is not None:
+        factor, unit = seen.too_large
+        what = {"pixel": "pixels of the input", "frame": "0 to 1 of the frame"}[unit]
+        raise RecipeError(
+            f"From cell to cell of the grid, on real images, the boxes' numbers rise {factor:.3g} times as fast as "
+            f"{what}. They are those of another size of image, or on another scale, as -1 to 1 or 0 to 1000. Export "
+            "the network with boxes in pixels of its input, or in 0 to 1 of it"
+        )
 
 
 def _refuse_relative(head: DetectHead, boxes: Array, image_input: ImageInput) -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from exporter.heads.arrange import STRIDES
+from exporter.heads.boxes import EXCHANGED_ORDER
 from exporter.network import Array
 from service.card import ImageInput
 
@@ -22,6 +23,9 @@ Unit = Literal["frame", "pixel"]
 
 FOLLOWS = 0.8
 """A number follows an axis of the grid if their correlation is at least this."""
+
+SOMEWHAT = 0.4
+"""Boxes on a grid have a number that is correlated with an axis by more, also where large objects have many of them."""
 
 IGNORES = 0.5
 """It does not follow the other axis, and a size follows neither, if their correlation is at most this."""
@@ -36,6 +40,15 @@ _GRIDS = (*STRIDES, (8, 16, 32, 64, 128))
 _NEAR = (0.75, 1.3)
 """How far a slope may be from that of a unit: boxes of large objects lie beside their cells."""
 
+TOO_MUCH = 1.5
+"""Numbers that rise faster from cell to cell than this, as shares of a unit, are not in it."""
+
+MUCH_LESS = 0.3
+"""Numbers that rise this slowly are no pixels."""
+
+EVEN = 1.25
+"""Rises in x and y, as shares of the frame, that differ by no more than this factor are in one unit."""
+
 CONTAINED = 0.7
 """So many boxes, at least, contain the middle of their own cell; anchors that are smaller than a cell may not."""
 
@@ -48,8 +61,8 @@ MIDDLE = 0.2
 BEGINS = 0.4
 """The points of boxes move to the upper left as these grow: their correlation is at most minus this, in x and y."""
 
-_FRACTIONS = 2.0
-"""Where half of the numbers of boxes all over a frame are smaller, they are in 0–1."""
+FRAME = 2.0
+"""Coordinates in 0–1 of the frame are hardly ever larger, and coordinates in pixels hardly ever all smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +70,15 @@ class GridReading:
     """What a grid shows of boxes, None where it does not.
 
     Where it shows a point and a size, and not whether the point is the center or a corner, `could_be` has both forms.
+    `too_large` is the factor by which the numbers exceed a unit, where they are in none. `odd_order` is what the four
+    numbers are where no format has this order: x and y for a number that follows an axis, s for a size.
     """
 
     form: Form | None
     unit: Unit | None
     could_be: tuple[Form, ...] = ()
+    too_large: tuple[float, Unit] | None = None
+    odd_order: str = ""
 
 
 def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
@@ -69,21 +86,38 @@ def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
     mean = boxes.astype(np.float64).mean(axis=0)
     if len(mean) < FEWEST or not np.isfinite(mean).all():
         return None
-    found = [(_correlations(grid, mean), grid) for grid in _layouts(len(mean), image_input)]
-    if not found:
+    found = _best_grid(mean, image_input)
+    if found is None:
         return None
-    ties, grid = max(found, key=lambda one: float(np.sort(one[0].max(axis=0))[-2:].sum()))
+    ties, grid = found
     axes = "".join(_axis(*column) for column in ties.T)
     unit = _unit(grid, mean, axes, image_input)
+    too_large = None if unit else _excess(grid, mean, axes, image_input)
     match axes:
         case "xyxy" | "yxyx":
-            return GridReading(axes, unit)
+            return GridReading(axes, unit, too_large=too_large)
         case "xyss" | "yxss":
             could_be = _POINT_AND_SIZE[axes]
-            x_first = boxes if axes == "xyss" else boxes[..., [1, 0, 3, 2]]
+            x_first = boxes if axes == "xyss" else boxes[..., list(EXCHANGED_ORDER)]
             form = _of_point(grid, x_first, image_input, could_be)
-            return GridReading(form, unit, () if form else could_be)
-    return None
+            return GridReading(form, unit, () if form else could_be, too_large)
+    is_order = sorted(axes) in (sorted("xyxy"), sorted("xyss"))
+    return GridReading(None, unit, odd_order=axes) if is_order else None
+
+
+def follows_no_grid(boxes: Array, image_input: ImageInput) -> bool:
+    """Return whether there are as many boxes (I, A, 4) as a grid has, and their numbers do not follow it.
+
+    Either none does at all, or some run against it, as distances to the sides of large objects do.
+    """
+    mean = boxes.astype(np.float64).mean(axis=0)
+    if len(mean) < FEWEST or not np.isfinite(mean).all():
+        return False
+    found = _best_grid(mean, image_input)
+    if found is None:
+        return False
+    most, least = float(found[0].max()), float(found[0].min())
+    return most < SOMEWHAT or (most < FOLLOWS and least <= -SOMEWHAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +134,12 @@ class _Grid:
         means = np.stack([np.bincount(self.levels, column) / counts for column in values.T], axis=1)
         apart: Array = values - means[self.levels]
         return apart
+
+
+def _best_grid(mean: Array, image_input: ImageInput) -> tuple[Array, _Grid] | None:
+    """Return the grid that boxes (A, 4) follow most and their correlations with it, None where none has as many."""
+    found = [(_correlations(grid, mean), grid) for grid in _layouts(len(mean), image_input)]
+    return max(found, key=lambda one: float(np.sort(one[0].max(axis=0))[-2:].sum()), default=None)
 
 
 def _layouts(anchors: int, image_input: ImageInput) -> Iterator[_Grid]:
@@ -162,7 +202,7 @@ def _of_point(
 ) -> Form | None:
     """Return which of center and corner the point is, x first; None where neither is clear."""
     rows = boxes.astype(np.float64)
-    if float(np.median(np.abs(rows[..., :2]))) <= _FRACTIONS:
+    if float(np.median(np.abs(rows[..., :2]))) <= FRAME:
         rows *= [image_input.width, image_input.height] * 2
     point, size = rows[..., :2], rows[..., 2:]
     around = _share_around(grid.cells, point - size / 2, size)
@@ -203,14 +243,43 @@ def _share_around(cells: Array, first: Array, size: Array) -> float:
     return float(inside.all(axis=-1).mean())
 
 
+def _excess(
+    grid: _Grid, mean: Array, axes: str, image_input: ImageInput
+) -> tuple[float, Unit] | None:
+    """Return how many times as large as in a unit the numbers are, None where they may be in one.
+
+    Boxes of large objects rise less than their cells do, but never much more.
+    """
+    rises, sizes = _rises(grid, mean, axes, image_input)
+    shares = rises * sizes
+    if not len(rises) or rises.min() <= 0:
+        return None
+    factors: dict[Unit, float] = {"pixel": float(rises.mean()), "frame": float(shares.mean())}
+    if float(rises.min()) > TOO_MUCH:
+        is_square = float(np.ptp(rises)) <= float(np.ptp(shares / sizes.mean()))
+        unit: Unit = "pixel" if is_square else "frame"
+        return factors[unit], unit
+    is_even = float(shares.max()) <= EVEN * float(shares.min())
+    is_uneven = float(rises.max()) > TOO_MUCH * float(rises.min())
+    is_small = float(rises.max()) <= MUCH_LESS
+    if float(shares.min()) > TOO_MUCH and is_even and (is_uneven or is_small):
+        return factors["frame"], "frame"
+    return None
+
+
+def _rises(grid: _Grid, mean: Array, axes: str, image_input: ImageInput) -> tuple[Array, Array]:
+    """Return how much each number that follows an axis rises with a pixel, and the size of that axis in pixels."""
+    of_axis = {"x": image_input.width, "y": image_input.height}
+    slopes = _slopes(grid, mean)
+    places = [(axis, at) for at, axis in enumerate(axes) if axis in of_axis]
+    rises = [float(slopes["xy".index(axis), at]) for axis, at in places]
+    return np.array(rises), np.array([of_axis[axis] for axis, _ in places])
+
+
 def _unit(grid: _Grid, mean: Array, axes: str, image_input: ImageInput) -> Unit | None:
     """Return the unit by which the numbers rise from cell to cell."""
-    sizes = {"x": image_input.width, "y": image_input.height}
-    slopes = _slopes(grid, mean)
-    rises = [
-        (slopes["xy".index(axis), at], sizes[axis]) for at, axis in enumerate(axes) if axis in sizes
-    ]
+    rises, sizes = _rises(grid, mean, axes, image_input)
     low, high = _NEAR
-    if all(low <= rise <= high for rise, _ in rises):
+    if all(low <= rise <= high for rise in rises):
         return "pixel"
-    return "frame" if all(low <= rise * size <= high for rise, size in rises) else None
+    return "frame" if all(low <= share <= high for share in rises * sizes) else None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from exporter.errors import RecipeError
 from exporter.heads.box_form import BOX_WORDS, EXCHANGED
 from exporter.heads.box_unit import without
-from exporter.heads.boxes import xyxy
+from exporter.heads.boxes import EXCHANGED_ORDER, xyxy
 from exporter.heads.detect import DetectHead
 from exporter.heads.detections import Detections
 from exporter.heads.metrics import iou_matrix, suppress
@@ -36,8 +36,7 @@ CLEARLY = 0.2
 STAYS = 0.9
 """A box that is where it was, by this IoU, shows nothing: it is in the middle, or does not follow the image at all."""
 
-_AS_READ = [0, 1, 2, 3]
-_Y_FIRST = [1, 0, 3, 2]
+_AS_READ = (0, 1, 2, 3)
 
 Run = Callable[[NDArray[np.uint8]], Sequence[Array]]
 """Computes the raw outputs for frames."""
@@ -68,7 +67,7 @@ def judge_order(
     other: list[float] = []
     for frame, plain in zip(frames[:IMAGES], outputs, strict=False):
         mirrored = run(frame[None, :, ::-1])
-        for marks, columns in ((own, _AS_READ), (other, _Y_FIRST)):
+        for marks, columns in ((own, _AS_READ), (other, EXCHANGED_ORDER)):
             found, again = (
                 _detections(head, raw, columns, image_input) for raw in (plain, mirrored)
             )
@@ -91,14 +90,14 @@ def judge_order(
 
 
 def _detections(
-    head: DetectHead, raw: Sequence[Array], columns: list[int], image_input: ImageInput
+    head: DetectHead, raw: Sequence[Array], columns: tuple[int, ...], image_input: ImageInput
 ) -> Detections:
     """Return the best detections of one image, with the columns of its boxes in this order."""
     part = head.decoder.split(raw)
     scores, anchors, classes = (one[0] for one in head.pairs(part))
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= SEEN_SCORE][: 10 * SHOWN]
-    every = xyxy(part.boxes[..., columns], head.recipe, image_input)[0]
+    every = xyxy(part.boxes[..., list(columns)], head.recipe, image_input)[0]
     boxes = every[anchors[order]]
     kept = suppress(boxes, scores[order], classes[order], NMS_IOU, most=SHOWN)
     return Detections(boxes[kept], scores[order][kept], classes[order][kept])

@@ -7,14 +7,11 @@ import numpy as np
 
 from exporter.errors import RecipeError
 from exporter.heads.arrange import MOST_QUERIES
-from exporter.heads.box_grid import GridReading, Unit
+from exporter.heads.box_grid import FRAME, GridReading, Unit
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
 from exporter.network import Array
 from exporter.recipe_tables import BoxPart
-
-FRAME = 2.0
-"""Coordinates in 0–1 of the frame are hardly ever larger, and coordinates in pixels hardly ever all smaller."""
 
 MOST = 0.9
 """So large a share of all boxes, the empty ones left out, shows the unit."""

@@ -152,7 +152,7 @@ _END = 2**31 - 1
 Y_FIRST = {"yxyx": "xyxy", "yxhw": "xywh", "cycxhw": "cxcywh"}
 """Each format that has y before x and height before width, and the one with the other order."""
 
-_EXCHANGED = (1, 0, 3, 2)
+EXCHANGED_ORDER = (1, 0, 3, 2)
 """The places of the four numbers in the other order."""
 
 _CORNERS = {
@@ -169,7 +169,7 @@ def graft_xyxy(
     """Add the nodes that turn boxes (N, A, 4) into xyxy in 0–1 of the frame, and return their tensor."""
     form = Y_FIRST.get(recipe.box_format, recipe.box_format)
     if recipe.box_format in Y_FIRST:
-        order = graph.constant("x_first", integers(*_EXCHANGED))
+        order = graph.constant("x_first", integers(*EXCHANGED_ORDER))
         boxes = graph.add("Gather", [boxes, order], axis=2)
     if form != "xyxy":
         if form == "grid":
@@ -188,7 +188,7 @@ def xyxy(boxes: Array, recipe: DetectRecipe, image_input: ImageInput) -> Array:
         cells, strides = _grid(boxes.shape[1], image_input)
         boxes = np.concatenate([boxes[..., :2] + cells, np.exp(boxes[..., 2:])], axis=-1) * strides
     if recipe.box_format in Y_FIRST:
-        boxes = boxes[..., list(_EXCHANGED)]
+        boxes = boxes[..., list(EXCHANGED_ORDER)]
     a, b, c, d = np.moveaxis(boxes.astype(np.float64), -1, 0)
     corners = {
         "xyxy": lambda: (a, b, c, d),

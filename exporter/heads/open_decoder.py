@@ -19,7 +19,7 @@ NEAR = 8.0
 """Offsets from a cell, in strides, and logarithms of sizes in strides are hardly ever larger."""
 
 ALL = 0.99
-"""So large a share of numbers counts as all of them."""
+"""So large a share of boxes or their numbers counts as all: some networks have single boxes that are odd."""
 
 BOTH_SIGNS = 0.05
 """At least so many boxes have a negative offset or logarithm; distances from a cell to the sides have none."""

@@ -43,6 +43,12 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
             "the class must be: the two are exchanged. Export the network with the columns in the order of "
             f"{_ORDER[decoder]}"
         )
+    if not whole and decoder == "end2end" and _has_class_and_score_first(boxes):
+        raise RecipeError(
+            "The output of 6 columns begins with a whole number and a value in 0 to 1, as rows of class, score, box "
+            "do (PaddleDetection has these). No --decoder reads them. Export the network with the columns in the "
+            "order of box, score, class"
+        )
     what = f"where the class id must be, real images give {_span(kinds)}"
     if whole:
         ordered = float(np.mean((boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
@@ -58,6 +64,17 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         f"The output of {_COLUMNS[decoder]} columns looks like {_ORDER[decoder]}, --decoder {decoder}, but {what}. "
         "State what it is: --decoder yolov5 (box, objectness, one score for each class) or --decoder detr (box, one "
         "score for each class)"
+    )
+
+
+def _has_class_and_score_first(boxes: Array) -> bool:
+    """Return whether of the first two columns one is a class id and the other a score, in either order."""
+    first, second = boxes[:, 0], boxes[:, 1]
+    return any(
+        in_unit_range([scores])
+        and np.array_equal(kinds, np.round(kinds))
+        and not np.array_equal(scores, np.round(scores))
+        for kinds, scores in ((first, second), (second, first))
     )
 
 

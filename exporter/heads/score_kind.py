@@ -8,6 +8,7 @@ from onnx import NodeProto
 
 from exporter.graph import Graph
 from exporter.heads.cosines import are_cosines
+from exporter.heads.distances import is_negated, is_square, sums_distances
 from exporter.heads.softmax_part import is_part_of_softmax
 from exporter.network import Array
 
@@ -102,13 +103,15 @@ def _kind_beyond(
         return "amount"
     if low >= -RANGE_TOLERANCE and _scales_probabilities(graph, tensor):
         return "scaled"
-    return "log" if "log" in ends and high <= RANGE_TOLERANCE else "logits"
+    return "log" if ends & {"log", "log_softmax"} and high <= RANGE_TOLERANCE else "logits"
 
 
 def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[str]) -> Kind | None:
     """Return what values are that are neither logits nor in 0–1: in −1 to 1 by their making, or distances."""
     low, high = value_range(values)
     if "distance" in ends and low >= 0:
+        return "distance"
+    if ends == {"distance"} and high > 0 and not is_negated(graph, tensor):
         return "distance"
     if not (low >= -1 - RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
         return None
@@ -141,6 +144,8 @@ def graph_ends(graph: Graph, tensor: str) -> set[str]:
         seen.add(name)
         if node is None:
             found.add("unknown")
+        elif sums_distances(graph, node):
+            found.add("distance")
         elif (followed := _followed(graph, node)) is not None:
             queue += followed
         else:
@@ -177,11 +182,13 @@ def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
         # PyTorch writes a softplus as a choice between it and its argument; a mask chooses a constant.
         chosen = node.input[1 if node.op_type == "Where" else 0 :]
         return [name for name in chosen if name in computed]
-    if node.op_type in _SUMS | _SCALINGS and len(node.input) > 1:
+    if node.op_type in _SUMS | _SCALINGS and len(set(node.input)) > 1:
         return _followed_arithmetic(graph, node, computed)
-    if node.op_type == "ReduceSum":
-        # The heads of several stages, stacked and added; what the sum of probabilities is can not be known.
-        return list(node.input[:1]) if graph_ends(graph, node.input[0]) == {"linear"} else None
+    # The heads of several stages, stacked and added, are linear; what the sum of probabilities is can not be known.
+    # The square of a length is that of a distance.
+    kept = {"linear"} if node.op_type == "ReduceSum" else {"distance"}
+    if node.op_type == "ReduceSum" or is_square(graph, node):
+        return list(node.input[:1]) if graph_ends(graph, node.input[0]) == kept else None
     if node.op_type in {"Clip", "Neg", "Max", "Min"} and len(computed) == 1:
         # Bounds, or a sign, say nothing about logits, but a probability or logarithm stays visible behind them.
         inner = graph_ends(graph, computed[0])
@@ -212,8 +219,10 @@ def _followed_arithmetic(graph: Graph, node: NodeProto, computed: list[str]) -> 
         if len(computed) != 1:
             return None
     inner = set().union(*(graph_ends(graph, name) for name in computed))
-    alone = len(computed) == 1 and inner <= {"linear", "log", "amount"}
-    return computed if alone or inner in ({"linear"}, {"log"}, {"amount"}) else None
+    alone = len(computed) == 1 and inner <= {"linear", "log", "amount", "log_softmax", "distance"}
+    # A squared distance may be written as |x|² − 2xc + |c|².
+    together = node.op_type in _SUMS and inner <= {"linear", "distance"}
+    return computed if alone or together or inner in ({"linear"}, {"log"}, {"amount"}) else None
 
 
 def _scales_probabilities(graph: Graph, tensor: str) -> bool:

@@ -7,6 +7,7 @@ from onnx import NodeProto
 
 from exporter.errors import GraphError
 from exporter.graph import Graph, attribute
+from exporter.heads.raw_tensor import Dims
 from exporter.shapes import infer_shapes
 
 _CUTS = {"Slice", "Split", "GatherElements"}
@@ -23,8 +24,6 @@ _SAME_AXES = {
 }
 _RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 _FOLLOWED = _CUTS | _SAME_AXES | _RESHAPES | {"Transpose", "Gather"}
-
-Dims = tuple[int, ...]
 
 
 def is_part_of_softmax(graph: Graph, tensor: str, axis: int = 1) -> bool | None:

@@ -50,7 +50,7 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
         ),
     ),
     "distance": (
-        "the graph ends in a root or a length, as distances do",
+        "the graph ends in a root, a length, or a sum of squares or absolute values, as distances do",
         "The best class then has the smallest value, and a softmax would answer with the worst",
         f"Export the network with the negative distance, or name another output with --outputs; {_LOGITS}",
     ),

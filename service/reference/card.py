@@ -28,6 +28,7 @@ SECTIONS = {
     "Cost": "cost",
     "Normalization": "normalization",
     "BoxForm": "boxes",
+    "CutCandidates": "cut",
     "Accuracy": "accuracy",
     "Variant": "variant",
     "Certificate": "certificate",

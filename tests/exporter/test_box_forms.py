@@ -29,7 +29,7 @@ from tests.exporter.found import (
     detector,
     scores_of,
 )
-from tests.exporter.heads.dense import FORMS, as_form, dense_boxes
+from tests.exporter.heads.dense import FORMS, as_form, dense_boxes, relative_to_cells
 from tests.live import serve
 
 pytestmark = pytest.mark.timeout(120)
@@ -180,14 +180,8 @@ def test_boxes_that_are_decoded_are_no_offsets_from_cells(tmp_path: Path) -> Non
 
 
 def relative() -> Values:
-    """Return the boxes as YOLOX gives them: offset from a cell and logarithm of the size, in strides."""
-    cells, strides = [], []
-    for stride in (8, 16, 32):
-        row, column = np.divmod(np.arange((SIDE // stride) ** 2), SIDE // stride)
-        cells.append(np.stack([column, row], axis=1))
-        strides.append(np.full((len(row), 1), stride))
-    boxes = as_form(corners(NARROW), "cxcywh") / np.concatenate(strides)
-    return np.concatenate([boxes[..., :2] - np.concatenate(cells), np.log(boxes[..., 2:])], axis=2)
+    """Return the boxes as YOLOX gives them."""
+    return relative_to_cells(as_form(corners(NARROW), "cxcywh"), (SIDE, SIDE))
 
 
 def test_boxes_that_are_offsets_from_cells_are_decoded(tmp_path: Path) -> None:
@@ -339,3 +333,20 @@ def test_an_order_that_nothing_shows_is_never_taken_silently(
     assert not any("states it" in one for one in done.hints)
     found = outputs_of(done.path, some_frames(1, SIDE))
     np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-6)
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(1000, 0), (2, -1)])
+@pytest.mark.parametrize("stated", [{}, {"box_format": "xyxy", "box_unit": "frame"}])
+def test_boxes_on_another_scale_are_refused(
+    tmp_path: Path, factor: float, shift: float, stated: dict[str, str]
+) -> None:
+    shares = as_form(corners(), "xyxy", (SIDE, SIDE))
+    model = detector({"boxes": factor * shares + shift, "scores": scores()})
+    with pytest.raises(RecipeError, match=r"rise .* times as fast as.*in pixels of its input, or"):
+        adopt(tmp_path, model, **stated)
+
+
+def test_columns_in_an_order_that_no_format_has_are_refused(tmp_path: Path) -> None:
+    model = detector({"boxes": corners()[..., [0, 2, 1, 3]], "scores": scores()})
+    with pytest.raises(RecipeError, match=r"are x, x, y, y.*order of x_min, y_min, x_max, y_max"):
+        adopt(tmp_path, model)

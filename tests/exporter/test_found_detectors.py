@@ -27,6 +27,7 @@ from tests.exporter.found import (
     scores_of,
 )
 from tests.exporter.heads.crowds import crowd
+from tests.exporter.heads.dense import relative_to_cells
 from tests.live import serve
 
 pytestmark = pytest.mark.timeout(120)
@@ -59,17 +60,10 @@ def logits(scores: Any) -> Any:
 
 
 def on_the_grid() -> Any:
-    """Return boxes as YOLOX gives them: offset from a cell and logarithm of the size, in strides."""
-    cells, strides = [], []
-    for stride in (8, 16, 32):
-        for row in range(SIDE // stride):
-            for column in range(SIDE // stride):
-                cells.append((column, row))
-                strides.append(stride)
+    """Return boxes as YOLOX gives them."""
     boxes = boxes_of(CELLS, "cxcywh", SIDE)
     boxes[..., 2:] = np.maximum(boxes[..., 2:], 1e-3)
-    sizes = np.array(strides)[None, :, None]
-    return joined(boxes[..., :2] / sizes - np.array(cells)[None], np.log(boxes[..., 2:] / sizes))
+    return relative_to_cells(boxes, (SIDE, SIDE))
 
 
 def one(columns: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from exporter.hints import Decisions, accuracy_hints, assumption_hints, input_hi
 from exporter.labeled.measure import Measurement
 from exporter.network import Head, Outputs
 from exporter.recipe import Pixels
-from exporter.recipe_tables import MOST_CANDIDATES, DetectRecipe
+from exporter.recipe_tables import DetectRecipe
 from service.card import Accuracy, Normalization
 
 RNG = np.random.default_rng(1)
@@ -124,41 +124,6 @@ def test_the_same_result_for_all_images_is_a_hint(
 )
 def test_different_results_are_no_hint(head: Head, outputs: list[dict[str, Any]]) -> None:
     assert decided(head, *outputs) == []
-
-
-@pytest.mark.parametrize(
-    ("stated", "scores", "is_hint"),
-    [
-        ({"candidates": 2}, [0.9, 0.4], True),
-        ({"candidates": 2, "best_only": True}, [0.9, 0.4], True),
-        ({"candidates": 2}, [0.9, 0.2], False),
-        ({"candidates": 2, "nms_free": True}, [0.9, 0.4], False),
-        ({"candidates": 12}, [0.4] * 12, False),  # all that there are
-    ],
-)
-def test_candidates_that_are_cut_off_are_a_hint(
-    stated: dict[str, Any], scores: list[float], *, is_hint: bool
-) -> None:
-    head = DetectHead(PairDecoder(), DetectRecipe(**stated), 4, 3)
-    places = [[0.3 * i, 0, 0.3 * i + 0.2, 1] for i in range(len(scores))]
-    one = {"scores": scores, "boxes": places, "classes": [0] * len(scores)}
-    hints = decided(head, one, {**one, "scores": [*scores[:-1], 0.1]})
-    assert len(hints) == is_hint
-    assert all("On 1 of 2 images" in hint and "--candidates 4" in hint for hint in hints)
-
-
-def test_no_more_candidates_are_advised_than_a_recipe_may_state() -> None:
-    for count, advised in ((10_000, f"--candidates {MOST_CANDIDATES}"), (MOST_CANDIDATES, "")):
-        recipe = DetectRecipe(candidates=count, best_only=True)
-        head = DetectHead(PairDecoder(), recipe, 20_000, 3)
-        (hint,) = decided(head, {"scores": [0.4] * count, "boxes": [[0, 0, 1, 1]] * count})
-        assert hint.endswith(advised or "boxes beyond them are lost")
-
-
-def test_a_candidate_that_suppression_drops_shows_that_nothing_was_cut_off() -> None:
-    head = DetectHead(PairDecoder(), DetectRecipe(candidates=2), 4, 3)
-    twice = {"scores": [0.9, 0.4], "boxes": [[0.0, 0.0, 1.0, 1.0]] * 2, "classes": [0, 0]}
-    assert decided(head, twice, {**twice, "scores": [0.9, 0.1]}) == []
 
 
 def measurement(

@@ -156,6 +156,31 @@ def test_distances_need_an_option_since_the_best_one_is_the_smallest(tmp_path: P
         adopted(tmp_path, model)
 
 
+def of_squares(*end: onnx.NodeProto) -> onnx.ModelProto:
+    """Return a graph whose `distances` are sums of squares, and `end` behind them."""
+    return network(
+        op("Unsqueeze", "scores", "last", output="columns"),
+        op("Sub", "columns", "prototypes", output="apart"),
+        op("Mul", "apart", "apart", output="squares"),
+        op("ReduceSum", "squares", "axis", keepdims=0, output="distances"),
+        *end,
+        last=integers(-1),
+        axis=integers(1),
+        prototypes=10 * WEIGHTS[None] - 5,
+    )
+
+
+def test_squared_distances_need_an_option_too_and_their_negatives_do_not(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="the negative distance"):
+        adopted(tmp_path, of_squares(op("Identity", "distances")))
+
+    model = of_squares(op("Neg", "distances"))
+    _, found = adopted(tmp_path, model)
+    np.testing.assert_array_equal(
+        found["probabilities"].argmax(axis=1), truth(model).argmax(axis=1)
+    )
+
+
 def test_a_mask_that_ends_in_a_tanh_needs_an_option(tmp_path: Path) -> None:
     model = network(op("Tanh"), classes=1, maps=True)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from service.card import Cost, Normalization
+from service.card import Cost, CutCandidates, Normalization
 from service.doctor import describe_host, describe_models
 from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION
@@ -134,3 +134,14 @@ def test_pixel_values_that_were_assumed_are_reported_and_are_no_fault(
 
     (line,) = (line for line in text_of(console).splitlines() if "assumed" in line)
     assert "unsure v1: mean 0.5, 0.4, 0.3 and std 1 are assumed" in line
+
+
+def test_what_crowds_may_lose_is_reported_and_is_no_fault(console: Console, tmp_path: Path) -> None:
+    for name, cut in {"calm": None, "crowded": CutCandidates(images=3, of=70, below=0.2)}.items():
+        card = color_card().model_copy(update={"name": name, "cut": cut})
+        write_servable(tmp_path, name, card=card)
+
+    assert described(console, tmp_path)
+
+    (line,) = (line for line in text_of(console).splitlines() if "crowds" in line)
+    assert "crowded v1: on 3 of 70 images" in line

@@ -89,6 +89,7 @@ function factsOf({ name, version, device, precision, largest_batch: batch, card 
     ["Size", `${count(cost.parameters)} learned parameters, ${count(cost.macs)} multiply-accumulates for an image`],
     ...Object.entries(card.scores).map(([score, value]) => [title(score), percent(value)]),
     ...measuredOf(card),
+    ...(card.cut ? [["Crowds", `On ${card.cut.images} of ${plural(card.cut.of, "image")} of the proof there were more candidates than there are places: objects of a score below ${percent(card.cut.below)} may be lost in such crowds.`]] : []),
     ["Source", card.source],
     ["License", card.license],
     ["Proof", `Of ${plural(certificate.images, "image")}, ${percent(certificate.agreement)} had the same result (${certificate.metric}) as with ${certificate.reference}; numbers differed by ${certificate.max_difference.toExponential(1)} at most, ${certificate.tolerance} is allowed. ${certificate.date}.`],

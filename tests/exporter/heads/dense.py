@@ -10,6 +10,26 @@ FORMS = ("xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw")
 OBJECTS = 8
 
 
+def grid_cells(
+    size: tuple[int, int], strides: Sequence[int] = (8, 16, 32)
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return column and row of each cell (A, 2), level by level, and its stride (A, 1), for a height and width."""
+    cells, sides = [], []
+    for stride in strides:
+        rows, columns = -(-size[0] // stride), -(-size[1] // stride)
+        row, column = np.divmod(np.arange(rows * columns), columns)
+        cells.append(np.stack([column, row], axis=1))
+        sides.append(np.full((rows * columns, 1), stride))
+    return np.concatenate(cells), np.concatenate(sides)
+
+
+def relative_to_cells(centers: NDArray[np.floating], size: tuple[int, int]) -> Boxes:
+    """Return cxcywh in pixels (I, A, 4) as YOLOX gives it: offset from a cell and logarithm of the size, in strides."""
+    cells, strides = grid_cells(size)
+    in_strides = centers / strides
+    return np.concatenate([in_strides[..., :2] - cells, np.log(in_strides[..., 2:])], axis=-1)
+
+
 def dense_boxes(
     size: tuple[int, int],
     *,
@@ -27,15 +47,12 @@ def dense_boxes(
     with `inner`, else each level is repeated. `extent` makes boxes larger or smaller.
     """
     rng = np.random.default_rng(7)
-    cells, scale = [], []
+    levels = []
     for stride in strides:
-        rows, columns = -(-size[0] // stride), -(-size[1] // stride)
-        y, x = np.divmod(np.arange(rows * columns), columns)
-        level = (np.stack([x, y], axis=1) + 0.5) * stride
-        level = np.repeat(level, a_cell, axis=0) if inner else np.tile(level, (a_cell, 1))
-        cells.append(level)
-        scale.append(np.full((len(level), 1), stride))
-    middle, strides_of = np.concatenate(cells), np.concatenate(scale)
+        level = np.concatenate(grid_cells(size, (stride,)), axis=1)
+        levels.append(np.repeat(level, a_cell, axis=0) if inner else np.tile(level, (a_cell, 1)))
+    cells, strides_of = np.split(np.concatenate(levels).astype(np.float64), [2], axis=1)
+    middle: Boxes = (cells + 0.5) * strides_of
     found = []
     for _ in range(images):
         shape = (len(middle), 4)

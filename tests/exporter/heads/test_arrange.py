@@ -106,6 +106,16 @@ def test_queries_are_no_anchors_of_one_grid(rows: int, decoder: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("labels", "decoder"), [(0, ROWS), (1, ROWS), (3, "end2end"), (80, "end2end")]
+)
+def test_a_list_of_detections_may_be_as_long_as_a_grid(labels: int, decoder: str) -> None:
+    """A hundred rows of six values are the cells of 320 pixels at stride 32: labels tell which."""
+    frame = ImageInput(height=320, width=320, resize="stretch")
+    settled, _ = arrange(recipe("detect"), [Tensor("output0", (1, 100, 6))], frame, labels)
+    assert settled.detect.decoder == decoder
+
+
+@pytest.mark.parametrize(
     ("dims", "labels"),
     [((1, 8400, 85), 0), ((1, 8400, 85), 80), ((1, 8400, 6), 1), ((1, 8400, 7), 0)],
 )

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from exporter.heads.box_grid import GridReading, read_grid
+from exporter.heads.boxes import EXCHANGED_ORDER
 from service.card import ImageInput
-from tests.exporter.heads.dense import FORMS, Boxes, as_form, dense_boxes
+from tests.exporter.heads.dense import FORMS, Boxes, as_form, dense_boxes, grid_cells
 
 UNITS = ("pixel", "frame")
 
@@ -64,20 +65,15 @@ def test_boxes_that_are_much_smaller_than_their_cells_may_be_corner_or_center() 
     boxes[..., 2:] = 1e-3
     seen = read_grid(boxes, frame(320, 320))
     assert seen == GridReading(None, "pixel", ("cxcywh", "xywh"))
-    seen = read_grid(boxes[..., [1, 0, 3, 2]], frame(320, 320))
+    seen = read_grid(boxes[..., list(EXCHANGED_ORDER)], frame(320, 320))
     assert seen == GridReading(None, "pixel", ("cycxhw", "yxhw"))
 
 
 def moved_centers(offset: float, size: float, noise: float) -> Boxes:
     """Return an untrained YOLOX's centers and sizes: as far from the corners of their cells, in strides, everywhere."""
-    cells, strides = [], []
-    for stride in (8, 16, 32):
-        row, column = np.divmod(np.arange((320 // stride) ** 2), 320 // stride)
-        cells.append(np.stack([column, row], axis=1) * stride)
-        strides.append(np.full((len(row), 1), stride))
-    side = np.concatenate(strides)
+    cells, side = grid_cells((320, 320))
     apart = np.random.default_rng(3).normal(0, noise, (4, len(side), 4))
-    center = np.concatenate(cells) + (offset + apart[..., :2]) * side
+    center = (cells + offset + apart[..., :2]) * side
     return np.concatenate([center, size * np.exp(apart[..., 2:]) * side], axis=2)
 
 
@@ -91,3 +87,51 @@ def test_centers_that_are_moved_to_the_upper_left_are_no_corners(
     """Read as a corner with a size, each box would contain the middle of its cell."""
     seen = read_grid(moved_centers(offset, size, noise), frame(320, 320))
     assert seen == GridReading(None, "pixel", ("cxcywh", "xywh"))
+
+
+@pytest.mark.parametrize(
+    ("scale", "factor"),
+    [
+        ((1000, 1000), (1000, "frame")),
+        ((100, 100), (100, "frame")),
+        ((960, 512), (2, "pixel")),
+    ],
+)
+@pytest.mark.parametrize("form", ["xyxy", "cxcywh"])
+def test_numbers_on_another_scale_are_in_no_unit(
+    form: str, scale: tuple[int, int], factor: tuple[float, str]
+) -> None:
+    size = (256, 480)
+    boxes = as_form(dense_boxes(size, trained=True), form, size) * [*scale, *scale]
+    seen = read_grid(boxes, frame(*size))
+    assert seen is not None
+    assert seen.unit is None
+    assert seen.too_large is not None
+    assert seen.too_large[0] == pytest.approx(factor[0], rel=0.2)
+    assert seen.too_large[1] == factor[1]
+
+
+@pytest.mark.parametrize("extent", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("size", [(320, 320), (256, 480)])
+def test_boxes_of_large_objects_are_not_too_large_for_their_unit(
+    size: tuple[int, int], extent: float
+) -> None:
+    for unit in (None, size):
+        boxes = as_form(dense_boxes(size, trained=True, extent=extent), "xyxy", unit)
+        seen = read_grid(boxes, frame(*size))
+        assert seen is None or seen.too_large is None
+
+
+@pytest.mark.parametrize(
+    ("order", "form", "seen_as"),
+    [
+        ([0, 2, 1, 3], "xyxy", "xxyy"),
+        ([1, 3, 0, 2], "xyxy", "yyxx"),
+        ([2, 3, 0, 1], "cxcywh", "ssxy"),
+    ],
+)
+def test_orders_that_no_format_has_are_seen(order: list[int], form: str, seen_as: str) -> None:
+    boxes = as_form(dense_boxes((320, 320)), form)[..., order]
+    seen = read_grid(boxes, frame(320, 320))
+    assert seen is not None
+    assert (seen.form, seen.odd_order) == (None, seen_as)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
 from exporter.heads.box_order import judge_order
+from exporter.heads.boxes import EXCHANGED_ORDER
 from exporter.heads.detect import DetectHead
 from exporter.network import Array
-from tests.exporter.heads.dense import as_form
+from tests.exporter.heads.dense import as_form, relative_to_cells
 from tests.exporter.heads.judged import FRAME, detect_head
 
 SIDE = FRAME.height
@@ -78,30 +79,22 @@ def test_centers_with_y_before_x_are_read_so() -> None:
 class Relative:
     """Finds the bright rectangle as YOLOX does: each cell has its box as an offset and the logarithm of the size."""
 
-    def __init__(self, order: list[int]) -> None:
+    def __init__(self, order: tuple[int, ...]) -> None:
         self.order = order
 
     def __call__(self, batch: Frames) -> Sequence[Array]:
-        cells, strides = [], []
-        for stride in (8, 16, 32):
-            row, column = np.divmod(np.arange((SIDE // stride) ** 2), SIDE // stride)
-            cells.append(np.stack([column, row], axis=1))
-            strides.append(np.full((len(row), 1), stride))
         (boxes, _) = Finder("cxcywh")(batch)
-        boxes = boxes * SIDE / np.concatenate(strides)
-        relative = np.concatenate(
-            [boxes[..., :2] - np.concatenate(cells), np.log(boxes[..., 2:])], axis=2
-        )
+        relative = relative_to_cells(boxes * SIDE, (SIDE, SIDE))
         sure = np.full((*relative.shape[:2], 2), 0.9)
-        return (np.concatenate([relative[..., self.order], sure], axis=2),)
+        return (np.concatenate([relative[..., list(self.order)], sure], axis=2),)
 
 
 def test_boxes_relative_to_cells_show_their_order_too() -> None:
     head = detect_head("yolox", (1, 84, 6), score_activation="none")
     head = replace(head, assumed=("format",))
-    assert judged_by(head, Relative([0, 1, 2, 3]), frames()).assumed == ()
+    assert judged_by(head, Relative((0, 1, 2, 3)), frames()).assumed == ()
     with pytest.raises(RecipeError, match=r"if y came before x.*exchange the columns"):
-        judged_by(head, Relative([1, 0, 3, 2]), frames())
+        judged_by(head, Relative(EXCHANGED_ORDER), frames())
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,8 @@ NATURAL_LOGS = [float(np.log(0.25)), float(np.log(0.75))]
         (None, [NATURAL_LOGS], "log_softmax"),
         ("Log", [[-0.1, -3.0]], "log"),
         ("Softplus", [[-0.1, -3.0]], "log"),
+        # Logarithms to another base.
+        ("LogSoftmax", [[-0.1, -3.0]], "log"),
         ("Log", [[0.1, -3.0]], "logits"),
         ("Log", [[0.1, 3.0]], "amount"),
         ("Exp", [[0.1, 3.0]], "amount"),
@@ -99,7 +101,7 @@ NATURAL_LOGS = [float(np.log(0.25)), float(np.log(0.75))]
         ("Sqrt", [[3.0, 0.0]], "distance"),
         ("ReduceL2", [[3.0, 4.5]], "distance"),
         ("ReduceSumSquare", [[3.0, 4.5]], "distance"),
-        ("Sqrt", [[-3.0, 4.5]], "logits"),
+        ("Sqrt", [[-3.0, -4.5]], "logits"),
         # Plain logits.
         (None, [[12.5, -3.0]], "logits"),
         ("Selu", [[12.5, -3.0]], "logits"),
@@ -198,7 +200,7 @@ def test_cosines_are_no_logits_although_a_linear_operator_ends_the_graph() -> No
         # The sum of several heads is linear if all are.
         ([op("Concat", "linear", "side", output="b", axis=0), op("ReduceSum", "b", "two")], {"linear"}),
         ([op("Sigmoid", "linear", output="b"), op("ReduceSum", "b", "two")], {"unknown"}),
-        ([op("Mul", "linear", "linear", output="b"), op("ReduceSum", "b", "two")], {"unknown"}),
+        ([op("Mul", "linear", "linear", output="b"), op("ReduceSum", "b", "two")], {"distance"}),
         # Logarithms stay logarithms when they are scaled or summed.
         ([op("Log", "linear", output="b"), op("Mul", "b", "two")], {"log"}),
         ([op("Log", "linear", output="b"), op("Sub", "two", "b")], {"log"}),

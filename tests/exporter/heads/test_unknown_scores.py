@@ -31,7 +31,7 @@ def test_what_the_graph_shows_needs_no_question() -> None:
         ("tanh", "ends in a tanh", "(x + 1) / 2"),
         ("cosine", "products of vectors of the length one", "(scores * s)"),
         ("signed", "they lie in -1 to 1", "state --activation softmax or sigmoid"),
-        ("distance", "a root or a length", "the negative distance"),
+        ("distance", "a root, a length, or a sum of squares", "the negative distance"),
         ("scaled", "a softmax or sigmoid times a factor", "without the factor"),
         ("amount", "an exponential or a softplus", "the division by the sum"),
     ],

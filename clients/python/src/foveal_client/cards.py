@@ -59,6 +59,14 @@ class BoxForm(TypedDict):
     assumed: NotRequired[list[Literal["format", "unit"]]]
 
 
+class CutCandidates(TypedDict):
+    """On `images` of the `of` images of the proof, objects of a score below `below` may be lost."""
+
+    images: int
+    of: int
+    below: float
+
+
 class Accuracy(TypedDict):
     images: int
     scores: dict[str, float]
@@ -114,6 +122,7 @@ class Card(TypedDict):
     scores: NotRequired[dict[str, float]]
     normalization: NotRequired[Normalization | None]
     boxes: NotRequired[BoxForm | None]
+    cut: NotRequired[CutCandidates | None]
     accuracy: NotRequired[Accuracy | None]
     variant: NotRequired[Variant | None]
     certificate: Certificate

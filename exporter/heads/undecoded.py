@@ -1,0 +1,87 @@
+"""Boxes that are none yet: offsets from anchors, as heads of SSD or YOLO give them before they are decoded."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from exporter.errors import RecipeError
+from exporter.heads.arrange import MOST_QUERIES
+from exporter.heads.box_grid import follows_no_grid
+from exporter.heads.boxes import Y_FIRST, Candidates, xyxy
+from exporter.heads.detect import DetectHead
+from exporter.network import Array
+from exporter.recipe_tables import DetectRecipe
+from service.card import ImageInput
+
+FEWEST = 20
+"""Fewer different boxes show nothing."""
+
+BOXES = 0.5
+"""Of real boxes at least this share has an area, and its middle in the frame. Of offsets around zero a quarter has, in
+the reading that suits them best."""
+
+_FORMS = (*Y_FIRST, *Y_FIRST.values())
+_READINGS = tuple(product(_FORMS, ("frame", "pixel")))
+
+_NEXT = (
+    "No --decoder reads offsets, for the anchors are not in the file. Export the network with its decoding: from the "
+    "call that gives boxes, as torchvision's and Ultralytics' models do and MMDetection's with mmdeploy, or as "
+    "python:package.module:callable with a forward that adds it. If they are boxes all the same, state it: "
+)
+
+
+def refuse_undecoded(
+    head: DetectHead, parts: Sequence[Candidates[Array]], image_input: ImageInput
+) -> None:
+    """Refuse offsets from anchors, where nothing states that they are boxes.
+
+    They are what no reading makes boxes of, or what has as many rows as a grid has cells, and does not follow it.
+
+    Args:
+        head: with its activation settled, and what is assumed of its boxes.
+        parts: the candidates on real images.
+        image_input: the network's.
+
+    Raises:
+        RecipeError: the message says how to get boxes.
+    """
+    if not head.assumed:
+        return
+    rows = np.concatenate([one.boxes.reshape(-1, 4) for one in parts]).astype(np.float64)
+    rows = rows[np.isfinite(rows).all(axis=1) & (rows != 0).any(axis=1)]
+    if len(np.unique(rows.round(6), axis=0)) < FEWEST:
+        return
+    state = f"{_NEXT}{' and '.join(_option(head, part) for part in head.assumed)}"
+    best = max(_share_of_boxes(rows, image_input, *reading) for reading in _READINGS)
+    if best < BOXES:
+        raise RecipeError(
+            "The boxes look like offsets from anchors, or are those of another size of image: on real images at most "
+            f"{best:.0%} of them have an area and their middle in the frame, read as two corners or as a point and a "
+            f"size, in pixels or in 0–1 of the frame. {state}"
+        )
+    # Queries, and boxes of which the network has chosen some, lie on no grid, whatever their number is.
+    is_dense = head.columns > 0 and head.anchors > MOST_QUERIES
+    shapes = {one.boxes.shape[1:] for one in parts}
+    if "format" not in head.assumed or not is_dense or len(shapes) > 1:
+        return
+    if follows_no_grid(np.concatenate([one.boxes for one in parts]), image_input):
+        raise RecipeError(
+            f"The boxes look like offsets from anchors: there are {head.anchors}, as many as a grid over "
+            f"{image_input.height}×{image_input.width} pixels has, but on real images their numbers do not follow the "
+            f"cells of that grid. {state}"
+        )
+
+
+def _option(head: DetectHead, part: str) -> str:
+    return f"--box-{part} {getattr(head.recipe, f'box_{part}')}"
+
+
+def _share_of_boxes(rows: Array, image_input: ImageInput, form: str, unit: str) -> float:
+    """Return the share of rows (B, 4) that have an area and their middle in the frame, read in this form and unit."""
+    reading = DetectRecipe.model_validate({"box_format": form, "box_unit": unit})
+    corners = xyxy(rows[None], reading, image_input)[0]
+    first, second = corners[:, :2], corners[:, 2:]
+    middle = (first + second) / 2
+    is_box = (second > first) & (middle >= 0) & (middle <= 1)
+    return float(np.mean(is_box.all(axis=1)))

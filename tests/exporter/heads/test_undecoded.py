@@ -1,0 +1,103 @@
+"""Heads of detectors before their decoding: offsets from anchors are refused, and boxes are not."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from exporter.errors import RecipeError
+from exporter.heads.boxes import Candidates
+from exporter.heads.undecoded import refuse_undecoded
+from service.card import ImageInput
+from tests.exporter.exporting import export_to
+from tests.exporter.found import CELLS, LABELS, detector, scores_of
+from tests.exporter.heads.dense import FORMS, Boxes, as_form, dense_boxes, grid_cells
+from tests.exporter.heads.judged import detect_head
+
+pytestmark = pytest.mark.timeout(120)
+
+SIZE = (320, 320)
+ANCHOR = 4
+"""The side of an anchor, in strides."""
+
+
+def offsets(kind: str, a_cell: int = 1, **dense: Any) -> Boxes:
+    """Return what a network of this kind computes for boxes (I, A, 4) before its decoding."""
+    center = as_form(dense_boxes(SIZE, a_cell=a_cell, inner=True, **dense), "cxcywh")
+    cells, strides = (np.repeat(one, a_cell, axis=0) for one in grid_cells(SIZE))
+    point, size = center[..., :2], np.maximum(center[..., 2:], 1e-3)
+    middles = (cells + 0.5) * strides
+    sides = ANCHOR * strides
+    if kind == "distances":
+        apart = [middles - (point - size / 2), (point + size / 2) - middles]
+        return np.concatenate(apart, axis=2).clip(0) / strides
+    if kind == "ssd":
+        parts = [(point - middles) / sides / 0.1, np.log(size / sides) / 0.2]
+        return np.concatenate(parts, axis=2)
+    shares = [(point - middles) / strides / 4 + 0.5, np.sqrt(size / sides) / 2]
+    bounded = np.concatenate(shares, axis=2).clip(0.02, 0.98)
+    return bounded if kind == "shares" else np.log(bounded / (1 - bounded))
+
+
+def judge(boxes: NDArray[Any], size: tuple[int, int] = SIZE, **stated: Any) -> None:
+    anchors = boxes.shape[1]
+    form = {"score_activation": "none", **stated}
+    head = detect_head("pair", (1, anchors, 4), (1, anchors, 2), **form)
+    part = [Candidates(one[None], np.full((1, anchors, 2), 0.4)) for one in boxes]
+    refuse_undecoded(head, part, ImageInput(height=size[0], width=size[1], resize="stretch"))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("a_cell", [1, 3])
+@pytest.mark.parametrize("kind", ["ssd", "logits", "shares", "distances"])
+def test_offsets_from_anchors_are_refused_with_the_next_step(
+    kind: str, a_cell: int, *, trained: bool
+) -> None:
+    words = r"offsets from anchors.*--decoder reads offsets.*with its decoding.*--box-format xyxy and --box-unit frame"
+    with pytest.raises(RecipeError, match=words):
+        judge(offsets(kind, a_cell, trained=trained))
+
+
+def test_offsets_of_anchors_that_are_on_no_known_grid_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"at most \d+% of them have an area"):
+        judge(offsets("ssd", trained=True)[:, 7:])
+
+
+@pytest.mark.parametrize("kind", ["ssd", "distances"])
+def test_what_is_stated_is_not_overruled(kind: str) -> None:
+    judge(offsets(kind), box_format="cxcywh", box_unit="pixel")
+
+
+@pytest.mark.parametrize("unit", ["pixel", "frame"])
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_boxes_are_not_refused(form: str, unit: str, *, trained: bool) -> None:
+    size = (256, 480)
+    boxes = dense_boxes(size, trained=trained, a_cell=3)
+    found = as_form(boxes, form, size if unit == "frame" else None)
+    judge(found, size)
+    # Those of queries lie on no grid.
+    judge(np.random.default_rng(2).permutation(found, axis=1)[:, 5:300], size)
+
+
+def test_boxes_around_large_objects_alone_are_not_refused() -> None:
+    """Two thirds of all cells have the box of an object that nearly fills the frame, at other places in each image."""
+    boxes = dense_boxes(SIZE, trained=True, images=8)
+    rng = np.random.default_rng(5)
+    for one in boxes:
+        first = rng.uniform(0, 0.2, 2) * SIZE
+        one[rng.uniform(size=len(one)) < 2 / 3] = [*first, *(first + 0.75 * np.array(SIZE))]
+    judge(as_form(boxes, "cxcywh"))
+
+
+def test_an_export_of_offsets_writes_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    loc: NDArray[Any] = rng.normal(0, 1, (1, CELLS, 4))
+    found: dict[str, NDArray[Any]] = {"loc": loc, "scores": scores_of(CELLS)}
+    onnx.save(detector(found), tmp_path / "net.onnx")
+    with pytest.raises(RecipeError, match="offsets from anchors"):
+        export_to(tmp_path, "onnx:net.onnx", task="detect", labels=LABELS)
+    assert not (tmp_path / "1").exists()
