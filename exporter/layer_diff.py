@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import onnx
+import onnxruntime
 
 from exporter.graph import with_outputs
 from exporter.heads.metrics import relative_difference
@@ -12,6 +13,8 @@ from exporter.shapes import infer_shapes
 
 SAME = 1e-3
 """Inner tensors are compared coarsely: the search is for a different computation, not for rounding."""
+
+_NEXT_STEP = "Compute it with other operations, or state --tolerance if you know that this difference does no harm"
 
 
 def first_disagreement(
@@ -35,8 +38,20 @@ def first_disagreement(
         elif differs is None:
             differs = name
     if differs is None:
-        return f"All layers agree up to the last, {agreed}: the difference is in the head."
-    return f"They agree up to {agreed}; the first layer that disagrees is {differs}."
+        return f"All layers agree up to the last, {agreed}: the difference is in the head. {_NEXT_STEP}"
+    return f"They agree up to {agreed}; the first layer that disagrees is {differs}. {_NEXT_STEP}"
+
+
+def optimized_away(difference: float) -> str:
+    """Return a sentence for a graph that differs only with ONNX Runtime's optimizations.
+
+    Args:
+        difference: from the source, when the graph is run node by node without them.
+    """
+    return (
+        f"Without optimizations it differs by {difference:.2g}: one of ONNX Runtime {onnxruntime.__version__} changes "
+        "what the graph computes. Try another version of ONNX Runtime"
+    )
 
 
 def _inner_tensors(model: onnx.ModelProto, inputs: Array) -> list[Array]:
