@@ -17,7 +17,7 @@ NEGATIVE = -1 - np.random.default_rng(0).random((2, 3, SIDE, SIDE)).astype(np.fl
 """In a window at the edge, zeros of a pad are the largest values."""
 
 EDGES = np.array([0, 0, 1, 1, 0, 0, 1, 1])
-POOL = {"kernel_shape": [3, 3], "strides": [2, 2]}
+POOL: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2]}
 
 
 def pads_of(model: onnx.ModelProto) -> list[onnx.NodeProto]:
