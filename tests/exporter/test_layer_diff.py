@@ -1,6 +1,9 @@
 """The first layer that differs."""
 
+from collections.abc import Iterator
+
 import numpy as np
+import pytest
 
 from exporter.graph import with_outputs
 from exporter.layer_diff import first_disagreement
@@ -32,3 +35,15 @@ def test_a_fused_layer_before_one_that_agrees_is_no_disagreement() -> None:
     assert sentence.startswith(
         "All layers agree up to the last, raw: the difference is in the head. "
     )
+
+
+def test_memory_that_runs_out_in_the_search_does_not_hide_the_difference() -> None:
+    def layers(error: Exception) -> Iterator[tuple[str, Array]]:
+        yield layers_of("a")[0]
+        raise error
+
+    sentence = first_disagreement(small_classifier(), layers(MemoryError()), PIXELS)
+
+    assert sentence.startswith("Memory ran out in the search for the first layer that differs. ")
+    with pytest.raises(KeyError):
+        first_disagreement(small_classifier(), layers(KeyError("x")), PIXELS)
