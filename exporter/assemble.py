@@ -18,6 +18,7 @@ from exporter.graph import Graph, float_output
 from exporter.network import Network
 from exporter.preprocess import graft_preprocessing
 from exporter.shapes import Shape, infer_shapes
+from exporter.zero_pads import keep_zero_pads
 from service.card import Stage
 
 
@@ -36,6 +37,7 @@ def assemble(network: Network) -> tuple[onnx.ModelProto, list[Stage]]:
     network.head.graft(graph, raw, image_input)
     width = infer_shapes(graph.current())[FEATURES].dims[1]
     graph.set_outputs([*graph.proto.output, float_output(FEATURES, width)])
+    keep_zero_pads(graph)
     stages, values = name_stages(graph, maps, image_input)
     return graph.finish(values), stages
 

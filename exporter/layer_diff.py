@@ -3,15 +3,19 @@
 from collections.abc import Iterable
 
 import onnx
+import onnxruntime
 
 from exporter.graph import with_outputs
 from exporter.heads.metrics import relative_difference
 from exporter.network import Array
 from exporter.sessions import unoptimized_session
 from exporter.shapes import infer_shapes
+from exporter.shortage import shortage
 
 SAME = 1e-3
 """Inner tensors are compared coarsely: the search is for a different computation, not for rounding."""
+
+_NEXT_STEP = "Compute it with other operations, or state --tolerance if you know that this difference does no harm"
 
 
 def first_disagreement(
@@ -20,13 +24,25 @@ def first_disagreement(
     """Return a sentence that names the first layer of the source without an equal tensor in the graph.
 
     A layer that the conversion fused with another has no equal of its own. So the sentence also names the last layer
-    before it that has one: the two agree at least up to there.
+    before it that has one: the two agree at least up to there. The search holds all inner tensors: where memory runs
+    out for it, the sentence says so, since the difference is what counts.
 
     Args:
         model: the graph.
         layers: name and output of each of the source's layers for `inputs`, in order.
         inputs: a batch of the graph's only input.
     """
+    try:
+        return f"{_first_disagreement(model, layers, inputs)} {_NEXT_STEP}"
+    except Exception as error:  # each library has its own error for memory that runs out
+        if shortage(error) is None:
+            raise
+        return f"Memory ran out in the search for the first layer that differs. {_NEXT_STEP}"
+
+
+def _first_disagreement(
+    model: onnx.ModelProto, layers: Iterable[tuple[str, Array]], inputs: Array
+) -> str:
     agreed, differs = "the input", None
     inner = _inner_tensors(model, inputs)
     for name, value in layers:
@@ -35,8 +51,20 @@ def first_disagreement(
         elif differs is None:
             differs = name
     if differs is None:
-        return f"All layers agree up to the last, {agreed}: the difference is in the head."
-    return f"They agree up to {agreed}; the first layer that disagrees is {differs}."
+        return f"All layers agree up to the last, {agreed}: the difference is in the head. {_NEXT_STEP}"
+    return f"They agree up to {agreed}; the first layer that disagrees is {differs}. {_NEXT_STEP}"
+
+
+def optimized_away(difference: float) -> str:
+    """Return a sentence for a graph that differs only with ONNX Runtime's optimizations.
+
+    Args:
+        difference: from the source, when the graph is run node by node without them.
+    """
+    return (
+        f"Without optimizations it differs by {difference:.2g}: one of ONNX Runtime {onnxruntime.__version__} changes "
+        "what the graph computes. Try another version of ONNX Runtime"
+    )
 
 
 def _inner_tensors(model: onnx.ModelProto, inputs: Array) -> list[Array]:

@@ -28,12 +28,12 @@ from exporter.heads.metrics import relative_difference
 from exporter.heads.score_refusal import refuse_no_class_scores
 from exporter.heads.settle import settle_head
 from exporter.independence import require_independence
-from exporter.layer_diff import first_disagreement
+from exporter.layer_diff import first_disagreement, optimized_away
 from exporter.network import Array, Comparison, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe_tables import ProofRecipe
 from exporter.sensitivity import allowed_by_rounding
-from exporter.sessions import alternating_session
+from exporter.sessions import alternating_session, unoptimized_session
 from exporter.threads import beside, half_of_the_cores
 from exporter.writing import WRITTEN_DIGEST, graph_digest
 from service.card import Certificate, ImageInput
@@ -312,14 +312,21 @@ def _largest_difference(
         expected, found = beside(
             partial(subject.expected, batch), partial(run_graph, session, batch, comparison.outputs)
         )
-        difference = comparison.difference(found, expected)
-        if FEATURES in found:
-            change = relative_difference(found[FEATURES][:1], alone[FEATURES])
-            difference = max(difference, change)
+        difference = _difference(comparison, found, expected, alone)
         if not difference <= allowed and "tolerance" not in bounds.model_fields_set:
             allowed = max(allowed, subject.allowed_by_rounding(batch))
         if not difference <= allowed:
-            where = first_disagreement(model, subject.layers(batch[:2]), batch[:2])
+            plain = unoptimized_session(model)
+            found, alone = (
+                run_graph(plain, inputs, comparison.outputs)
+                for inputs in (batch, subject.inputs[:1])
+            )
+            by_node = _difference(comparison, found, expected, alone)
+            where = (
+                optimized_away(by_node)
+                if by_node <= allowed
+                else first_disagreement(model, subject.layers(batch[:2]), batch[:2])
+            )
             raise ProofError(
                 f"The graph differs from {subject.reference} by {difference:.2g} at batch {size}, "
                 f"{allowed:.2g} is allowed. {where}"
@@ -333,6 +340,14 @@ def _largest_difference(
             "rounding (--tolerance states what is allowed)"
         )
     return worst, allowed
+
+
+def _difference(comparison: Comparison, found: Outputs, expected: Outputs, alone: Outputs) -> float:
+    """Return how much outputs differ from the source's, or the features of the first sample from those of it alone."""
+    difference = comparison.difference(found, expected)
+    if FEATURES not in found:
+        return difference
+    return max(difference, relative_difference(found[FEATURES][:1], alone[FEATURES]))
 
 
 def _result_difference(

@@ -82,6 +82,11 @@ ULTRALYTICS_CLASSIFY = "yolov8n-cls yolo11n-cls yolo26n-cls"
 _SMALLER = (("min_size", 320), ("max_size", 320))
 """Detectors of any input size are exported for 320 pixels; their default of 800 to 1333 takes minutes on a CPU."""
 
+_MISSING_DEFAULTS: dict[str, tuple[tuple[str, Any], ...]] = {
+    "lw_detr": (("projector_scale_factors", (1.0,)),),
+}
+"""What a configuration of Transformers lacks by default, so that no network can be built from it."""
+
 
 def networks() -> tuple[Listed, ...]:
     """Return every listed network."""
@@ -99,7 +104,10 @@ def networks() -> tuple[Listed, ...]:
             Listed("transformers", f"{name} (segment)", "segment")
             for name in TRANSFORMERS_SEGMENT.split()
         ),
-        *(Listed("transformers", name, "detect") for name in TRANSFORMERS_DETECT.split()),
+        *(
+            Listed("transformers", name, "detect", _MISSING_DEFAULTS.get(name, ()))
+            for name in TRANSFORMERS_DETECT.split()
+        ),
         *(Listed("smp", name, "segment") for name in SMP.split()),
         *(Listed("ultralytics", name, "detect") for name in ULTRALYTICS.split()),
         *(Listed("ultralytics", name, "classify") for name in ULTRALYTICS_CLASSIFY.split()),

@@ -70,7 +70,7 @@ def _transformers(listed: Listed, folder: Path) -> dict[str, Any]:
         "detect": ("ObjectDetection",),
     }[listed.task]
     model_type = listed.name.removesuffix(" (segment)")
-    config = AutoConfig.for_model(model_type)
+    config = AutoConfig.for_model(model_type, **dict(listed.arguments))
     config.architectures = config.architectures or []  # None ends in a TypeError for LeViT and DeiT
     for field in ("use_pretrained_backbone", "use_timm_backbone"):
         if hasattr(config, field):
@@ -79,10 +79,12 @@ def _transformers(listed: Listed, folder: Path) -> dict[str, Any]:
     build = next(auto for auto in automatic if type(config) in auto._model_mapping)  # noqa: SLF001
     module = build.from_config(config)
     disturb(module)
-    settle(_Pixels(module), _side(config))
+    size = _SIZES.get(model_type)
+    settle(_Pixels(module), size["height"] if size else _side(config))
     module.save_pretrained(folder / "model")
     if model_type in _PROCESSORS:
-        getattr(transformers, _PROCESSORS[model_type])().save_pretrained(folder / "model")
+        stated = {"size": size} if size else {}
+        getattr(transformers, _PROCESSORS[model_type])(**stated).save_pretrained(folder / "model")
     return {"source": f"transformers:{folder / 'model'}"}
 
 
@@ -92,8 +94,17 @@ _PROCESSORS = {
     "rt_detr_v2": "RTDetrImageProcessorPil",
     "dab-detr": "ConditionalDetrImageProcessorPil",
     "hgnet_v2": "ConvNextImageProcessorPil",
+    "lw_detr": "DeformableDetrImageProcessorPil",
+    "rf_detr": "RfDetrImageProcessor",
 }
-"""The image processors of networks that have none of their own: those that their published weights name."""
+"""The image processors of networks that have none of their own, or none of a size at which they run: those that their
+published weights name."""
+
+_SIZES = {
+    "lw_detr": {"height": 640, "width": 640},
+    "rf_detr": {"height": 560, "width": 560},
+}
+"""Input sizes of networks whose windows must fill the image: those of their published weights."""
 
 
 def _side(config: Any) -> int:  # noqa: ANN401

@@ -18,7 +18,7 @@ TITLES: dict[Family, str] = {
 }
 
 _BEFORE = {
-    "not built": "its library does not build it without a download: ",
+    "not built": "its library does not build it, or the built one does not run: ",
     "too slow": "not finished: ",
     "crashed": "the process ended: ",
     "shortage": "the run's memory or disk space ran out: ",

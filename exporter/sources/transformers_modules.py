@@ -1,6 +1,7 @@
 """Networks of Transformers as plain modules, from pixel values to a task's raw outputs."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch.nn.functional import interpolate
 
 from exporter.errors import SourceError
 from exporter.recipe import Task
+from exporter.shortage import shortage
+from exporter.sources.transformers_sizes import near_sizes
 from service.card import ImageInput
 
 Pretrained = Any
@@ -109,20 +112,39 @@ def first_outputs(model: Pretrained, image_input: ImageInput) -> Mapping[str, An
     """Return what the network returns for a black image.
 
     Raises:
-        SourceError: it does not run on an image alone.
+        SourceError: it does not run on an image alone, or not on one of this size.
     """
-    channels = getattr(model.config, "num_channels", 3)
-    blank = torch.zeros(1, channels, image_input.height, image_input.width)
     try:
-        with torch.inference_mode():
-            found: Mapping[str, Any] = model(pixel_values=blank)
+        return _run(model, image_input.height, image_input.width)
     # The network's own code may raise anything.
     except Exception as error:
+        if shortage(error) is not None:
+            raise
         first = (str(error).splitlines() or [type(error).__name__])[0]
         size = f"{image_input.height}×{image_input.width}"
         raise SourceError(
             f"{type(model).__name__} does not run on an image of {size} alone: {first}. "
-            "If --height and --width are right, export it as python:package.module:callable with a forward that needs "
-            "nothing else"
+            f"{_next_step(model, image_input)}"
         ) from error
+
+
+def _run(model: Pretrained, height: int, width: int) -> Mapping[str, Any]:
+    channels = getattr(model.config, "num_channels", 3)
+    with torch.inference_mode():
+        found: Mapping[str, Any] = model(pixel_values=torch.zeros(1, channels, height, width))
     return found
+
+
+def _next_step(model: Pretrained, image_input: ImageInput) -> str:
+    """Return what to do about a network that does not run at its input size: another size at which it runs, if any."""
+    for height, width in near_sizes(model.config, image_input):
+        with suppress(Exception):  # as above; another size is tried
+            _run(model, height, width)
+            return (
+                f"It runs on one of {height}×{width}: state --height {height} --width {width}, or the size that the "
+                "network was trained with"
+            )
+    return (
+        "If --height and --width are right, export it as python:package.module:callable with a forward that needs "
+        "nothing else"
+    )

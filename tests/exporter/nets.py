@@ -45,6 +45,16 @@ class OwnStatistics(Small):
         self.first[1] = nn.BatchNorm2d(8, track_running_stats=False)
 
 
+class ZeroPadded(Small):
+    """A max pooling over negative values with a rim of zeros, as BiT and YOLOv3-tiny have one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ZeroPad2d(1), nn.MaxPool2d(3, 2))
+        assert self.first[0].bias is not None
+        nn.init.constant_(self.first[0].bias, -3.0)
+
+
 def small(channels: int = 3) -> Small:
     """Return the small network with weights that are the same always."""
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from exporter.errors import SourceError
 from tests.exporter.sources.pretrained import (
     SIDE,
     Processed,
@@ -101,3 +102,17 @@ def rows(classes: Any, scores: Any, boxes: Any) -> NDArray[np.float64]:
     """Return class, score and box of each detection, (N, 6)."""
     columns = (np.asarray(part, np.float64) for part in (classes, scores))
     return np.column_stack([*columns, np.asarray(boxes, np.float64)])
+
+
+def test_a_size_that_windows_do_not_fill_is_refused_with_one_at_which_the_network_runs(
+    tmp_path: Path,
+) -> None:
+    place = saved(rf_detr, tmp_path)
+
+    with pytest.raises(SourceError, match="does not run on an image of 72×72 alone") as refused:
+        exported(place, tmp_path, "detect", input={"height": 72, "width": 72})
+    done = exported(place, tmp_path, "detect", input={"height": 64, "width": 64})
+
+    assert "It runs on one of 64×64: state --height 64 --width 64" in str(refused.value)
+    assert done.card.input is not None
+    assert (done.card.input.height, done.card.input.width) == (64, 64)

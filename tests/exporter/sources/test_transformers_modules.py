@@ -127,6 +127,34 @@ def test_a_network_that_needs_more_than_an_image_is_refused(error: Exception, wo
         first_outputs(Fails(error), FRAME)
 
 
+class Windows(Answers):
+    """A network that runs only where windows of 6×6 fill the image."""
+
+    def __init__(self) -> None:
+        super().__init__({"logits": SCORES})
+        self.config.backbone_config = SimpleNamespace(patch_size=3, num_windows=2)
+
+    def forward(self, pixel_values: Tensor) -> Any:
+        if pixel_values.shape[2] % 6 or pixel_values.shape[3] % 6:
+            raise ValueError("windows do not fill the image")
+        return super().forward(pixel_values)
+
+
+def test_another_size_at_which_the_network_runs_is_named() -> None:
+    with pytest.raises(SourceError) as refused:
+        first_outputs(Windows(), ImageInput(height=8, width=13, resize="stretch"))
+
+    assert "does not run on an image of 8×13 alone: windows do not fill the image. " in str(
+        refused.value
+    )
+    assert "It runs on one of 6×12: state --height 6 --width 12" in str(refused.value)
+
+
+def test_memory_that_runs_out_is_not_taken_for_a_wrong_size() -> None:
+    with pytest.raises(MemoryError):
+        first_outputs(Fails(MemoryError()), FRAME)
+
+
 CLASS_LOGITS = torch.tensor([[[2.0, 0.0, 1.0], [0.0, 1.0, 0.5]]])
 """Two queries; the last of three columns is "no object"."""
 
