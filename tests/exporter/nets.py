@@ -50,9 +50,10 @@ class ZeroPadded(Small):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ZeroPad2d(1), nn.MaxPool2d(3, 2))
-        assert self.first[0].bias is not None
-        nn.init.constant_(self.first[0].bias, -3.0)
+        convolution = nn.Conv2d(3, 8, 3, 2, 1)
+        assert convolution.bias is not None
+        nn.init.constant_(convolution.bias, -3.0)
+        self.first = nn.Sequential(convolution, nn.ZeroPad2d(1), nn.MaxPool2d(3, 2))
 
 
 def small(channels: int = 3) -> Small:

@@ -156,7 +156,7 @@ def lines_of(
 
 
 def orange() -> Image.Image:
-    return Image.fromarray(np.broadcast_to(np.uint8(ORANGE), (80, 80, 3)).copy())
+    return Image.new("RGB", (80, 80), ORANGE)
 
 
 @pytest.mark.timeout(300)
