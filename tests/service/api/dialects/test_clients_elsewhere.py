@@ -156,7 +156,7 @@ def lines_of(
 
 
 def orange() -> Image.Image:
-    return Image.fromarray(np.broadcast_to(np.uint8(ORANGE), (80, 80, 3)).copy())
+    return Image.fromarray(np.broadcast_to(np.array(ORANGE, np.uint8), (80, 80, 3)).copy())
 
 
 @pytest.mark.timeout(300)
