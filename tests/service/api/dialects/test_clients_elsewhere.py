@@ -156,7 +156,7 @@ def lines_of(
 
 
 def orange() -> Image.Image:
-    return Image.new("RGB", (80, 80), ORANGE)
+    return Image.fromarray(np.broadcast_to(np.array(ORANGE, np.uint8), (80, 80, 3)).copy())
 
 
 @pytest.mark.timeout(300)
