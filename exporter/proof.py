@@ -26,13 +26,14 @@ from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
 from exporter.heads.score_refusal import refuse_no_class_scores
+from exporter.heads.segment import SegmentHead
 from exporter.heads.settle import settle_head
 from exporter.independence import require_independence
 from exporter.layer_diff import first_disagreement, optimized_away
 from exporter.network import Array, Comparison, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe_tables import ProofRecipe
-from exporter.sensitivity import allowed_by_rounding
+from exporter.sensitivity import allowed_by_rounding, computes_in_half
 from exporter.sessions import alternating_session, unoptimized_session
 from exporter.threads import beside, half_of_the_cores
 from exporter.writing import WRITTEN_DIGEST, graph_digest
@@ -147,7 +148,8 @@ class ImageSubject:
 
     def allowed_by_rounding(self, inputs: Array) -> float:
         pixels = self.network.reference.pixels_of_frames(inputs)
-        return allowed_by_rounding(self._expected_of_pixels, self.comparison, pixels)
+        half = computes_in_half(self.network.graph)
+        return allowed_by_rounding(self._expected_of_pixels, self.comparison, pixels, half=half)
 
     def _expected_of_pixels(self, pixels: NDArray[np.float32]) -> Outputs:
         raw = self.network.reference.run(pixels)
@@ -179,6 +181,8 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
     if isinstance(network.head, ClassifyHead):
         scores = [one[0].reshape(len(one[0]), -1) for one in outputs]
         refuse_no_class_scores(network.graph, network.raw[0], scores)
+    if isinstance(network.head, SegmentHead) and network.head.channels > 1:
+        refuse_no_class_scores(network.graph, network.raw[0], [one[0] for one in outputs])
     head = settle_head(network.head, network.graph, network.raw, outputs, network.image_input)
     if isinstance(head, DetectHead):
         head = judge_order(

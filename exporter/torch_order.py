@@ -1,13 +1,9 @@
 """The tensors that a module returns → those that the task's head reads, in its order, and the recipe for them."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from exporter.errors import RecipeError
 from exporter.heads.arrange import arrange
-from exporter.heads.raw_tensor import Dims
 from exporter.heads.raw_tensor import Tensor as Described
 from exporter.heads.score_origin import value_origins
 from exporter.recipe import Recipe
@@ -38,8 +34,6 @@ def order_outputs(
         {name: found[name].float().numpy() for name in names if _is_vector(found[name])}
     )
     described = [_described(name, found[name], origins.get(name, "")) for name in names]
-    if recipe.task == "segment":
-        described = _maps(described, labels)
     recipe, ordered = arrange(recipe, described, image_input, labels)
     return recipe, tuple(one.name for one in ordered)
 
@@ -52,24 +46,3 @@ def _described(name: str, tensor: Tensor, origin: str) -> Described:
 
 def _is_vector(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.dim() > 1 and set(tensor.shape[2:]) <= {1}
-
-
-def _maps(outputs: Sequence[Described], labels: int) -> list[Described]:
-    """Return the outputs with the map of the labels in front, where their number shows it.
-
-    Raises:
-        RecipeError: several maps could be the one.
-    """
-    maps = [one for one in outputs if len(one.dims) == 4 and not one.is_integer]
-    suitable = [one for one in maps if _suits(one.dims, labels)] or maps
-    if len(suitable) > 1:
-        listed = ", ".join(f"{one.name} {one.dims}" for one in suitable)
-        raise RecipeError(
-            f"The network returns several maps for one image, {listed}, and each could be the scores of the classes. "
-            f"Name the one to take: --outputs {suitable[0].name}"
-        )
-    return [*suitable, *(one for one in outputs if one not in suitable)]
-
-
-def _suits(dims: Dims, labels: int) -> bool:
-    return dims[1] == labels or (dims[1] == 1 and labels == 2)

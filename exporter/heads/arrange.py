@@ -70,7 +70,8 @@ def arrange(
     if recipe.task == "classify":
         return recipe, _scores_first(recipe, outputs, len(recipe.label_list() or ()) or labels)
     if recipe.task == "segment":
-        return recipe, _maps_first(outputs)
+        count = len(recipe.label_list() or ()) or labels
+        return recipe, _maps_first(outputs, count, is_stated=bool(recipe.outputs))
     if recipe.task != "detect":
         return recipe, list(outputs)
     stated = recipe.detect
@@ -108,8 +109,12 @@ def _first(outputs: Sequence[Tensor], suits: Callable[[Dims], bool]) -> list[Ten
     return list(outputs) if best is None else [best, *(one for one in outputs if one is not best)]
 
 
-def _maps_first(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the outputs with maps (N, C, h, w) in front, those of numbers before those of class ids."""
+def _maps_first(outputs: Sequence[Tensor], labels: int, *, is_stated: bool) -> list[Tensor]:
+    """Return the outputs with the maps (N, C, h, w) of the labels in front, those of numbers before those of class ids.
+
+    Raises:
+        RecipeError: several maps could be the ones, and neither labels nor names tell which.
+    """
     is_map = [one for one in outputs if len(one.dims) == 4]
     if is_map and all(one.is_integer for one in is_map):
         raise RecipeError(
@@ -117,8 +122,21 @@ def _maps_first(outputs: Sequence[Tensor]) -> list[Tensor]:
             "score of each class: export the network without its ArgMax or its rounding, or name the output before it "
             "with --outputs"
         )
-    best = next((one for one in is_map if not one.is_integer), None)
+    numbers = [one for one in is_map if not one.is_integer]
+    suitable = [one for one in numbers if _has_labels(one.dims, labels)] or numbers
+    main = [one for one in suitable if not _AUXILIARY.search(one.name)] or suitable
+    if len(main) > 1 and not is_stated:
+        listed = ", ".join(f"{one.name} {one.dims}" for one in main)
+        raise RecipeError(
+            f"The network returns several maps for one image, {listed}, and each could be the scores of the classes. "
+            f"Name the one to take: --outputs {main[0].name}"
+        )
+    best = next(iter(main), None)
     return list(outputs) if best is None else [best, *(one for one in outputs if one is not best)]
+
+
+def _has_labels(dims: Dims, labels: int) -> bool:
+    return dims[1] == labels or (dims[1] == 1 and labels == 2)
 
 
 def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> list[Tensor]:
@@ -178,9 +196,11 @@ def _is_rival(one: Tensor, named: Tensor) -> bool:
     """
     if one is named or one.dims != named.dims:
         return False
-    are_others = bool(one.origin and named.origin) and one.origin != named.origin
+    is_known = bool(one.origin and named.origin)
+    if is_known and one.origin == named.origin:
+        return False
     is_named = any(word in one.words for word in _SCORES)
-    return bool(_UNNAMED.match(one.name)) or (is_named and are_others)
+    return bool(_UNNAMED.match(one.name)) or (is_named and is_known)
 
 
 def _is_vector(dims: Dims) -> bool:

@@ -9,7 +9,7 @@ from onnx import NodeProto
 from exporter.graph import Graph
 from exporter.heads.cosines import are_cosines
 from exporter.heads.distances import is_negated, is_square, sums_distances
-from exporter.heads.softmax_part import is_part_of_softmax
+from exporter.heads.softmax_part import is_part_of_softmax, is_quantized_softmax
 from exporter.network import Array
 
 Kind = Literal[
@@ -75,7 +75,9 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
     """
     values = [np.asarray(one, np.float64) for one in scores]
     inside, several = in_unit_range(values), values[0].shape[axis] > 1
-    if inside and sums_to_one(values, axis):
+    if inside and (
+        sums_to_one(values, axis) or (several and is_quantized_softmax(graph, tensor, axis))
+    ):
         return "softmax"
     if several and _is_log_softmax(values, axis):
         return "log_softmax"

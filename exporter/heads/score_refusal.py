@@ -22,7 +22,7 @@ _CERTAIN = 0.999
 
 
 def refuse_no_class_scores(graph: Graph, tensor: str, scores: Sequence[Array]) -> None:
-    """Refuse scores (N, K) that are none of classes.
+    """Refuse scores (N, K), or maps (N, K, h, w), that are none of classes.
 
     Args:
         graph: computes them.

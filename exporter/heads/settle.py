@@ -22,6 +22,7 @@ from exporter.heads.score_kind import (
     value_range,
 )
 from exporter.heads.segment import SegmentHead
+from exporter.heads.softmax_part import is_quantized_softmax
 from exporter.heads.unknown_scores import UNKNOWN, unknown_scores
 from exporter.network import Array, Head
 from exporter.recipe_tables import Activation
@@ -77,13 +78,20 @@ def settle_head(
             if head.recipe.decoder == COLUMNS:
                 found = [head.decoder.split(one) for one in outputs]
                 head = settle_columns(head, found, graph, raw[0], image_input)
-            return _detect(head, outputs, ends, image_input)
+            # Rounded to integers, a softmax does not sum to one.
+            rounded = len(raw) > 1 and is_quantized_softmax(graph, raw[1], axis=2)
+            return _detect(head, outputs, ends, image_input, is_softmax=rounded)
     return head
 
 
 def _classify(head: ClassifyHead, kind: Kind, scores: list[Array]) -> ClassifyHead:
     stated = head.stated
     one_score = scores[0].shape[1] == 1
+    if not one_score and _is_always_one(scores):
+        raise RecipeError(
+            "Every score is 1.0 for every image, as those of a softmax over an axis of one value are. Export the "
+            "network with its softmax over the classes (axis 1), or without it"
+        )
     if stated == "softmax" and head.multi_label:
         raise RecipeError("--activation softmax contradicts --multi-label: give one of the two")
     if one_score and (stated == "softmax" or _is_always_one(scores)):
@@ -160,6 +168,8 @@ def _detect(
     outputs: Sequence[Sequence[Array]],
     ends: set[str],
     image_input: ImageInput,
+    *,
+    is_softmax: bool,
 ) -> DetectHead:
     stated = head.recipe.score_activation
     parts = [head.decoder.split(one) for one in outputs]
@@ -181,7 +191,8 @@ def _detect(
     if stated is None and not is_probability:
         raise _no_probabilities(head, scores, chooses=parts[0].classes is not None)
     if parts[0].classes is None and parts[0].objectness is None:
-        _require_background(head, stated or "none", [one.scores for one in parts])
+        applied = "softmax" if is_softmax else stated or "none"
+        _require_background(head, applied, [one.scores for one in parts])
     settled = replace(
         head, recipe=head.recipe.model_copy(update={"score_activation": stated or "none"})
     )

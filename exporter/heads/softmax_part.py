@@ -1,6 +1,6 @@
 """Whether scores are what is left of a softmax over their classes after some of these were cut off in the graph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from onnx import NodeProto
@@ -40,6 +40,28 @@ def is_part_of_softmax(graph: Graph, tensor: str, axis: int = 1) -> bool | None:
     path = _path(graph, tensor)
     if path is None or not any(node.op_type in _CUTS | {"Gather"} for _, node in path):
         return False
+    found = _over_classes(graph, path, axis)
+    return None if found is None else found == (True, True)
+
+
+def is_quantized_softmax(graph: Graph, tensor: str, axis: int = 1) -> bool:
+    """Return whether a tensor is a whole softmax over its classes that is rounded to integers behind it.
+
+    Its values need not sum to one: of a thousand classes, most are rounded to 0.
+    """
+    path = _path(graph, tensor)
+    if path is None or not any(node.op_type == "DequantizeLinear" for _, node in path):
+        return False
+    return _over_classes(graph, path, axis) == (True, False)
+
+
+def _over_classes(
+    graph: Graph, path: Sequence[tuple[str, NodeProto]], axis: int
+) -> tuple[bool, bool] | None:
+    """Return whether the softmax at a path's end is over the classes, and whether some of these are cut off.
+
+    None where it can not be followed.
+    """
     try:
         shapes = {name: shape.dims for name, shape in infer_shapes(graph.current()).items()}
     except GraphError:
@@ -51,7 +73,7 @@ def is_part_of_softmax(graph: Graph, tensor: str, axis: int = 1) -> bool | None:
             return None
         if node.op_type == "Softmax":
             over = attribute(node, "axis", -1)
-            return is_cut and isinstance(over, int) and over % len(before) == axis
+            return isinstance(over, int) and over % len(before) == axis, is_cut
         moved = _axis_before(node, axis, before, after, shapes)
         if moved is None:
             return None

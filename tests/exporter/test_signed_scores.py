@@ -188,6 +188,13 @@ def test_a_mask_that_ends_in_a_tanh_needs_an_option(tmp_path: Path) -> None:
         adopted(tmp_path, model, task="segment", labels=("background", "object"))
 
 
+def test_maps_of_negative_log_probabilities_are_refused(tmp_path: Path) -> None:
+    model = network(op("LogSoftmax", axis=1, output="log"), op("Neg", "log"), maps=True)
+
+    with pytest.raises(RecipeError, match=r"negative log-softmax.*without the change of sign"):
+        adopted(tmp_path, model, task="segment", labels=("a", "b", "c"))
+
+
 class Arc(nn.Module):
     """A face network's head: cosines with the class vectors, without the factor of its training."""
 

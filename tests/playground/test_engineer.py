@@ -286,3 +286,10 @@ def test_axe_finds_nothing_in_the_open_panels(browser: Browser, live: Live, sche
     assert found == [], json.dumps(found, indent=1)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.context.close()
+
+
+def test_the_card_says_what_crowds_may_lose(page: Page) -> None:
+    card = card_with(page, "ssdlite-mobilenet-v2", {"cut": {"images": 3, "of": 70, "below": 0.25}})
+    expect(card).to_contain_text(
+        "On 3 of 70 images of the proof there were more candidates than there are places"
+    )

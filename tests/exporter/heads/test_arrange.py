@@ -370,3 +370,22 @@ def test_maps_of_numbers_come_before_maps_of_class_ids() -> None:
 
 def test_an_embedder_s_outputs_stay() -> None:
     assert names("embed", Tensor("map", (1, 5, 8, 8)), VECTOR) == ["map", "vector"]
+
+
+def test_scores_under_a_number_that_are_the_named_ones_in_other_words_are_no_second_head() -> None:
+    """Logits without a name beside their softmax."""
+    logits = Tensor("13", (1, 5), origin="13")
+    named = Tensor("probabilities", (1, 5), origin="13")
+    assert names("classify", logits, named) == ["probabilities", "13"]
+    with pytest.raises(RecipeError, match="could be the scores of the classes"):
+        names("classify", logits, Tensor("probabilities", (1, 5), origin="9"))
+
+
+def test_maps_of_several_heads_are_asked_about() -> None:
+    head, other = Tensor("23", (1, 5, 8, 8)), Tensor("24", (1, 5, 8, 8))
+    with pytest.raises(RecipeError, match=r"several maps.*--outputs 23"):
+        names("segment", head, other)
+    assert names("segment", head, other, outputs=("24", "23")) == ["23", "24"]
+    assert names("segment", Tensor("aux", (1, 5, 8, 8)), other) == ["24", "aux"]
+    wide = Tensor("25", (1, 7, 8, 8))
+    assert names("segment", head, wide, labels=7) == ["25", "23"]

@@ -138,6 +138,7 @@ def test_stated_probabilities_are_taken_by_their_sums() -> None:
         (ClassifyHead(2, multi_label=True, stated="none"), "Selu", SHARES, "--multi-label, would be"),
         (ClassifyHead(2, multi_label=True, stated="softmax"), None, LOGITS, "give one of the two"),
         (ClassifyHead(1), "Softmax", [[1.0], [1.0]], "softmax over one class is 1.0 for every"),
+        (ClassifyHead(3), "Softmax", [[1.0] * 3] * 2, "Every score is 1.0.*over the classes"),
         (ClassifyHead(1, stated="softmax"), None, [[3.0], [1.0]], "softmax over one class"),
     ],
 )  # fmt: skip

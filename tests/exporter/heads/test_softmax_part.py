@@ -8,7 +8,7 @@ from onnx import NodeProto, helper
 
 from exporter.graph import Graph
 from exporter.heads.score_kind import score_kind
-from exporter.heads.softmax_part import is_part_of_softmax
+from exporter.heads.softmax_part import is_part_of_softmax, is_quantized_softmax
 from tests.exporter.graphs import normal, pixel_graph
 
 ONE = np.array(1)
@@ -120,3 +120,33 @@ def test_an_axis_that_can_not_be_followed_is_asked_about() -> None:
     )
     assert is_part_of_softmax(made, "raw") is None
     assert score_kind(made, "raw", [LOW], axis=1) == "bounded"
+
+
+STEP, ZERO = np.array(1 / 256, np.float32), np.array(0, np.uint8)
+WHOLE = node("Softmax", "maps", to="p", axis=1)
+ROUNDED = [
+    node("QuantizeLinear", "p", "step", "zero", to="q"),
+    node("DequantizeLinear", "q", "step", "zero", to="d"),
+]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "is_whole"),
+    [
+        ([WHOLE, *ROUNDED, node("Flatten", "d")], True),
+        ([WHOLE, node("Flatten", "p")], False),
+        ([node("Softmax", "maps", to="p", axis=2), *ROUNDED, node("Flatten", "d")], False),
+        ([WHOLE, *ROUNDED, node("Slice", "d", "begin", "end", "axis", to="c"), node("Flatten", "c")],
+         False),
+        ([node("Sigmoid", "maps", to="p"), *ROUNDED, node("Flatten", "d")], False),
+    ],
+    ids=["whole", "not rounded", "another axis", "cut", "sigmoid"],
+)  # fmt: skip
+def test_a_softmax_that_is_rounded_to_integers_is_one(
+    nodes: list[NodeProto], *, is_whole: bool
+) -> None:
+    """Its values sum to a little more or less than one, as those of sigmoids do."""
+    made = graph(*nodes, step=STEP, zero=ZERO)
+    assert is_quantized_softmax(made, "raw") == is_whole
+    shares = np.array([[0.5, 0.25, 0.125, 0.0625, 0.03, 0, 0, 0]])
+    assert (score_kind(made, "raw", [shares], 1) == "softmax") == is_whole
