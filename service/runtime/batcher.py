@@ -85,6 +85,7 @@ class Batcher:
         cores: how many cores each of `runs` occupies.
         stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
         on_broken: called with the reason, on the event loop, when the network runs no more.
+        on_mended: called with that reason, on the event loop, when it runs again after all.
         device: where the network runs, for traces.
         on_device_lost: called with the reason, on the event loop, when the process can not use its GPU any more; also
             when a run with memory of its own does not end although it was stopped.
@@ -107,6 +108,7 @@ class Batcher:
         cores: int = 1,
         stuck_seconds: float = STUCK_SECONDS,
         on_broken: Callable[[str], None] | None = None,
+        on_mended: Callable[[str], None] | None = None,
         device: str = "",
         on_device_lost: Callable[[str], None] | None = None,
         is_lost: IsLost = never_lost,
@@ -131,6 +133,7 @@ class Batcher:
         self._cores = cores
         self._stuck_seconds = stuck_seconds
         self._on_broken = on_broken
+        self._on_mended = on_mended
         self._device = device
         self._traces = False
         self._on_device_lost = on_device_lost
@@ -319,7 +322,7 @@ class Batcher:
                     "Send the request again."
                 )
             if self.broken:
-                raise self._broken_error()
+                raise _broken_error(self.broken)
             if not bounded and line.depth + len(entries) > self._capacity:
                 error = OverloadedError(
                     f"{line.depth} images wait already, and {len(entries)} more do not fit into the queue of "
@@ -462,7 +465,9 @@ class Batcher:
         self._lost.remove(turn)
         if self._device_gone:
             return
-        self.broken = ""
+        reason, self.broken = self.broken, ""
+        if reason and self._on_mended is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._on_mended, reason)
         if _is_bound(turn.instance) and not self._let_go:
             self._instances += 1
             self._idle.append(turn.instance)
@@ -476,8 +481,7 @@ class Batcher:
             "This image, or one that ran beside it, may be the cause: do not repeat it unchanged."
         )
         self._settle([(entry, stuck) for entry in turn.jobs])
-        if self.broken:
-            self._refuse_all()
+        self._refuse_all()
 
     def is_out(self, turn: Turn) -> bool:
         return turn in self._lost
@@ -497,20 +501,20 @@ class Batcher:
         self._end_with_device(f"{self._metrics.model}: {reason}")
 
     def _refuse_all(self) -> None:
-        """Answer what waits for a network that runs no more."""
+        """Answer what waits for a network that runs no more, unless a run has come back meanwhile."""
+        reason = self.broken
+        if not reason:
+            return
         for line in (self._normal, self._low_priority):
-            self._settle([(entry, self._broken_error()) for entry in line.waiting])
+            self._settle([(entry, _broken_error(reason)) for entry in line.waiting])
             self._withdraw(line)
         if self._on_broken is not None:
-            self._on_broken(self.broken)
+            self._on_broken(reason)
 
     def _end_with_device(self, reason: str) -> None:
         self._refuse_all()
         if self._on_device_lost is not None:
             self._on_device_lost(reason)
-
-    def _broken_error(self) -> NotReadyError:
-        return NotReadyError(f"The network {self.broken}.")
 
     # On worker threads.
 
@@ -585,12 +589,13 @@ class Batcher:
             self._answer([(entry, InferenceError("The image could not be prepared."))])
         with self._workers.condition:
             entry.line.preparing -= 1
-            if wanted and not self.broken:
+            reason = self.broken
+            if wanted and not reason:
                 entry.line.waiting.append(entry)
                 self._workers.condition.notify()
                 return
         if wanted:
-            self._answer([(entry, self._broken_error())])
+            self._answer([(entry, _broken_error(reason))])
 
     def _finish(self, rows: Rows, batch: TracedBatch | None) -> None:
         head: Head = self._stages.head
@@ -616,6 +621,10 @@ class Batcher:
         """Hand the outcomes of a whole batch to the event loop in one call."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._settle, outcomes)
+
+
+def _broken_error(reason: str) -> NotReadyError:
+    return NotReadyError(f"The network {reason}.")
 
 
 def _is_bound(run: Run) -> bool:
