@@ -134,6 +134,7 @@ class Server(uvicorn.Server):
         self._arriving: dict[asyncio.Task[object], float] = {}
         self._cannot_accept = False
         self._interrupts = 0
+        self._leaves = False
         self._ids = request_ids()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -167,6 +168,11 @@ class Server(uvicorn.Server):
             self.should_exit = True
         else:
             self._loop.call_soon_threadsafe(self._loop.call_later, self._grace_seconds, self._end)
+
+    def leave(self) -> None:
+        """End this process alone, as for SIGTERM: others share the socket, and accept what waits there."""
+        self._leaves = True
+        self.handle_exit(signal.SIGTERM, None)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
@@ -280,8 +286,10 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the socket first and the connections later, so that every accepted request is answered."""
         listeners = sockets or []
-        await no_more_to_come(listeners)
-        pending = [one for listener in listeners for one in accept_all(listener)]
+        pending: list[socket.socket] = []
+        if not self._leaves:
+            await no_more_to_come(listeners)
+            pending = [one for listener in listeners for one in accept_all(listener)]
         close_listeners(self)
         for listener in listeners:
             asyncio.get_running_loop().remove_reader(listener)

@@ -108,7 +108,11 @@ def make_service(
         on_loaded(engine)
 
     def lost() -> None:
-        server.handle_exit(SIGTERM, None)  # signals of its own do not reach a worker
+        # Signals of its own do not reach a worker.
+        if slot is None:
+            server.handle_exit(SIGTERM, None)
+        else:
+            server.leave()
 
     engine = Engine(
         settings,

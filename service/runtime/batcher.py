@@ -65,6 +65,7 @@ class Batcher:
         cores: how many cores each of `runs` occupies.
         stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
         on_broken: called with the reason, on the event loop, when the network runs no more.
+        on_mended: called with that reason, on the event loop, when it runs again after all.
         device: where the network runs, for traces.
         on_device_lost: called with the reason, on the event loop, when the process can not use its GPU any more; also
             when a run with memory of its own does not end although it was stopped.
@@ -87,6 +88,7 @@ class Batcher:
         cores: int = 1,
         stuck_seconds: float = STUCK_SECONDS,
         on_broken: Callable[[str], None] | None = None,
+        on_mended: Callable[[str], None] | None = None,
         device: str = "",
         on_device_lost: Callable[[str], None] | None = None,
         is_lost: IsLost = never_lost,
@@ -102,6 +104,7 @@ class Batcher:
         self._callers = Callers(metrics, self._statistics)
         self._cores = cores
         self._on_broken = on_broken
+        self._on_mended = on_mended
         self._device = device
         self._traces = False
         self._on_device_lost = on_device_lost
@@ -269,7 +272,7 @@ class Batcher:
                     "Send the request again."
                 )
             if self.broken:
-                raise self._broken_error()
+                raise _broken_error(self.broken)
             if not bounded:
                 self._lines.require_room(line, len(entries))
             if self._pool is None:
@@ -344,8 +347,7 @@ class Batcher:
             "This image, or one that ran beside it, may be the cause: do not repeat it unchanged."
         )
         self._callers.settle([(entry, stuck) for entry in turn.jobs])
-        if self.broken:
-            self._refuse_all()
+        self._refuse_all()
 
     def is_out(self, turn: Turn) -> bool:
         return self._instances.is_out(turn)
@@ -364,25 +366,25 @@ class Batcher:
         self._end_with_device(f"{self._metrics.model}: {reason}")
 
     def _refuse_all(self) -> None:
-        """Answer what waits for a network that runs no more."""
+        """Answer what waits for a network that runs no more, unless a run has come back meanwhile."""
+        reason = self.broken
+        if not reason:
+            return
         for line in (self._lines.normal, self._lines.low_priority):
-            self._callers.settle([(entry, self._broken_error()) for entry in line.waiting])
+            self._callers.settle([(entry, _broken_error(reason)) for entry in line.waiting])
             self._withdraw(line)
         if self._on_broken is not None:
-            self._on_broken(self.broken)
+            self._on_broken(reason)
 
     def _end_with_device(self, reason: str) -> None:
         self._refuse_all()
         if self._on_device_lost is not None:
             self._on_device_lost(reason)
 
-    def _broken_error(self) -> NotReadyError:
-        return NotReadyError(f"The network {self.broken}.")
-
     # On worker threads.
 
     def _run_batch(self, run: Run, entries: list[Entry], turn: Turn) -> None:
-        rows = Rows()
+        rows, mended = Rows(), ""
         batch = traced_batch(entries, turn, self._clock) if self._traces else None
         try:
             rows = self._stages.rows(run, entries, turn, batch)
@@ -395,7 +397,7 @@ class Batcher:
             with self._workers.condition:
                 turn.running = 0
                 if turn.given_up:
-                    self._instances.come_back(turn)
+                    mended = self._instances.come_back(turn)
                 else:
                     if turn.low_priority or self._stages.fits is not None:
                         self._learn(turn, len(entries))
@@ -404,6 +406,8 @@ class Batcher:
                 lost = "" if self.broken else self._stages.device_lost
                 if lost:
                     self._instances.lose_device(lost)
+            if mended and self._on_mended is not None and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._on_mended, mended)
         if lost and self._loop is not None:
             self._loop.call_soon_threadsafe(self._end_with_device, lost)
         if self._pool is None:
@@ -427,9 +431,14 @@ class Batcher:
             self._callers.answer([(entry, InferenceError("The image could not be prepared."))])
         with self._workers.condition:
             entry.line.preparing -= 1
-            if wanted and not self.broken:
+            reason = self.broken
+            if wanted and not reason:
                 entry.line.waiting.append(entry)
                 self._workers.condition.notify()
                 return
         if wanted:
-            self._callers.answer([(entry, self._broken_error())])
+            self._callers.answer([(entry, _broken_error(reason))])
+
+
+def _broken_error(reason: str) -> NotReadyError:
+    return NotReadyError(f"The network {reason}.")

@@ -109,17 +109,21 @@ class Instances:
                 "restart the service to serve it again"
             )
 
-    def come_back(self, turn: Turn) -> None:
-        """Count again on what was given up: its thread has come back after all."""
+    def come_back(self, turn: Turn) -> str:
+        """Count again on what was given up: its thread has come back after all.
+
+        Return why the network did not run until now; empty where it did, or still does not.
+        """
         if turn not in self._out:
-            return
+            return ""
         self._out.remove(turn)
         if self._device_gone:
-            return
-        self.broken = ""
+            return ""
+        reason, self.broken = self.broken, ""
         if is_bound(turn.instance) and not self._closed:
             self.count += 1
             self._free.append(turn.instance)
+        return reason
 
     def is_out(self, turn: Turn) -> bool:
         """Return whether the run of a batch that was given up has not come back yet."""

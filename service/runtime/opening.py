@@ -212,6 +212,7 @@ class Opener:
             cores=loaded.cores,
             stuck_seconds=self.batching.stuck_seconds,
             on_broken=partial(_mark_broken, model),
+            on_mended=partial(_mark_mended, model),
             device=model.device or self.device.name,
             on_device_lost=self._on_device_lost,
             is_lost=self._is_lost,
@@ -268,6 +269,18 @@ def _mark_broken(model: Model, reason: str) -> None:
         return  # that queue is in its first check, which fails for it, or was let go: another one will answer
     model.mark_failed(reason)
     log.error("%s is not served any more: it %s", model, reason)
+
+
+def _mark_mended(model: Model, reason: str) -> None:
+    """Mark a model as ready that has failed for this reason, which is gone; the next health check looks again."""
+    if (
+        model.queue is None
+        or model.queue.broken
+        or (model.state, model.reason) != ("failed", reason)
+    ):
+        return
+    model.mark_ready()
+    log.warning("%s is served again: a run that did not end has ended", model)
 
 
 @contextmanager

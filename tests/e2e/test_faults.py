@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -82,6 +83,17 @@ def test_an_image_on_which_a_network_never_ends_is_given_up_and_all_goes_on(live
     assert classify(live.url, "bright").status_code == 200
     (model,) = httpx.get(f"{live.url}/v1/models/bright").json()["models"]
     assert model["state"] == "ready"
+
+
+def test_two_stuck_runs_that_could_be_stopped_leave_the_service_ready(tmp_path: Path) -> None:
+    write_servable(tmp_path, "bright", model=endless_when_bright())
+    with serve(models=tmp_path, stuck_seconds=1, threads=2, health_check_seconds=3600) as live:
+        with ThreadPoolExecutor(2) as clients:
+            for answer in clients.map(lambda _: classify(live.url, "bright", BRIGHT), range(2)):
+                assert answer.status_code == 503
+        while (ready := httpx.get(f"{live.url}/health/ready")).status_code != 200:
+            assert all("runs that do not end" in one for one in ready.json()["reasons"])
+        assert classify(live.url, "bright").status_code == 200
 
 
 def test_a_network_that_never_loads_keeps_neither_the_others_nor_the_end(tmp_path: Path) -> None:

@@ -176,9 +176,10 @@ async def test_a_run_that_can_be_stopped_is_and_nothing_is_lost() -> None:
 
 async def test_a_network_whose_runs_stay_stuck_runs_no_more_until_one_ends() -> None:
     reasons: list[str] = []
+    mended: list[str] = []
     async with bench() as b:
         network = Network(b.clock)
-        batcher = b.serve(network, on_broken=reasons.append)
+        batcher = b.serve(network, on_broken=reasons.append, on_mended=mended.append)
         await b.ask(batcher, 1)
         for _ in range(MOST_STUCK - 1):
             await b.hold(batcher, network)
@@ -191,8 +192,33 @@ async def test_a_network_whose_runs_stay_stuck_runs_no_more_until_one_ends() -> 
         with pytest.raises(NotReadyError, match="runs that do not end"):
             await b.ask(batcher, 4)
         assert reasons == [batcher.broken]
+        assert not mended
+        network.gate.set()
+        await until(lambda: mended == reasons)
+        assert not batcher.broken
+        (answer,) = await b.ask(batcher, 5)
+        assert getattr(answer, "value", None) == 10
+
+
+async def test_a_run_that_comes_back_before_its_batch_is_answered_leaves_the_network_whole() -> (
+    None
+):
+    reasons: list[str] = []
+    async with bench(workers=MOST_STUCK) as b:
+        network = Network(b.clock)
+        batcher = b.serve(network, on_broken=reasons.append)
+        await b.ask(batcher, 1)
+        held = [await b.hold(batcher, network) for _ in range(MOST_STUCK)]
+        turns = [(worker, turn) for worker, turn, _, _ in b.workers.at_work()]
+        for worker, turn in turns:
+            assert b.workers.give_up(worker, turn)
+        assert batcher.broken
         network.gate.set()
         await until(lambda: not batcher.broken)
+        for _, turn in turns:
+            batcher.answer(turn, 1)
+        assert all(isinstance(one, StuckError) for (one,) in await asyncio.gather(*held))
+        assert not reasons, "an empty reason would make the model not ready"
         (answer,) = await b.ask(batcher, 5)
         assert getattr(answer, "value", None) == 10
 
