@@ -77,6 +77,13 @@ def test_a_run_of_the_goals_counts_too_and_has_what_fast_reaches(tmp_path: Path)
     assert "EfficientNet-Lite0, 640×480 JPEG | 0.90 | 1.20 | 3.60 |" in page
 
 
+def test_the_row_is_of_the_newest_run_that_has_its_figures(tmp_path: Path) -> None:
+    a_run(tmp_path / "2026-01-01-a", ("avx2",), 80)
+    a_run(tmp_path / "2026-01-02-b", ("avx2",), 90, case="goal-resnet50")
+
+    assert "[2026-01-01](2026-01-01-a/README.md), quick" in pages_of(tmp_path)[INDEX]
+
+
 def test_the_page_of_a_processor_without_results_is_removed(tmp_path: Path) -> None:
     a_run(tmp_path / "2026-01-01-a", ("avx2",), 80)
     old = tmp_path / "processors" / "gone.md"
