@@ -50,11 +50,12 @@ types: .venv/.test ## Run mypy
 layers: .venv/.test ## Check which module imports which
 	$(BIN)/lint-imports
 
+# A process for each core: PyTorch's threads would only wait for each other.
 tests: .venv/.test $(HELM) ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
 	@command -v firefox-esr firefox >/dev/null || echo "The playground is not tried in Firefox: that needs it (apt-get install firefox-esr)."
 	@command -v promtool >/dev/null || echo "The alerts and the dashboard are not tried: that needs promtool (apt-get install prometheus)."
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 format: .venv/.test ## Format the code and correct what ruff can correct
 	$(BIN)/ruff check --fix .
