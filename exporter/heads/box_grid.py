@@ -84,8 +84,6 @@ class GridReading:
 def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
     """Return what the grid shows of boxes (I, A, 4) on several images, None where they do not lie on one."""
     mean = boxes.astype(np.float64).mean(axis=0)
-    if len(mean) < FEWEST or not np.isfinite(mean).all():
-        return None
     found = _best_grid(mean, image_input)
     if found is None:
         return None
@@ -110,10 +108,7 @@ def follows_no_grid(boxes: Array, image_input: ImageInput) -> bool:
 
     Either none does at all, or some run against it, as distances to the sides of large objects do.
     """
-    mean = boxes.astype(np.float64).mean(axis=0)
-    if len(mean) < FEWEST or not np.isfinite(mean).all():
-        return False
-    found = _best_grid(mean, image_input)
+    found = _best_grid(boxes.astype(np.float64).mean(axis=0), image_input)
     if found is None:
         return False
     most, least = float(found[0].max()), float(found[0].min())
@@ -137,7 +132,12 @@ class _Grid:
 
 
 def _best_grid(mean: Array, image_input: ImageInput) -> tuple[Array, _Grid] | None:
-    """Return the grid that boxes (A, 4) follow most and their correlations with it, None where none has as many."""
+    """Return the grid that boxes (A, 4) follow most and their correlations with it.
+
+    None where no grid has as many, or where the boxes are too few or not finite.
+    """
+    if len(mean) < FEWEST or not np.isfinite(mean).all():
+        return None
     found = [(_correlations(grid, mean), grid) for grid in _layouts(len(mean), image_input)]
     return max(found, key=lambda one: float(np.sort(one[0].max(axis=0))[-2:].sum()), default=None)
 

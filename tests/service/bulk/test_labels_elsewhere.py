@@ -1,6 +1,5 @@
 """Known answers on a web server: what is fetched, where to, and what goes wrong."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,15 +7,7 @@ import pytest
 from service.bulk.labels_elsewhere import fetch_labels, room_for
 from service.bulk.remote import Places
 from service.errors import ConfigurationError, LabelsError
-from tests.file_server import FileServer, serve_files
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[FileServer]:
-    root = tmp_path / "web"
-    root.mkdir()
-    with serve_files(root) as server:
-        yield server
+from tests.file_server import FileServer
 
 
 def write(web: FileServer, **files: bytes) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from service.storage.file_system import CHUNK_BYTES, RemoteFiles, open_remote
 from service.storage.links import MOST_LINKS
 from service.storage.url import StorageUrl, parse_url
 from tests.buckets import BUCKET, no_rights
-from tests.file_server import FileServer, serve_files
+from tests.file_server import FileServer
 from tests.service.storage.stand_ins import stand_in_for
 
 T = TypeVar("T")
@@ -257,14 +257,6 @@ def test_only_a_page_of_a_bucket_is_listed_ahead(s3: Any) -> None:
 
 
 # A web server, where each request is seen.
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[FileServer]:
-    root = tmp_path / "web"
-    root.mkdir()
-    with serve_files(root) as server:
-        yield server
 
 
 def place_of(web: FileServer, waits: list[float] | None = None) -> Place:

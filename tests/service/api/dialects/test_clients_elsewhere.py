@@ -4,8 +4,6 @@
 `X_ANYLABELING_PYTHON` one with x-anylabeling-cvhub. `test_ultralytics.py` does the same with Ultralytics.
 """
 
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.live import Live
+from tests.service.api.dialects.elsewhere import lines_of
 
 ORANGE = (200, 150, 60)
 """The best class of `colors` is red; `finder` finds a cup with 0.78 and a dining table with 0.59."""
@@ -130,29 +129,6 @@ print([one.label for one in server.predict_shapes(QImage(path), None).shapes], l
 server.set_model_id("gone")
 print(server.predict_shapes(QImage(path), path).shapes, "404" in messages[-1])
 """
-
-
-def lines_of(
-    variable: str, program: str, live: Live, folder: Path, picture: Image.Image
-) -> list[str]:
-    """Return what a program prints under the Python that a variable names; it gets the address and an image."""
-    python = os.environ.get(variable)
-    if not python:
-        pytest.skip(f"{variable} names no Python that has the client")
-    picture.save(folder / "image.png")
-    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "HOME": str(folder)}
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        [python, "-c", program, live.url, str(folder / "image.png")],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.splitlines()
 
 
 def orange() -> Image.Image:

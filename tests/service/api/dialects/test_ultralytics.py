@@ -7,8 +7,6 @@ environment that has `ultralytics` and `tritonclient[http]`.
 import ast
 import io
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from PIL import Image
 
 from tests.live import Live
 from tests.service.api.dialects.answers import refused
+from tests.service.api.dialects.elsewhere import lines_of
 
 triton = pytest.importorskip("tritonclient.http")
 
@@ -127,22 +126,6 @@ print([found.names[int(one)] for one in found.boxes.cls], found.boxes.xyxy.tolis
 
 @pytest.mark.timeout(300)  # it imports PyTorch
 def test_the_client_itself_predicts(spoken: Live, tmp_path: Path) -> None:
-    python = os.environ.get("ULTRALYTICS_PYTHON")
-    if not python:
-        pytest.skip(
-            "ULTRALYTICS_PYTHON names no Python that has ultralytics and tritonclient[http]"
-        )
-    Image.fromarray(np.broadcast_to(ORANGE, (80, 80, 3)).copy()).save(tmp_path / "orange.png")
-    environment = {**os.environ, "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false"}
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        [python, "-c", CLIENT, spoken.url, str(tmp_path / "orange.png")],
-        env=environment,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines()[-1] == "['cup'] [[20.0, 20.0, 60.0, 40.0]] red"
+    picture = Image.fromarray(np.broadcast_to(ORANGE, (80, 80, 3)).copy())
+    printed = lines_of("ULTRALYTICS_PYTHON", CLIENT, spoken, tmp_path, picture)
+    assert printed[-1] == "['cup'] [[20.0, 20.0, 60.0, 40.0]] red"
