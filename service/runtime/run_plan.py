@@ -24,7 +24,8 @@ from service.runtime.tuning import (
 WORTH_SPREADING_SECONDS = 0.002
 """Where one image takes less than this on one thread, waking more threads costs more than they save."""
 HEAVY_MACS = 16_000_000_000
-"""A network of so many float32 operations per image is heavy (`HEAVY_SECONDS`) on any core: none computes so fast."""
+"""A network of so many multiply-accumulates in float32 per image is heavy (`HEAVY_SECONDS`): that takes 160 billion a
+second, more than a core of a usual processor sustains. A faster one would only run one batch at a time."""
 WORTH_A_SESSION = 0.8
 """A second session must reduce the time of a single image to this share, else it is not kept."""
 
