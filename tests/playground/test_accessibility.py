@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.live import Live
-from tests.playground.conftest import open_page
+from tests.playground.conftest import close_page, open_page
 from tests.playground.pages import choose_task, settle, show
 
 pytestmark = pytest.mark.timeout(90)
@@ -72,7 +72,7 @@ def test_axe_finds_nothing_in_any_view(
     page.get_by_role("button", name="Stop the camera").click()
     expect(page.locator("#result[aria-busy=false] .curl")).to_be_visible()
     check(page, "the last frame of the camera")
-    page.context.close()
+    close_page(page)
 
 
 def test_names_are_words_without_the_signs_around_them(page: Page) -> None:

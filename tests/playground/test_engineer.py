@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expe
 from service.runtime.model import ASLEEP
 from tests.images import photograph
 from tests.live import MODELS, Live
-from tests.playground.conftest import WAIT_MS, open_page
+from tests.playground.conftest import WAIT_MS, close_page, open_page
 from tests.playground.pages import rectangle
 
 pytestmark = pytest.mark.timeout(60)
@@ -51,7 +51,7 @@ def opened(browser: Browser, live: Live) -> Iterator[Page]:
     page.locator("#result[aria-busy=false]").wait_for()
     page.locator("#engineer").wait_for()
     yield page
-    page.context.close()
+    close_page(page)
 
 
 def test_the_saved_array_is_the_image_and_gives_the_same_answer(opened: Page) -> None:
@@ -256,8 +256,7 @@ def test_the_page_works_behind_a_prefix(browser: Browser, live: Live) -> None:
     expect(page.locator("#how .verdict")).to_contain_text("the same number", timeout=WAIT_MS)
     panel(page, "Request and raw JSON").get_by_role("region", name="Answer as JSON").wait_for()
     assert errors == []
-    page.unroute_all(behavior="ignoreErrors")
-    page.context.close()
+    close_page(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -285,7 +284,7 @@ def test_axe_finds_nothing_in_the_open_panels(browser: Browser, live: Live, sche
     found = Axe().run(page).response["violations"]
     assert found == [], json.dumps(found, indent=1)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    page.context.close()
+    close_page(page)
 
 
 def test_the_card_says_what_crowds_may_lose(page: Page) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 
 from tests.live import MODELS, Live
-from tests.playground.conftest import open_page
+from tests.playground.conftest import close_page, open_page
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -58,7 +58,7 @@ def opened(browser: Browser, live: Live) -> Iterator[Page]:
     page.locator("#how").scroll_into_view_if_needed()
     page.locator("#how .verdict").wait_for()
     yield page
-    page.context.close()
+    close_page(page)
 
 
 def test_the_numbers_on_the_page_are_pixels_times_weights(opened: Page) -> None:
@@ -196,4 +196,4 @@ def test_axe_finds_nothing_in_the_arithmetic(browser: Browser, live: Live, schem
     violations = Axe().run(page).response["violations"]
     assert violations == [], json.dumps(violations, indent=1)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    page.context.close()
+    close_page(page)

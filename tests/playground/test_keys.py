@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.keys import key_of, write_keys
 from tests.live import MODELS, Live, serve
-from tests.playground.conftest import WAIT_MS
+from tests.playground.conftest import WAIT_MS, close_page
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -30,7 +30,7 @@ def fresh(browser: Browser) -> Iterator[Page]:
     page.on("console", lambda message: messages.append(message.text))
     page.on("pageerror", lambda error: messages.append(str(error)))
     yield page
-    page.context.close()
+    close_page(page)
     assert [line for line in messages if "status of 4" not in line] == []
 
 
@@ -123,7 +123,7 @@ def test_the_form_is_accessible_and_fits(
     found = Axe().run(page)
     assert found.response["violations"] == [], found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.context.close()
+    close_page(page)
 
 
 def test_the_api_page_works_under_its_policy(fresh: Page, keyed: Live) -> None:
@@ -145,4 +145,4 @@ def test_no_page_of_another_site_can_show_the_playground_in_a_frame(
         page.wait_for_load_state("networkidle")
         frame = page.frames[1]
         assert "Foveal" not in frame.content()
-    page.context.close()
+    close_page(page)

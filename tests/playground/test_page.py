@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, FilePayload, Page, expect
 from service.api.routes.playground import FOLDER
 from tests.clips import bikes, counting
 from tests.live import Live, serve
-from tests.playground.conftest import open_page
+from tests.playground.conftest import close_page, open_page
 from tests.playground.pages import PIXELS, choose_task, settle, show
 from tests.servables import color_card, write_servable
 
@@ -251,7 +251,7 @@ def test_a_task_that_the_page_does_not_know_is_listed_and_its_result_is_shown_as
     expect(json_text).to_contain_text("<b>bold</b>")
     assert json.loads(json_text.inner_text()) == result
     assert errors == []
-    page.context.close()
+    close_page(page)
 
 
 def test_a_file_that_the_browser_can_not_draw_still_gets_its_result(page: Page) -> None:
@@ -343,7 +343,7 @@ def test_a_label_that_looks_like_markup_stays_text(browser: Browser, tmp_path: P
         expect(page.locator(".headline")).to_have_text(label)
         expect(page.locator("#model option")).to_have_text(label)
         assert page.locator("img[src=x]").count() == 0
-        page.context.close()
+        close_page(page)
 
 
 def test_versions_are_listed_with_their_aliases_and_states_and_each_can_be_chosen(
@@ -372,7 +372,7 @@ def test_versions_are_listed_with_their_aliases_and_states_and_each_can_be_chose
                 if version == "2":  # it was chosen already
                     page.set_input_files("#choose", CAT)
             assert answered.value.status == 200
-        page.context.close()
+        close_page(page)
 
 
 def test_no_script_parses_text_as_markup_and_no_file_has_the_url_of_another_host() -> None:

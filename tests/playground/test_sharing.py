@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, FilePayload, Page, Request, Route, expe
 
 from tests.keys import key_of, write_keys
 from tests.live import Live, serve
-from tests.playground.conftest import WAIT_MS
+from tests.playground.conftest import WAIT_MS, close_page
 from tests.playground.pages import choose_task, pixels, settle, show
 
 pytestmark = pytest.mark.timeout(60)
@@ -38,7 +38,7 @@ def fresh(browser: Browser) -> Iterator[Page]:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
-    page.context.close()
+    close_page(page)
     assert errors == []
 
 

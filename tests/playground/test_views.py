@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Response, Route, expect
 
 from tests.live import Live
-from tests.playground.conftest import open_page
+from tests.playground.conftest import close_page, open_page
 from tests.playground.pages import choose_task, pixels, rectangle, settle, show
 
 pytestmark = pytest.mark.timeout(60)
@@ -104,7 +104,7 @@ def test_labels_stay_inside_the_image_and_off_each_other(
     for index, (x0, y0, x1, y1) in enumerate(shown):
         for u0, v0, u1, v1 in shown[:index]:
             assert x1 <= u0 or u1 <= x0 or y1 <= v0 or v1 <= y0
-    page.context.close()
+    close_page(page)
 
 
 def test_a_class_has_the_same_color_in_the_list_and_on_the_image(page: Page) -> None:
