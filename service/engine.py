@@ -36,6 +36,7 @@ from service.pipeline import EncodedImage
 from service.runtime.changes import Changes
 from service.runtime.host import imaging_threads
 from service.runtime.job import JobResult
+from service.runtime.loop_cost import clock_of_this_thread
 from service.runtime.model import Model
 from service.runtime.opening import Elsewhere
 from service.runtime.probing import DeviceCheck, find_device, is_lost
@@ -230,7 +231,8 @@ class Engine:
             self.pipeline.decoder.start()
             stack.push_async_callback(asyncio.to_thread, self.pipeline.decoder.close)
             stack.push_async_callback(asyncio.to_thread, self.pipeline.ahead.close)
-            self._workers.start()
+            # A GPU is not what the event loop takes time from, so models that run on it share its time alone.
+            self._workers.start(clock_of_this_thread() if self._pool is None else None)
             stack.push_async_callback(asyncio.to_thread, self._workers.stop)
             stack.push_async_callback(self.registry.close)
             stack.push_async_callback(self.explainers.close)

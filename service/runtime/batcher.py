@@ -320,7 +320,7 @@ class Batcher:
         self._metrics.closed[why_closed].inc()
         is_only = len(entries) == 1 and not turn.low_priority and not self._lines.normal.waiting
         run = self._instances.take(turn, lone=alone and is_only)
-        turn.jobs = entries
+        turn.jobs, turn.size = entries, len(entries)
         return lambda: self._run_batch(run, entries, turn)
 
     # Called for the watchdog: what is stuck, and what becomes of it.

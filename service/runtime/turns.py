@@ -49,6 +49,7 @@ class Turn:
         instance: the lane's own.
         running: how many images are in the network now; 0 before and after.
         since: when that run began, in seconds of the clock.
+        size: how many jobs it has.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Turn:
         "running",
         "seat",
         "since",
+        "size",
     )
 
     def __init__(self, seat: Seat[Any], began: float, low_priority: bool) -> None:  # noqa: FBT001  # a keyword costs more
@@ -73,6 +75,7 @@ class Turn:
         self.jobs: Any = None
         self.instance: Any = None
         self.running = 0
+        self.size = 1
 
 
 class Turns(Generic[L]):
@@ -122,16 +125,17 @@ class Turns(Generic[L]):
         seat.spent = start + seat.expected
         return Turn(seat, at, low_priority)
 
-    def settle(self, turn: Turn, at: float) -> None:
+    def settle(self, turn: Turn, at: float, beside: float = 0.0) -> None:
         """Charge the lane for what the batch took until this time of the clock, in place of what was expected.
 
-        A batch that was given up costs no more than expected: the images that come after it are not to blame.
+        `beside` is what its jobs cost elsewhere, in seconds of a core. A batch that was given up costs no more than
+        expected: the images that come after it are not to blame.
         """
         seat = turn.seat
         if turn.given_up:
             return
         if not turn.low_priority:
             seat.ended_at = at
-        taken = (at - turn.began) * seat.cores
+        taken = (at - turn.began) * seat.cores + beside
         seat.spent += taken - turn.charged
         seat.expected += (taken - seat.expected) * SMOOTHING

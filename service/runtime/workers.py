@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from service.logs import LOGGER
+from service.runtime.loop_cost import LoopCost
 from service.runtime.turns import HOLD_SECONDS, Seat, Turn, Turns
 
 log = logging.getLogger(LOGGER)
@@ -92,7 +93,7 @@ class Workers:
     """A fixed number of threads that serve any number of lanes.
 
     A free worker takes at once what is ready. Where several lanes have something ready, the one whose batches have
-    occupied the workers for the least time goes first (see `Turns`), and among equals the batch that has been ready
+    occupied the cores for the least time goes first (see `Turns`), and among equals the batch that has been ready
     for longest: several models share the cores without oversubscribing them, and a flood on one of them leaves the
     others their share. Batches that yield come after all others, and as long as others keep coming they leave one
     worker free for these. Workers wait on a condition and never poll.
@@ -123,6 +124,7 @@ class Workers:
         self._running_low_priority = 0
         self._kept_until = -math.inf
         self._alone_before = False
+        self._loop_cost: LoopCost | None = None
         self._workers = [Worker(index, self._work) for index in range(count)]
         self._stuck: list[Worker] = []
 
@@ -141,7 +143,15 @@ class Workers:
         """How many of these live; `replace_dead` replaces the others."""
         return sum(worker.is_alive() for worker in self._workers)
 
-    def start(self) -> None:
+    def start(self, loop_clock: Clock | None = None) -> None:
+        """Start the threads.
+
+        Args:
+            loop_clock: what the event loop's thread has taken of the processor, in seconds. With it, each lane's share
+                pays for what its jobs cost there too.
+        """
+        if loop_clock is not None:
+            self._loop_cost = LoopCost(loop_clock, self.clock)
         for worker in self._workers:
             worker.start()
 
@@ -175,7 +185,8 @@ class Workers:
     def run_ended(self, turn: Turn) -> None:
         """Count a batch as ended; a lane calls this with the condition held, before it answers anybody."""
         turn.ended = True
-        self._turns.settle(turn, self.clock())
+        beside = 0.0 if self._loop_cost is None else self._loop_cost.of(turn.size)
+        self._turns.settle(turn, self.clock(), beside)
         self._running -= 1
         self._running_low_priority -= turn.low_priority
         self.condition.notify()

@@ -105,10 +105,12 @@ class RecordingLane:
 
 
 @contextmanager
-def working(workers: Workers, *lanes: RecordingLane) -> Iterator[None]:
+def working(
+    workers: Workers, *lanes: RecordingLane, loop_clock: Callable[[], float] | None = None
+) -> Iterator[None]:
     for lane in lanes:
         workers.attach(lane)
-    workers.start()
+    workers.start(loop_clock)
     try:
         yield
     finally:
@@ -404,11 +406,14 @@ class TimedLane(RecordingLane):
         name: str,
         record: list[Any],
         seconds: float,
+        *,
+        jobs: int = 1,
     ) -> None:
         super().__init__(workers, name, record)
-        self._clock, self._seconds = clock, seconds
+        self._clock, self._seconds, self._jobs = clock, seconds, jobs
 
     def _run(self, turn: Turn, ready: ReadyBatch) -> None:
+        turn.size = self._jobs
         self._clock.advance(self._seconds)
         super()._run(turn, ready)
 
@@ -429,6 +434,28 @@ def test_a_flood_on_one_lane_leaves_another_every_second_turn(*, yields: bool) -
     names = [name for name, _ in record]
     assert names[:20].count("other") in {9, 10}, "though what waits there came last"
     assert len(names) == 50
+
+
+def test_a_lane_pays_for_what_its_jobs_cost_the_event_loop() -> None:
+    clock, record = ManualClock(NOW), list[Any]()
+    workers = Workers(1, clock=clock)
+    many = TimedLane(workers, clock, "many", record, 0.004, jobs=9)
+    one = TimedLane(workers, clock, "one", record, 0.004)
+    for lane in (many, one):
+        lane.offer(*(image(NOW) for _ in range(400)))
+        lane.let_end.release(400)
+
+    def loop_clock() -> float:
+        """Each job costs the event loop a millisecond."""
+        names = [name for name, _ in record]
+        return 1e-3 * (9 * names.count("many") + names.count("one"))
+
+    with working(workers, many, one, loop_clock=loop_clock):
+        pass
+    names = [name for name, _ in record]
+    # A batch of nine jobs takes 4 + 9 ms, one of a single job 4 + 1.
+    last = names[100:500]
+    assert last.count("one") / last.count("many") == pytest.approx(13 / 5, rel=0.05)
 
 
 def test_a_batch_that_yields_waits_also_where_its_lane_has_used_nothing() -> None:
