@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.contenders import FOVEAL, LIMIT, limit_of
+from benchmarks.contenders import FOVEAL, INT8_FILE, LIMIT
 from benchmarks.goals import EVERY_CASE
 from benchmarks.results import CaseResult
 from benchmarks.statistics import Sample, Spread, median_of, throughput_ratio
@@ -31,34 +31,46 @@ STYLE: Any = {  # Matplotlib types the keys one by one
 }
 Bar = tuple[str, Spread, str]
 """Name, ratio, and the text beside the bar. The last bar is drawn at the top, so the best comes last."""
+Panel = tuple[str, list[Bar]]
+"""Title and bars."""
 
 
 def draw_plots(results: Sequence[CaseResult], folder: Path) -> list[str]:
     """Write the plots for which there are results, and return their file names."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
-    throughput = {result.name: _throughput_bars(result) for result in results}
-    if any(throughput.values()):
+    throughput = [panel for result in results for panel in throughput_panels(result)]
+    if throughput:
         title = f"Throughput at {MANY_CLIENTS} clients, × the machine's limit"
         _draw_panels(throughput, title, folder / "throughput.svg")
         drawn.append("throughput.svg")
-    alone = {result.name: _alone_bars(result) for result in results}
-    if any(alone.values()):
+    alone = [(_title_of(result), bars) for result in results if (bars := _alone_bars(result))]
+    if alone:
         title = "Median latency of one client, × the limit's with all cores on one image"
         _draw_panels(alone, title, folder / "alone.svg")
         drawn.append("alone.svg")
     return drawn
 
 
-def _throughput_bars(result: CaseResult) -> list[Bar]:
+def throughput_panels(result: CaseResult) -> list[Panel]:
+    """Return a panel of each file that contenders ran, since each file has a limit of its own."""
+    bars: dict[str, list[Bar]] = {}
     rounds = result.at(MANY_CLIENTS)
-    names = [name for name in rounds[0] if not name.startswith(LIMIT)] if rounds else []
-    bars = []
-    for name in names:
+    for name in rounds[0] if rounds else []:
+        base = result.limit_of(name, MANY_CLIENTS)
+        if name.startswith(LIMIT) or not (ratio := throughput_ratio(rounds, name, [base])):
+            continue
         rate = median_of(rounds, name, lambda sample: sample.images_per_second) or 0.0
-        if ratio := throughput_ratio(rounds, name, [limit_of(name, MANY_CLIENTS)]):
-            bars.append((name, ratio, f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"))
-    return sorted(bars, key=lambda bar: bar[1].median)
+        note = f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"
+        in_int8 = result.ran_int8(name)
+        title = f"{_title_of(result)}, {INT8_FILE}" if in_int8 else _title_of(result)
+        shown = name.removesuffix(f", {INT8_FILE}")
+        bars.setdefault(title, []).append((shown, ratio, note))
+    return [(title, sorted(some, key=lambda bar: bar[1].median)) for title, some in bars.items()]
+
+
+def _title_of(result: CaseResult) -> str:
+    return next(case.title for case in EVERY_CASE if case.name == result.name)
 
 
 def _alone_bars(result: CaseResult) -> list[Bar]:
@@ -66,7 +78,7 @@ def _alone_bars(result: CaseResult) -> list[Bar]:
     bars = []
     for name in rounds[0] if rounds else []:
         p50 = median_of(rounds, name, lambda sample: sample.p50_ms) or 0.0
-        base = limit_of(name, 1)
+        base = result.limit_of(name, 1)
         if name != base and (ratio := _latency_ratio(rounds, name, base)):
             bars.append((name, ratio, f"{p50:.3g} ms"))
     return sorted(bars, key=lambda bar: -bar[1].median)
@@ -81,8 +93,8 @@ def _latency_ratio(rounds: Sequence[dict[str, Sample]], name: str, base: str) ->
     return Spread(ratios[len(ratios) // 2], ratios[0], ratios[-1]) if ratios else None
 
 
-def _draw_panels(results: dict[str, list[Bar]], title: str, file: Path) -> None:
-    panels = _arranged(results)
+def _draw_panels(found: Sequence[Panel], title: str, file: Path) -> None:
+    panels = _arranged(found)
     rows = [panels[at : at + COLUMNS] for at in range(0, len(panels), COLUMNS)]
     tallest = [max(len(bars) for _, bars in row) for row in rows]
     size = (9.0, 0.5 + len(rows) * 0.75 + ROW_INCHES * sum(tallest))
@@ -99,11 +111,10 @@ def _draw_panels(results: dict[str, list[Bar]], title: str, file: Path) -> None:
         save(figure, file)
 
 
-def _arranged(results: dict[str, list[Bar]]) -> list[tuple[str, list[Bar]]]:
-    """Return (title, bars) of each panel in the order of the cases; cases with one bar share the last panel."""
-    titles = {case.name: case.title for case in EVERY_CASE}
-    panels = [(titles[name], bars) for name, bars in results.items() if len(bars) > 1]
-    lone = [(titles[name], *bars[0][1:]) for name, bars in results.items() if len(bars) == 1]
+def _arranged(found: Sequence[Panel]) -> list[Panel]:
+    """Return the panels in the order of the cases; those with one bar share the last one."""
+    panels = [panel for panel in found if len(panel[1]) > 1]
+    lone = [(title, *bars[0][1:]) for title, bars in found if len(bars) == 1]
     if lone:
         panels.append((f"{FOVEAL}, beside the limit only", lone[::-1]))
     return panels

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.agreement import CLEAR, FIGURES
 from benchmarks.cases import Case
-from benchmarks.contenders import FOVEAL, limit_of
+from benchmarks.contenders import FOVEAL
 from benchmarks.goals import EVERY_CASE
 from benchmarks.machine import Machine
 from benchmarks.results import CaseResult, Facts
@@ -155,7 +155,7 @@ def _case(result: CaseResult) -> Iterator[str]:
         yield "| | images/s | × the limit | p50 ms | p99 ms | errors | CPU ms per image |"
         yield "|---|---|---|---|---|---|---|"
         names = sorted(rounds[0], key=lambda name: -_rate(rounds, name))
-        yield from (_row(rounds, name, limit_of(name, clients)) for name in names)
+        yield from (_row(rounds, name, result.limit_of(name, clients)) for name in names)
         yield ""
 
 

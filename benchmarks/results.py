@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from benchmarks.contenders import FOVEAL_FAST, INT8_FILE, limit_of, with_int8_file
 from benchmarks.statistics import Sample
 
 Rounds = dict[int, list[dict[str, Sample]]]
@@ -32,3 +33,14 @@ class CaseResult:
 
     def at(self, clients: int) -> list[dict[str, Sample]]:
         return self.rounds.get(clients, [])
+
+    def ran_int8(self, name: str) -> bool:
+        """Return whether a contender ran the variant in int8: a peer that has it, or the service that selected it."""
+        if name == FOVEAL_FAST:
+            return "int8" in self.facts.get(name, Facts()).detail.split()
+        return name.endswith(f", {INT8_FILE}")
+
+    def limit_of(self, name: str, clients: int) -> str:
+        """Return the limit with the file that a contender ran, on the same device, for one client or for many."""
+        base = limit_of(name, clients)
+        return with_int8_file(base) if name == FOVEAL_FAST and self.ran_int8(name) else base

@@ -19,6 +19,7 @@ from benchmarks.server import HOST, free_port
 
 START_SECONDS = 300.0
 END_SECONDS = 60.0
+CHILDREN_SECONDS = 10.0
 QUIET = {"RAY_memory_monitor_refresh_ms": "0"}
 """Else Ray kills its own processes where other programs fill the machine's memory."""
 
@@ -84,6 +85,7 @@ def local_ray(
     environment: Mapping[str, str],
     headers: Mapping[str, str] | None = None,
     arguments: Mapping[str, object] | None = None,
+    end_seconds: float = END_SECONDS,
 ) -> Iterator[LocalRay]:
     """Run the service on Ray for the length of the block; all models are loaded when it begins.
 
@@ -93,6 +95,7 @@ def local_ray(
         environment: the settings of the service.
         headers: of scrapes.
         arguments: of `serve run service.cluster:app`.
+        end_seconds: how long Ray may take to end as Ctrl+C does, which is half a minute; 0: it is killed.
     """
     port = free_port()
     given = [f"{name}={value}" for name, value in (arguments or {}).items()]
@@ -111,7 +114,7 @@ def local_ray(
         _await_ready(running, started)
         yield running
     finally:
-        _end(started, process)
+        end_processes(started, end_seconds)
 
 
 def _await_ready(running: LocalRay, started: "subprocess.Popen[bytes]") -> None:
@@ -128,18 +131,26 @@ def _await_ready(running: LocalRay, started: "subprocess.Popen[bytes]") -> None:
     raise RuntimeError(f"the service did not start on Ray:\n{running.log.read_text()[-4000:]}")
 
 
-def _end(started: "subprocess.Popen[bytes]", process: psutil.Process) -> None:
-    """End Ray as Ctrl+C does, and then whatever of it is left."""
-    children = process.children(recursive=True) if process.is_running() else []
+def end_processes(started: "subprocess.Popen[bytes]", seconds: float) -> None:
+    """End Ray as Ctrl+C does, and then whatever of it is left.
+
+    Args:
+        started: the process that started Ray.
+        seconds: how long that may take; 0: all is killed at once.
+    """
+    children: list[psutil.Process] = []
     if started.poll() is None:
-        started.send_signal(signal.SIGINT)
+        children = psutil.Process(started.pid).children(recursive=True)
+        started.send_signal(signal.SIGINT if seconds else signal.SIGKILL)
         try:
-            started.wait(END_SECONDS)
+            started.wait(seconds or None)
         except subprocess.TimeoutExpired:
             started.kill()
             started.wait()
-    for one in psutil.wait_procs(children, timeout=10)[1]:
+    left = psutil.wait_procs(children, timeout=min(seconds, CHILDREN_SECONDS))[1]
+    for one in left:
         one.kill()
+    psutil.wait_procs(left)
 
 
 def _title(process: psutil.Process) -> str:

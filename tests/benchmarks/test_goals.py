@@ -98,6 +98,15 @@ def test_the_page_says_how_far_fast_agrees_with_exact(tmp_path: Path) -> None:
     assert "| cpu int8 | 1 of 1 | 1 of 1 | 0.0500 | 0.0500 |" in a_page(tmp_path, "goal-resnet50")
 
 
+def test_the_share_of_the_limit_in_fast_is_that_of_the_limit_with_the_same_file(
+    tmp_path: Path,
+) -> None:
+    page = a_page(tmp_path, "goal-resnet50")
+
+    assert "| **foveal fast** | 220 | 0.92 |" in page
+    assert "| **foveal** | 120 | 0.96 |" in page
+
+
 def test_every_class_counts_and_clear_ones_apart() -> None:
     figures = count_agreement(
         [

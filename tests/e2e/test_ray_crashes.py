@@ -1,7 +1,6 @@
 """A request that ends each replica which gets it, on a real Ray with the proxy's middleware: three end, no more."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
-from benchmarks.cluster.local_ray import QUIET
+from benchmarks.cluster.local_ray import QUIET, end_processes
 from benchmarks.server import free_port
 from tests.e2e.crashing_service import deployed_mark
 
@@ -22,7 +20,6 @@ pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 START_SECONDS = 300.0
-END_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    process = psutil.Process(started.pid)
     try:
         until = time.monotonic() + START_SECONDS
         while not deployed_mark(found.notes).exists():
@@ -59,16 +55,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             time.sleep(0.5)
         yield found
     finally:
-        children = process.children(recursive=True) if process.is_running() else []
-        if started.poll() is None:
-            started.send_signal(signal.SIGINT)
-            try:
-                started.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                started.kill()
-                started.wait()
-        for one in psutil.wait_procs(children, timeout=10)[1]:
-            one.kill()
+        end_processes(started, 0)
 
 
 def test_a_request_that_ends_its_replicas_is_given_up_and_the_service_goes_on(

@@ -92,6 +92,7 @@ def ray(models: Path) -> Iterator[LocalRay]:
             "downscale_seconds": 4,
             "models": '{"slow": {"min_replicas": 1, "max_replicas": 2}}',
         },
+        end_seconds=0,  # Ray ends as its own users know it, and no test is about that
     ) as running:
         yield running
 

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torchvision.models import get_model
+from torchvision.models import VisionTransformer, get_model
 
 from exporter.outcome import Exported
 from tests.exporter.exporting import QUICK, export_to
@@ -33,13 +33,14 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Known:
-    """A network, its published cost where one is checked, and how many stages it should show."""
+    """A network, its published cost where one is checked, how many stages it should show, and fields of its recipe."""
 
     source: str
     parameters: float | None = None
     macs: float | None = None
     stages: int = 5
     arguments: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.source
@@ -53,9 +54,26 @@ CLASSIFIERS = [
     Known("torchvision:mobilenet_v2", 3.5e6, 0.30e9),
     Known("torchvision:mobilenet_v3_small"),
     Known("torchvision:shufflenet_v2_x1_0"),
-    # ViT arXiv:2010.11929, attention's products included
-    Known("torchvision:vit_b_16", 86.6e6, 17.6e9, stages=1),
-    Known("timm:vit_tiny_patch16_224", stages=1),
+    # ViT arXiv:2010.11929 at the size of DeiT-Ti, arXiv:2012.12877; attention's products included
+    Known("timm:vit_tiny_patch16_224", 5.72e6, 1.26e9, stages=1),
+    # PyTorch's own nn.MultiheadAttention; two layers of ViT-B/16 at a quarter of its width
+    Known(
+        "python:torchvision.models.vision_transformer:VisionTransformer",
+        stages=1,
+        arguments={
+            "image_size": 224,
+            "patch_size": 16,
+            "num_layers": 2,
+            "num_heads": 3,
+            "hidden_dim": 192,
+            "mlp_dim": 768,
+            "num_classes": 100,
+        },
+        fields={
+            "input": {"height": 224, "width": 224},
+            "labels": [str(index) for index in range(100)],
+        },
+    ),
     Known("timm:mobilevit_xs"),
 ]
 
@@ -74,7 +92,7 @@ DETECTORS = [
 
 @pytest.mark.parametrize("known", CLASSIFIERS, ids=str)
 def test_a_classifier_goes_through(known: Known, tmp_path: Path) -> None:
-    done = _exported(known.source, tmp_path, known.arguments)
+    done = _exported(known.source, tmp_path, known.arguments, **known.fields)
 
     assert done.card.certificate.batches == (1, 2, 3)
     assert done.card.certificate.agreement > 0.6
@@ -128,6 +146,8 @@ def _exported(
     torch.manual_seed(0)
     if kind == "timm":
         module = timm.create_model(name, **arguments)
+    elif kind == "python":
+        module = VisionTransformer(**arguments)
     elif fields.get("task") in {"segment", "detect"}:
         module = get_model(name, weights=None, weights_backbone=None, **arguments)
     else:

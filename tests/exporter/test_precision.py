@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import ProofError
 from exporter.heads.classify import ClassifyHead
-from exporter.precision import reduce_precision
+from exporter.precision import LEAST_RUNS, MOST_RUNS, median_seconds, reduce_precision
 from exporter.progress import SilentProgress
 from exporter.proof import fit_all
 from exporter.recipe import Precision
@@ -83,3 +83,21 @@ def test_of_several_precisions_the_first_that_holds_is_taken_and_all_are_shown(
 
     assert reduced.measured.precision == "fp32"
     assert [(row.precision, row.written) for row in table] == [("fp32", True), ("fp16", False)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "runs"), [(1e-6, MOST_RUNS), (0.01, 100), (0.4, LEAST_RUNS), (60.0, LEAST_RUNS)]
+)
+def test_a_run_is_timed_for_a_second_but_neither_too_often_nor_too_rarely(
+    seconds: float, runs: int
+) -> None:
+    began: list[float] = []
+    now = 0.0
+
+    def run() -> None:
+        nonlocal now
+        began.append(now)
+        now += seconds
+
+    assert median_seconds(run, lambda: now) == pytest.approx(seconds)
+    assert len(began) == pytest.approx(runs, abs=1)

@@ -299,7 +299,14 @@ def d_fine() -> Processed:
         stage_numb_of_layers=[1, 1, 1, 1],
         out_features=["stage2", "stage3", "stage4"],
     )
-    config = tf.DFineConfig(**HYBRID, decoder_layers=2, backbone_config=backbone, **NAMED)
+    config = tf.DFineConfig(
+        **HYBRID,
+        decoder_layers=2,
+        depth_mult=0.34,
+        max_num_bins=8,
+        backbone_config=backbone,
+        **NAMED,
+    )
     return tf.DFineForObjectDetection(config), tf.RTDetrImageProcessorPil(size=SQUARE)
 
 

@@ -25,7 +25,8 @@ def exported(folder: Path, library: str, **fields: Any) -> Exported:
     if library == "torchvision":
         source, module = "torchvision:squeezenet1_1", models.squeezenet1_1(num_classes=3)
     else:
-        source, module = "timm:lcnet_035", timm.create_model("lcnet_035", num_classes=3)
+        name = "test_efficientnet"
+        source, module = f"timm:{name}", timm.create_model(name, num_classes=3)
     torch.save(module.state_dict(), folder / "own.pth")
     return export_to(folder, source, **{"weights": "own.pth", **SMALL, **fields})
 

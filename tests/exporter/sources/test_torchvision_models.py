@@ -122,7 +122,7 @@ def test_one_stated_pixel_value_keeps_the_others_of_the_source(
 ) -> None:
     network = loaded(
         Path(),
-        "timm:mobilenetv3_small_050",
+        "timm:test_efficientnet",
         weights="none",
         pixels=stated,
         input={"height": 64, "width": 64, "shorter_side": 64},
