@@ -42,9 +42,14 @@ def journal_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.rows.jsonl") if is_table(out) else out
 
 
+def passages_path(out: Path) -> Path:
+    """Return where it is noted how far the rows have come in tar shards."""
+    return out.with_name(f"{out.name}.shards.jsonl")
+
+
 def files_of(out: Path) -> frozenset[Path]:
     """Return every file that a run makes, with its whole path."""
-    return frozenset(one.absolute() for one in (out, journal_path(out)))
+    return frozenset(one.absolute() for one in (out, journal_path(out), passages_path(out)))
 
 
 class Results:
@@ -86,6 +91,8 @@ class Results:
         fresh = not journal.exists()
         self._record = self._file.write(record) if fresh or earlier is None else earlier
         self._made = fresh and not out.exists()
+        if self._made:
+            _remove(passages_path(out))
         self._journal = Journal(journal)
 
     def __enter__(self) -> "Results":

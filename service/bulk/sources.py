@@ -17,8 +17,16 @@ from service.bulk.item import (
     name_of,
     nothing_done,
 )
+from service.bulk.passages import Passages
 from service.bulk.remote import Places, RemotePath
-from service.bulk.shard import EXTENSIONS, count_in_shard, images_in_shard, is_shard
+from service.bulk.shard import (
+    EXTENSIONS,
+    count_in_shard,
+    images_in_shard,
+    is_compressed,
+    is_shard,
+)
+from service.bulk.shard_way import Way, beginning
 from service.bulk.table import count_in_table, images_in_table, is_table
 from service.errors import ConfigurationError, StorageError
 from service.storage.url import is_url
@@ -55,6 +63,7 @@ class Sources:
         column: of Parquet files, the one with the images; None: found.
         left_out: files that no folder has as sources, such as the results.
         places: opens the files that are elsewhere, which URLs name.
+        passages: how far an earlier run came in tar shards; None: they are read from their start.
     """
 
     names: Sequence[str]
@@ -64,8 +73,11 @@ class Sources:
     column: str | None = None
     left_out: frozenset[Path] = frozenset()
     places: Places = field(default_factory=Places)
+    passages: Passages | None = None
     others: int = field(default=0, init=False)
     """How many files were left out because they are no images."""
+    _passed: int = field(default=0, init=False)
+    """How many images of shards were not asked for, because an earlier run has passed them."""
 
     def images(self, done: Done = nothing_done) -> Iterator[Item]:
         """Yield all images but those that are done. Each source begins when the one before has ended.
@@ -77,9 +89,9 @@ class Sources:
             ConfigurationError: a source is not there or has no image; or it is a table that can not be read.
         """
         for name in self.names:
-            others, asked = self.others, _Asked(done)
+            others, passed, asked = self.others, self._passed, _Asked(done)
             yield from self._images_of(name, asked)
-            if not asked.count:
+            if not asked.count and self._passed == passed:
                 raise self._empty(name, self.others - others)
 
     def check(self) -> None:
@@ -212,8 +224,9 @@ class Sources:
                 if not asked(str(file)):
                     yield file.item(self.largest)
                 return
+            passed = self._passed
             yield from self._images_of(entry, asked, keeps=False)
-            if not asked.count:
+            if not asked.count and self._passed == passed:
                 raise self._empty(entry, 0)
         except StorageError:
             raise
@@ -227,7 +240,7 @@ class Sources:
         if isinstance(path, Path) and not is_named and path.absolute() in self.left_out:
             return
         if is_shard(path):
-            yield from images_in_shard(path, self.largest, self._skip, done)
+            yield from images_in_shard(path, self.largest, self._skip, done, self._way(path))
         elif is_table(path):
             skipped = None if is_named else self._skip
             yield from images_in_table(path, self.largest, self.column, skipped, done)
@@ -237,6 +250,17 @@ class Sources:
                 yield item
         else:
             self._skip()
+
+    def _way(self, path: SourceFile) -> Way | None:
+        """Return where a shard is read from; None where it is from its start, and nobody notes how far."""
+        size = size_of(path)
+        if self.passages is None or size is None:
+            return None
+        found = self.passages.earlier(name_of(path), size)
+        if found is not None:
+            self._passed += found.images
+        start = beginning(name_of(path), size)
+        return Way(self.passages, found or start, is_sought=not is_compressed(path))
 
     @staticmethod
     def _count(path: SourceFile | str | Unreadable) -> int | None:
@@ -263,6 +287,16 @@ class Sources:
             f"{name!r} {what}{beside}. Images are files that end in {', '.join(sorted(EXTENSIONS))}; "
             "tar and Parquet files hold some."
         )
+
+
+def size_of(path: SourceFile) -> int | None:
+    """Return how many bytes a file has; None where that is not known, or it is no regular file."""
+    if isinstance(path, RemotePath):
+        return path.size
+    try:
+        return Path(str(path)).stat().st_size or None
+    except OSError:
+        return None
 
 
 def _item_of(path: SourceFile, largest: int) -> Item:
