@@ -1,6 +1,7 @@
 """What the command line names (files, folders, patterns, lists) → images, one after the other."""
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,11 +17,13 @@ from service.bulk.item import (
     item_of_file,
     name_of,
     nothing_done,
+    reason_of,
 )
 from service.bulk.passages import Passages
 from service.bulk.remote import Places, RemotePath
 from service.bulk.shard import (
     EXTENSIONS,
+    SHARDS,
     count_in_shard,
     images_in_shard,
     is_compressed,
@@ -32,6 +35,20 @@ from service.errors import ConfigurationError, StorageError
 from service.storage.url import is_url
 
 STDIN = "-"
+MOST_SHOWN = 200
+"""Characters of a name in a message."""
+ARCHIVES = (
+    ".tar.zst",
+    ".tar.zstd",
+    ".tzst",
+    ".tar.lz4",
+    ".tar.lzma",
+    ".tar.br",
+    ".zip",
+    ".7z",
+    ".rar",
+)
+"""What may be taken for a source of images, and is none."""
 
 
 @dataclass(slots=True)
@@ -177,25 +194,30 @@ class Sources:
         path = Path(name)
         if is_url(name):
             yield from self.places.named(name, keeps=keeps)
-        elif path.is_dir():
+        elif not name:
+            raise ConfigurationError("A source has no name. Write . for the folder you are in.")
+        elif is_folder(path):
             yield from ((found, False) for found in files_below(path))
-        elif path.exists():
-            yield path, True
-        elif path.is_symlink():
-            raise ConfigurationError(f"{name!r} is a link to something that is not there.")
-        elif glob.has_magic(name):
+        elif glob.has_magic(name) and not os.path.lexists(path):
             yield from self._matches(name)
         else:
-            raise ConfigurationError(f"There is no file or folder {name!r}.")
+            require_there(path)
+            yield path, True
 
     def _matches(self, pattern: str) -> Iterator[tuple[Path | Unreadable, bool]]:
         """Yield what matches a pattern, each once; `**` does not follow links to folders."""
         parts = Path(pattern).parts
+        if parts[-1] == "**":  # files are meant too; which of Python's versions say so, differs
+            parts = (*parts, "*")
         magic = next(index for index, part in enumerate(parts) if glob.has_magic(part))
         try:
             matches = sorted(Path(*parts[:magic]).glob(str(Path(*parts[magic:]))))
         except (ValueError, NotImplementedError) as error:
             raise ConfigurationError(f"{pattern!r} is no pattern of files: {error}.") from error
+        except OSError as error:
+            raise ConfigurationError(
+                f"{shortened(pattern)} can not be searched: {reason_of(error)}."
+            ) from error
         shows_hidden = any(part.startswith(".") for part in parts[magic:])
         for match in matches:
             if not shows_hidden and any(part.startswith(".") for part in match.parts[magic:]):
@@ -211,7 +233,7 @@ class Sources:
             path = Path(entry)
             if is_url(entry):
                 yield from self._listed_elsewhere(entry, done)
-            elif path.is_dir():
+            elif is_folder(path):
                 yield from self._images_of(entry, done)
             else:
                 yield from self._images_at(path, done, is_named=True)
@@ -244,6 +266,13 @@ class Sources:
         elif is_table(path):
             skipped = None if is_named else self._skip
             yield from images_in_table(path, self.largest, self.column, skipped, done)
+        elif is_named and path.name.lower().endswith(ARCHIVES):
+            name = name_of(path)
+            if not done(name):
+                yield item_of_fault(
+                    name,
+                    f"Archives of this kind are not read. Unpack it, or give {', '.join(SHARDS)}.",
+                )
         elif is_named or path.suffix[1:].lower() in EXTENSIONS:
             item = _item_of(path, self.largest)
             if not done(item.name):
@@ -287,6 +316,39 @@ class Sources:
             f"{name!r} {what}{beside}. Images are files that end in {', '.join(sorted(EXTENSIONS))}; "
             "tar and Parquet files hold some."
         )
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; one that the system refuses, as a name that is too long, is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def require_there(path: Path) -> None:
+    """Check that there is something at a path.
+
+    Raises:
+        ConfigurationError: there is nothing.
+    """
+    name = shortened(str(path))
+    try:
+        path.stat()
+    except (FileNotFoundError, ValueError) as error:
+        link = os.path.islink(path)  # noqa: PTH114  # takes any name
+        raise ConfigurationError(
+            f"{name} is a link to something that is not there."
+            if link
+            else f"There is no file or folder {name}."
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(f"{name} can not be read: {reason_of(error)}.") from error
+
+
+def shortened(name: str) -> str:
+    """Return a name for a message, the first part of it where it is long."""
+    return repr(name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}…")
 
 
 def size_of(path: SourceFile) -> int | None:
