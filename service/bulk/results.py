@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from service.bulk.item import reason_of
 from service.bulk.journal import Journal, read_lines
 from service.bulk.parquet import Table, journal_of, read_rows
 from service.bulk.record import Record, RecordFile
@@ -31,6 +32,14 @@ def check_out(out: Path, mode: Mode) -> None:
         raise ConfigurationError(f"--out {out}: end its name in .jsonl or .parquet.")
     if not out.parent.is_dir():
         raise ConfigurationError(f"--out {out}: there is no folder {out.parent}.")
+    try:
+        passages_path(out).lstat()  # the longest name of a file that a run makes
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ConfigurationError(f"--out {out}: {reason_of(error)}. Give another name.") from error
+    if out.is_symlink() and not out.exists():
+        raise ConfigurationError(f"--out {out}: this is a link to something that is not there.")
     if out.exists() and not out.is_file():
         raise ConfigurationError(f"--out {out}: this is no regular file.")
     if mode == "new":
