@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import islice
 
+from service.bulk.passages import Passage, linked
 from service.bulk.rows import Row, Served, is_failure
 
 
@@ -46,6 +48,23 @@ class Done:
             if found == wanted:
                 return self._found()
             self._passed[found] += 1
+        return False
+
+    def has_rows_of(self, passage: Passage) -> bool:
+        """Return whether the next rows are those of the images before a place in a shard; then they are found.
+
+        Raises:
+            ConfigurationError: a row is of another model or version.
+        """
+        names, passed = "", []
+        for row in islice(self._rows, passage.images):
+            self._note(row)
+            names = linked(names, row["image"])
+            passed.append(_digest(row["image"]))
+        if len(passed) == passage.images and names == passage.names:
+            self.count += passage.images
+            return True
+        self._passed.update(passed)
         return False
 
     def left_over(self) -> int:

@@ -15,11 +15,19 @@ from service.bulk.coco import Ids, check_coco, read_ids, write_coco
 from service.bulk.done import Done
 from service.bulk.drawings import Drawings, check_folder
 from service.bulk.ending import FAILED, GOOD, signal_status, signals
+from service.bulk.passages import Passages
 from service.bulk.predictor import CHUNK, Wanted, options_of, task_of
 from service.bulk.progress import Pace, Show, shown
 from service.bulk.ray_actor import open_cluster
 from service.bulk.remote import Places
-from service.bulk.results import Mode, Results, check_out, files_of, read_results
+from service.bulk.results import (
+    Mode,
+    Results,
+    check_out,
+    files_of,
+    passages_path,
+    read_results,
+)
 from service.bulk.rows import Served, is_failure
 from service.bulk.run import Run
 from service.bulk.sources import Sources
@@ -146,13 +154,15 @@ class _Job:
         self._output = output
         self._show = show
         self._done = Done(results.earlier(), served, str(output.out))
+        self._passages = Passages(passages_path(output.out), self._done.has_rows_of)
         self._pace = Pace()
         self._codes: Counter[str] = Counter()
         self._drawings = None if output.images is None else Drawings(output.images)
 
     async def run(self, sources: Sources, counted: Sources) -> int:
         """Return the exit status, that of the signal where one ended the run."""
-        chunks = Chunks(sources.images(self._done.has), CHUNK)
+        sources.passages = self._passages
+        chunks = Chunks(self._passages.counted(sources.images(self._done.has)), CHUNK)
         run = Run(
             chunks,
             answer=self._answering.answers,
@@ -170,6 +180,7 @@ class _Job:
         if not ended:
             self._say(f"Stopped. Go on with --resume; {self._output.out} has")
             return signal_status(came[0])
+        self._passages.written(self._pace.new)
         left_over = await asyncio.to_thread(self._done.left_over)
         await asyncio.to_thread(self._results.complete)
         self._say(f"{self._output.out} has")
@@ -193,6 +204,7 @@ class _Job:
         failed = [row["error"]["code"] for row in rows if is_failure(row)]
         self._codes.update(failed)
         self._pace.advance(len(rows), len(failed), done_before=self._done.count)
+        self._passages.written(self._pace.new)
         self._show.update(self._pace)
 
     @property

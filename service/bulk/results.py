@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from service.bulk.item import reason_of
 from service.bulk.journal import Journal, read_lines
 from service.bulk.parquet import Table, journal_of, read_rows
 from service.bulk.record import Record, RecordFile
@@ -31,6 +32,14 @@ def check_out(out: Path, mode: Mode) -> None:
         raise ConfigurationError(f"--out {out}: end its name in .jsonl or .parquet.")
     if not out.parent.is_dir():
         raise ConfigurationError(f"--out {out}: there is no folder {out.parent}.")
+    try:
+        passages_path(out).lstat()  # the longest name of a file that a run makes
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ConfigurationError(f"--out {out}: {reason_of(error)}. Give another name.") from error
+    if out.is_symlink() and not out.exists():
+        raise ConfigurationError(f"--out {out}: this is a link to something that is not there.")
     if out.exists() and not out.is_file():
         raise ConfigurationError(f"--out {out}: this is no regular file.")
     if mode == "new":
@@ -42,9 +51,14 @@ def journal_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.rows.jsonl") if is_table(out) else out
 
 
+def passages_path(out: Path) -> Path:
+    """Return where it is noted how far the rows have come in tar shards."""
+    return out.with_name(f"{out.name}.shards.jsonl")
+
+
 def files_of(out: Path) -> frozenset[Path]:
     """Return every file that a run makes, with its whole path."""
-    return frozenset(one.absolute() for one in (out, journal_path(out)))
+    return frozenset(one.absolute() for one in (out, journal_path(out), passages_path(out)))
 
 
 class Results:
@@ -86,6 +100,8 @@ class Results:
         fresh = not journal.exists()
         self._record = self._file.write(record) if fresh or earlier is None else earlier
         self._made = fresh and not out.exists()
+        if self._made:
+            _remove(passages_path(out))
         self._journal = Journal(journal)
 
     def __enter__(self) -> "Results":

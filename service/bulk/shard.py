@@ -35,6 +35,7 @@ from service.bulk.item import (
     sized,
     too_large,
 )
+from service.bulk.shard_way import Way, beginning
 from service.errors import UnreadableSourceError
 from service.labeled.image_files import SUFFIXES
 
@@ -69,12 +70,20 @@ class _StrictHeader(TarInfo):
             raise ReadError("unexpected end of data" if cut else str(error)) from error
 
 
+def is_compressed(path: SourceFile) -> bool:
+    return path.name.lower().rpartition(".")[2] in DECOMPRESSORS
+
+
 def is_shard(path: SourceFile) -> bool:
     return path.name.lower().endswith(SHARDS)
 
 
 def images_in_shard(
-    path: SourceFile, largest: int, skipped: Callable[[], None], done: Done = nothing_done
+    path: SourceFile,
+    largest: int,
+    skipped: Callable[[], None],
+    done: Done = nothing_done,
+    way: Way | None = None,
 ) -> Iterator[Item]:
     """Yield the images of a tar file in the order of its members; a damaged one ends with an item that says so.
 
@@ -83,15 +92,21 @@ def images_in_shard(
         largest: bytes that an image may have.
         skipped: called for each member that is no image.
         done: which images are left out; their bytes are not read where the file can be read from any byte on.
+        way: how far an earlier run came, and what notes how far this one comes; None: neither.
     """
     shard = name_of(path)
+    way = way or Way(None, beginning(shard))
+    done, skipped = way.asking(done), way.skipping(skipped)
+    if way.is_at_end:
+        return
     sample = _Sample("", skipped)
     fault = ""
     try:
-        for key, extension, name, read in _members(path, largest):
+        for key, extension, name, at, read in _members(path, largest, way.begin):
             if key != sample.key:
                 yield from _undone(sample.companions, done)
                 sample = _Sample(key, skipped)
+                way.come_to(at)
             kind = sample.kind(extension)
             if kind == "image" and not done(f"{shard}/{name}"):
                 yield item_of_body(f"{shard}/{name}", read())
@@ -104,6 +119,8 @@ def images_in_shard(
     yield from _undone(sample.companions, done)
     if fault and not done(shard):
         yield item_of_fault(shard, fault)
+    elif not fault:
+        way.end()
 
 
 def _undone(items: Iterable[Item], done: Done) -> Iterator[Item]:
@@ -136,7 +153,7 @@ class _Sample:
 
 def count_in_shard(path: Path) -> int | None:
     """Return how many images a tar file has about, by its headers; None where it is compressed or damaged."""
-    if not path.name.lower().endswith(".tar"):
+    if is_compressed(path):
         return None
     try:
         with ExitStack() as stack:
@@ -149,16 +166,22 @@ def count_in_shard(path: Path) -> int | None:
         return None
 
 
-def _members(path: SourceFile, largest: int) -> Iterator[tuple[str, str, str, Callable[[], Body]]]:
-    """Yield key, extension and name of each visible file, and what reads its bytes before the next one comes."""
+def _members(
+    path: SourceFile, largest: int, begin: int
+) -> Iterator[tuple[str, str, str, int | None, Callable[[], Body]]]:
+    """Yield key, extension and name of each visible file, where it begins, and what reads it before the next comes.
+
+    It begins nowhere where members before it say something of it, so that it can not be read without them.
+    """
     with ExitStack() as stack:
-        archive = opened(path, stack)
+        archive = opened(path, stack, begin)
         for member in headers(archive):
             key, extension = parts_of(member.name)
             if member.isdir() or key.rpartition("/")[2].startswith(".") or key.endswith("/"):
                 continue
             name = name_of(member.name).removeprefix("./")
-            yield key, extension, name, partial(_body, archive, member, largest)
+            at = None if archive.pax_headers else member.offset
+            yield key, extension, name, at, partial(_body, archive, member, largest)
 
 
 def _body(archive: TarFile, member: TarInfo, largest: int) -> Body:
@@ -172,8 +195,10 @@ def _body(archive: TarFile, member: TarInfo, largest: int) -> Body:
         return sized(file.read(), largest)
 
 
-def opened(path: SourceFile, stack: ExitStack) -> TarFile:
+def opened(path: SourceFile, stack: ExitStack, begin: int = 0) -> TarFile:
+    """Open a tar file; `begin` is the byte of the member that comes first, for one that is not compressed."""
     file: IO[bytes] | BufferedIOBase = stack.enter_context(path.open("rb"))
+    file.seek(begin)
     ending = path.name.lower().rpartition(".")[2]
     if ending in DECOMPRESSORS:
         file = stack.enter_context(closing(DECOMPRESSORS[ending](file)))

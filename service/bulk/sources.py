@@ -1,6 +1,7 @@
 """What the command line names (files, folders, patterns, lists) → images, one after the other."""
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,14 +17,38 @@ from service.bulk.item import (
     item_of_file,
     name_of,
     nothing_done,
+    reason_of,
 )
+from service.bulk.passages import Passages
 from service.bulk.remote import Places, RemotePath
-from service.bulk.shard import EXTENSIONS, count_in_shard, images_in_shard, is_shard
+from service.bulk.shard import (
+    EXTENSIONS,
+    SHARDS,
+    count_in_shard,
+    images_in_shard,
+    is_compressed,
+    is_shard,
+)
+from service.bulk.shard_way import Way, beginning
 from service.bulk.table import count_in_table, images_in_table, is_table
 from service.errors import ConfigurationError, StorageError
 from service.storage.url import is_url
 
 STDIN = "-"
+MOST_SHOWN = 200
+"""Characters of a name in a message."""
+ARCHIVES = (
+    ".tar.zst",
+    ".tar.zstd",
+    ".tzst",
+    ".tar.lz4",
+    ".tar.lzma",
+    ".tar.br",
+    ".zip",
+    ".7z",
+    ".rar",
+)
+"""What may be taken for a source of images, and is none."""
 
 
 @dataclass(slots=True)
@@ -55,6 +80,7 @@ class Sources:
         column: of Parquet files, the one with the images; None: found.
         left_out: files that no folder has as sources, such as the results.
         places: opens the files that are elsewhere, which URLs name.
+        passages: how far an earlier run came in tar shards; None: they are read from their start.
     """
 
     names: Sequence[str]
@@ -64,8 +90,11 @@ class Sources:
     column: str | None = None
     left_out: frozenset[Path] = frozenset()
     places: Places = field(default_factory=Places)
+    passages: Passages | None = None
     others: int = field(default=0, init=False)
     """How many files were left out because they are no images."""
+    _passed: int = field(default=0, init=False)
+    """How many images of shards were not asked for, because an earlier run has passed them."""
 
     def images(self, done: Done = nothing_done) -> Iterator[Item]:
         """Yield all images but those that are done. Each source begins when the one before has ended.
@@ -77,9 +106,9 @@ class Sources:
             ConfigurationError: a source is not there or has no image; or it is a table that can not be read.
         """
         for name in self.names:
-            others, asked = self.others, _Asked(done)
+            others, passed, asked = self.others, self._passed, _Asked(done)
             yield from self._images_of(name, asked)
-            if not asked.count:
+            if not asked.count and self._passed == passed:
                 raise self._empty(name, self.others - others)
 
     def check(self) -> None:
@@ -165,25 +194,30 @@ class Sources:
         path = Path(name)
         if is_url(name):
             yield from self.places.named(name, keeps=keeps)
-        elif path.is_dir():
+        elif not name:
+            raise ConfigurationError("A source has no name. Write . for the folder you are in.")
+        elif is_folder(path):
             yield from ((found, False) for found in files_below(path))
-        elif path.exists():
-            yield path, True
-        elif path.is_symlink():
-            raise ConfigurationError(f"{name!r} is a link to something that is not there.")
-        elif glob.has_magic(name):
+        elif glob.has_magic(name) and not os.path.lexists(path):
             yield from self._matches(name)
         else:
-            raise ConfigurationError(f"There is no file or folder {name!r}.")
+            require_there(path)
+            yield path, True
 
     def _matches(self, pattern: str) -> Iterator[tuple[Path | Unreadable, bool]]:
         """Yield what matches a pattern, each once; `**` does not follow links to folders."""
         parts = Path(pattern).parts
+        if parts[-1] == "**":  # files are meant too; which of Python's versions say so, differs
+            parts = (*parts, "*")
         magic = next(index for index, part in enumerate(parts) if glob.has_magic(part))
         try:
             matches = sorted(Path(*parts[:magic]).glob(str(Path(*parts[magic:]))))
         except (ValueError, NotImplementedError) as error:
             raise ConfigurationError(f"{pattern!r} is no pattern of files: {error}.") from error
+        except OSError as error:
+            raise ConfigurationError(
+                f"{shortened(pattern)} can not be searched: {reason_of(error)}."
+            ) from error
         shows_hidden = any(part.startswith(".") for part in parts[magic:])
         for match in matches:
             if not shows_hidden and any(part.startswith(".") for part in match.parts[magic:]):
@@ -199,7 +233,7 @@ class Sources:
             path = Path(entry)
             if is_url(entry):
                 yield from self._listed_elsewhere(entry, done)
-            elif path.is_dir():
+            elif is_folder(path):
                 yield from self._images_of(entry, done)
             else:
                 yield from self._images_at(path, done, is_named=True)
@@ -212,8 +246,9 @@ class Sources:
                 if not asked(str(file)):
                     yield file.item(self.largest)
                 return
+            passed = self._passed
             yield from self._images_of(entry, asked, keeps=False)
-            if not asked.count:
+            if not asked.count and self._passed == passed:
                 raise self._empty(entry, 0)
         except StorageError:
             raise
@@ -227,16 +262,34 @@ class Sources:
         if isinstance(path, Path) and not is_named and path.absolute() in self.left_out:
             return
         if is_shard(path):
-            yield from images_in_shard(path, self.largest, self._skip, done)
+            yield from images_in_shard(path, self.largest, self._skip, done, self._way(path))
         elif is_table(path):
             skipped = None if is_named else self._skip
             yield from images_in_table(path, self.largest, self.column, skipped, done)
+        elif is_named and path.name.lower().endswith(ARCHIVES):
+            name = name_of(path)
+            if not done(name):
+                yield item_of_fault(
+                    name,
+                    f"Archives of this kind are not read. Unpack it, or give {', '.join(SHARDS)}.",
+                )
         elif is_named or path.suffix[1:].lower() in EXTENSIONS:
             item = _item_of(path, self.largest)
             if not done(item.name):
                 yield item
         else:
             self._skip()
+
+    def _way(self, path: SourceFile) -> Way | None:
+        """Return where a shard is read from; None where it is from its start, and nobody notes how far."""
+        size = size_of(path)
+        if self.passages is None or size is None:
+            return None
+        found = self.passages.earlier(name_of(path), size)
+        if found is not None:
+            self._passed += found.images
+        start = beginning(name_of(path), size)
+        return Way(self.passages, found or start, is_sought=not is_compressed(path))
 
     @staticmethod
     def _count(path: SourceFile | str | Unreadable) -> int | None:
@@ -263,6 +316,49 @@ class Sources:
             f"{name!r} {what}{beside}. Images are files that end in {', '.join(sorted(EXTENSIONS))}; "
             "tar and Parquet files hold some."
         )
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; one that the system refuses, as a name that is too long, is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def require_there(path: Path) -> None:
+    """Check that there is something at a path.
+
+    Raises:
+        ConfigurationError: there is nothing.
+    """
+    name = shortened(str(path))
+    try:
+        path.stat()
+    except (FileNotFoundError, ValueError) as error:
+        link = os.path.islink(path)  # noqa: PTH114  # takes any name
+        raise ConfigurationError(
+            f"{name} is a link to something that is not there."
+            if link
+            else f"There is no file or folder {name}."
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(f"{name} can not be read: {reason_of(error)}.") from error
+
+
+def shortened(name: str) -> str:
+    """Return a name for a message, the first part of it where it is long."""
+    return repr(name if len(name) <= MOST_SHOWN else f"{name[:MOST_SHOWN]}…")
+
+
+def size_of(path: SourceFile) -> int | None:
+    """Return how many bytes a file has; None where that is not known, or it is no regular file."""
+    if isinstance(path, RemotePath):
+        return path.size
+    try:
+        return Path(str(path)).stat().st_size or None
+    except OSError:
+        return None
 
 
 def _item_of(path: SourceFile, largest: int) -> Item:

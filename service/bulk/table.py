@@ -21,6 +21,8 @@ from service.errors import ConfigurationError
 
 COLUMNS = ("image", "img", "bytes", "jpg", "png")
 """Names of columns with images, the most usual first."""
+_BYTES = frozenset({"binary", "large_binary", "binary_view"})
+"""Arrow's names of what a value of any length is."""
 BATCH_ROWS = 16
 BUFFER_BYTES = 1 << 20
 
@@ -130,19 +132,24 @@ def _values(file: Any, group: int, place: list[str]) -> Iterator[bytes | None]: 
 
 def _place(path: SourceFile, schema: Any, column: str | None) -> list[str] | ConfigurationError:  # noqa: ANN401
     """Return the column of the images, and the field in it where it holds structs; the error where there is none."""
-    binary = {name: place for name in schema.names if (place := _binary(schema.field(name)))}
+    binary = {field.name: place for field in schema if (place := _binary(field))}
     if column is not None:
-        if column in binary:
-            return binary[column]
-        held = ", ".join(schema.names)
+        if column not in binary:
+            held = ", ".join(schema.names)
+            return ConfigurationError(
+                f"{path}: --column {column}: there is no such column with bytes. Columns: {held}."
+            )
+        named = [column]
+    else:
+        named = [name for name in COLUMNS if name in binary] or list(binary)
+        if not named or (len(named) > 1 and named[0] not in COLUMNS):
+            which = "several columns" if named else "no column"
+            return ConfigurationError(
+                f"{path}: {which} with bytes, of {', '.join(schema.names)}. Name that of the images by --column."
+            )
+    if schema.names.count(named[0]) > 1:
         return ConfigurationError(
-            f"{path}: --column {column}: there is no such column with bytes. Columns: {held}."
-        )
-    named = [name for name in COLUMNS if name in binary] or list(binary)
-    if not named or (len(named) > 1 and named[0] not in COLUMNS):
-        which = "several columns" if named else "no column"
-        return ConfigurationError(
-            f"{path}: {which} with bytes, of {', '.join(schema.names)}. Name that of the images by --column."
+            f"{path}: several columns have the name {named[0]}. Write it with another name for each."
         )
     return binary[named[0]]
 
@@ -152,7 +159,9 @@ def _binary(field: Any) -> list[str]:  # noqa: ANN401
     import pyarrow.types as kinds  # noqa: PLC0415  # an extra
 
     def holds_bytes(kind: Any) -> bool:  # noqa: ANN401
-        return str(kind) in {"binary", "large_binary", "binary_view"}
+        if kinds.is_dictionary(kind):
+            kind = kind.value_type
+        return str(kind) in _BYTES
 
     if holds_bytes(field.type):
         return [field.name]

@@ -1,6 +1,8 @@
 """Annotations in COCO's form (https://cocodataset.org/#format-data): JSON with images, categories and boxes."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ def read_annotations(path: Path) -> LabeledImages:
         for one in content["annotations"]:
             boxes.setdefault(one["image_id"], []).append(_box(one, names))
         listed = sorted(content["images"], key=lambda one: one["id"])
+        _require_own({one["id"] for one in listed}, len(listed), boxes)
         files = [Path(str(one["file_name"])) for one in listed]
     except (KeyError, TypeError, ValueError) as error:
         raise LabelsError(
@@ -87,9 +90,23 @@ def _box(one: dict[str, Any], names: dict[Any, str]) -> TrueBox:
     if one["category_id"] not in names:
         raise ValueError(f"category_id {one['category_id']}, which is no category")
     x, y, width, height = (float(value) for value in one["bbox"])
+    if not all(map(math.isfinite, (x, y, x + width, y + height, width * height))):
+        raise ValueError(f"bbox {one['bbox']}, which is not finite")
+    if width < 0 or height < 0:
+        raise ValueError(f"bbox {one['bbox']}, whose width or height is below 0")
     return TrueBox(
         names[one["category_id"]], (x, y, x + width, y + height), bool(one.get("iscrowd"))
     )
+
+
+def _require_own(ids: set[Any], images: int, boxes: Mapping[Any, object]) -> None:
+    """Refuse images with the same id, and boxes of which none belongs to an image."""
+    if len(ids) < images:
+        raise ValueError("images, of which several have the same id")
+    if ids and boxes and ids.isdisjoint(boxes):
+        raise ValueError(
+            f"image_id {next(iter(boxes))!r}, which is no image, as of all annotations"
+        )
 
 
 def _size(one: dict[str, Any]) -> tuple[int, int] | None:

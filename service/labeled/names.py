@@ -11,6 +11,8 @@ from service.labeled.imagenet import WORDNET_IDS
 NOTHING = "none"
 """The folder of the images to which no label applies, for networks whose images may have several labels or none."""
 
+_NEGATIVE = re.compile(r"\s*-\s*\d")
+"""How a number below zero begins: data sets have -1 where nobody knows the class, and it is not class 1."""
 _SEPARATORS = re.compile(r"[|;,]")
 _SHOWN = 5
 
@@ -39,9 +41,12 @@ class ClassNames:
 
     def find(self, name: str) -> int | None:
         """Return the id of a class, None where there is no such class or the name is that of several."""
-        for known, key in ((self._exact, name), (self._loose, loose(name))):
-            if key in known:
-                return known[key]
+        if name in self._exact:
+            return self._exact[name]
+        if _NEGATIVE.match(name):
+            return None
+        if (key := loose(name)) in self._loose:
+            return self._loose[key]
         if self._numbered or not (name.isdecimal() and name.isascii()):
             return None
         index = int(name)

@@ -32,6 +32,8 @@ LONGEST_SELECTOR = 64 + 1 + 32
 _LATEST = re.compile(r"latest(?:-([1-9][0-9]{0,5}))?")
 _SHARES = 100.0
 _ROUNDING = 1e-6
+_LEAST_SHARE = 1e-4
+"""A millionth of the requests; with less than that a version would wait for its first one without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,10 @@ class Routes(BaseModel):
         for target, share in weights.items():
             if not (math.isfinite(share) and 0 <= share <= _SHARES):
                 raise ValueError(f"the share of {target[:64]} is {share:g}; a share is 0 to 100")
+            if 0 < share < _LEAST_SHARE:
+                raise ValueError(
+                    f"the share of {target[:64]} is {share:g}; a share is 0, or {_LEAST_SHARE:g} at least"
+                )
         if weights and abs(sum(weights.values()) - _SHARES) > _ROUNDING:
             raise ValueError(f"the shares add up to {sum(weights.values()):g}, not to 100")
         return weights

@@ -107,7 +107,8 @@ class Inflater:
         stream = self._stream
         assert stream is not None
         if stream.eof:
-            data = data.lstrip(b"\0")  # what gzip itself allows after a member
+            if self._coding == "gzip":
+                data = data.lstrip(b"\0")  # what gzip itself allows after a member
             if not data:
                 return b"", b"", False
             stream = self._stream = self._next_member()

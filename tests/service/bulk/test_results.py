@@ -182,10 +182,14 @@ def test_a_parquet_file_that_can_not_be_written_whole_leaves_no_part_of_it(tmp_p
         ("r.csv", r"end its name in \.jsonl or \.parquet"),
         ("no/r.jsonl", "there is no folder"),
         ("folder.jsonl", "no regular file"),
+        ("link.jsonl", "a link to something that is not there"),
+        (f"{'x' * 300}.jsonl", "File name too long"),
+        (f"{'x' * 240}.jsonl", "File name too long"),  # with what is added for the files beside it
     ],
 )
 def test_where_results_can_not_go(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "link.jsonl").symlink_to("nothing")
     with pytest.raises(ConfigurationError, match=message):
         check_out(tmp_path / name, "overwrite")
 

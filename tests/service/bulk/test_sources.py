@@ -155,6 +155,47 @@ def test_a_source_without_images_is_refused(tmp_path: Path, name: str, message: 
             look()
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x" * 5000, r"x{200}…' can not be read: File name too long"),
+        ("?" * 300, "can not be searched: File name too long|matches no image"),
+        ("", "has no name. Write . for the folder you are in"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        sources(name).check()
+
+
+def test_a_name_in_a_list_that_no_file_can_have_is_a_row(tmp_path: Path) -> None:
+    long = "x" * 5000
+    image = write(tmp_path / "a.jpg")
+    given = sources("-", listed=f"{long}\n{image}\n".encode())
+    assert found(given) == {long: "unreadable_source", str(image): b"x"}
+
+
+def test_two_stars_at_the_end_of_a_pattern_are_all_files_below(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b/c.jpg", "b/d/e.jpg", "b/.f.jpg"):
+        write(tmp_path / name)
+    given = sources(tmp_path / "b/**")
+    assert sorted(found(given)) == [f"{tmp_path}/b/c.jpg", f"{tmp_path}/b/d/e.jpg"]
+    assert sorted(found(sources(tmp_path / "**"))) == [
+        f"{tmp_path}/{name}" for name in ("a.jpg", "b/c.jpg", "b/d/e.jpg")
+    ]
+
+
+@pytest.mark.parametrize("ending", ["tar.zst", "TZST", "zip"])
+def test_an_archive_that_is_not_read_says_so(tmp_path: Path, ending: str) -> None:
+    path = write(tmp_path / f"a.{ending}")
+    (item,) = sources(path).images()
+    error = item.read()
+    assert isinstance(error, FovealError)
+    assert "Archives of this kind are not read" in str(error)
+    with pytest.raises(ConfigurationError, match="1 other files"):
+        sources(tmp_path).check()
+
+
 def test_an_empty_list_and_two_lists_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="The list of paths has no image"):
         list(sources("-", listed=b"\n\n").images())

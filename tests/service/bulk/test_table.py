@@ -57,6 +57,26 @@ def test_the_column_is_found_or_named(tmp_path: Path) -> None:
         read(write_table(tmp_path / "c.parquet", n=[1]))
 
 
+def test_repeated_images_may_be_in_a_dictionary(tmp_path: Path) -> None:
+    image = pa.array([b"one", b"two", b"one", None]).dictionary_encode()
+    sha = pa.array([bytes(16)] * 4, pa.binary(16))  # of one size: no images
+    path = write_table(tmp_path / "a.parquet", sha=sha, photo=image)
+
+    assert read(path) == [("/0", b"one"), ("/1", b"two"), ("/2", b"one"), ("/3", "empty_image")]
+
+
+def test_two_columns_of_one_name_are_refused_where_they_are_the_images(tmp_path: Path) -> None:
+    def write(*names: str) -> Path:
+        table = pa.Table.from_arrays([pa.array([b"x"])] * len(names), names=list(names))
+        pq.write_table(table, tmp_path / "a.parquet")
+        return tmp_path / "a.parquet"
+
+    for column in (None, "image"):
+        with pytest.raises(ConfigurationError, match="several columns have the name image"):
+            read(write("image", "image", "img"), column)
+    assert read(write("image", "n", "n")) == [("/0", b"x")]
+
+
 def test_a_damaged_table_has_a_row_that_says_so(tmp_path: Path) -> None:
     path = write_table(tmp_path / "a.parquet", image=[b"one", b"two", b"three", b"four"])
     whole = path.read_bytes()

@@ -102,6 +102,11 @@ def test_one_missing_image_is_named(tmp_path: Path) -> None:
         ({"images": [{"id": 9}]}, "KeyError at 'file_name'"),
         ({"images": [{"file_name": "b.png"}]}, "KeyError at 'id'"),
         ({"images": []}, "it lists no images"),
+        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [0, 0, float("nan"), 1]}]}, "which is not finite"),
+        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [0, 0, 1e200, 1e200]}]}, "which is not finite"),
+        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [5, 5, -5, 1]}]}, "width or height is below 0"),
+        ({"annotations": [{"image_id": "9", "category_id": 3, "bbox": [0, 0, 1, 1]}]}, "image_id '9', which is no"),
+        ({"images": [{"id": 9, "file_name": "b.png"}, {"id": 9, "file_name": "deep/a.png"}]}, "have the same id"),
     ],
 )  # fmt: skip
 def test_another_form_is_refused_with_what_is_wrong(

@@ -29,6 +29,10 @@ PETS = ("Tabby Cat", "dog", "bird")
         (("", "person"), "", None),
         (("a", "b"), "-1", None),
         (("a", "b"), "²", None),
+        (("0", "1"), "-1", None),  # as data sets write where nobody knows the class
+        (("0", "1"), " - 1", None),
+        (("-1", "1"), "-1", 0),
+        (("t-1", "b"), "T 1", 0),
         (tuple(map("class {}".format, range(1000))), "n01440764", 0),
         (tuple(map("class {}".format, range(1000))), "n02123045", 281),  # ImageNet's tabby
         (("a", "b"), "n01440764", None),

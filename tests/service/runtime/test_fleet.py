@@ -73,6 +73,10 @@ def test_without_a_file_nothing_is_wanted(tmp_path: Path) -> None:
         ("aliases = {stable = 0}", "greater than or equal to 1"),
         ("aliases = {stable = 1.5}", "valid integer"),
         ("weights = {1 = 50, 2 = 40}", "the shares add up to 90, not to 100"),
+        (
+            "weights = {1 = 1e-320, 2 = 100}",
+            "a share is 0, or 0.0001 at least",
+        ),
         ("weights = {1 = true, 2 = 99}", "valid number"),
         ('weights = {1 = "100"}', "valid number"),
         ("weights = {1 = -10, 2 = 110}", "a share is 0 to 100"),

@@ -81,6 +81,7 @@ def test_members_without_end_are_refused() -> None:
         ("gzip", gzip.compress(b"image", mtime=0)[:-8] + bytes(8), "incorrect data check"),
         ("deflate", zlib.compress(b"image")[:-1], "cut short"),
         ("deflate", zlib.compress(b"image") + b"more", "bytes follow its end"),
+        ("deflate", zlib.compress(b"image") + b"\0", "bytes follow its end"),
         ("deflate", b"\x78", "cut short"),
         ("deflate", b"\xff\xd8\xff\xe0 an image", "invalid block type"),
     ],
