@@ -259,8 +259,7 @@ def test_a_chunk_may_announce_more_than_a_body_may_have_and_what_comes_is_counte
 ) -> None:
     write_servable(tmp_path)
     begun = CHUNKED + b"FFFFFFFFFFFFFFFF\r\n"
-    limits = {"max_body_bytes": MIB, "timeout_ms": 500, "idle_timeout_ms": 1000}
-    with serve(models=tmp_path, **limits) as live:
+    with serve(models=tmp_path, max_body_bytes=MIB, timeout_ms=500, idle_timeout_ms=1000) as live:
         (late,) = exchange(live.address, [begun, b"x" * 100])
         assert (late.status, json.loads(late.body)["code"]) == (504, "deadline_exceeded")
         (large,) = exchange(live.address, [begun, b"x" * (MIB + 1)])
