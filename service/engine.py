@@ -162,6 +162,7 @@ class Engine:
             capacity=settings.queue_size,
             open_explainer=open_explainer,
             series_of=self.registry.series_of,
+            stuck_seconds=settings.stuck_seconds,
         )
         self.registry.when_gone(self.explainers.forget)
         fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)

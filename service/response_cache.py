@@ -46,6 +46,10 @@ class CachedResult(JobResult[Any]):
 MOST_EVICTED = 256
 """Entries that go at once for one that comes: to free a hundred thousand small ones would hold up the event loop."""
 
+MOST_JOINS = 2
+"""Runs of other requests that a request waits for, one after the other, where they are refused; then it runs its image
+itself. A full queue refuses a crowd of equal images: one by one they would take as many rounds as there are."""
+
 Kept = bytes | RenderedImage | Mapping[str, Any]
 """A result as it is kept: JSON, or encoded already, or the outputs of a network."""
 
@@ -110,7 +114,8 @@ class ResponseCache:
 
     Promises: an image that is asked for twice at one time runs once. That run goes on while anyone waits for it, and no
     longer. Each request keeps its own deadline. No error is kept. A run that was refused, or was late, for the request
-    that began it (its images were more than a queue takes) fails no other: those that wait run the image themselves.
+    that began it (its images were more than a queue takes) fails no other: those that wait run the image themselves,
+    again together at first, and then each alone.
     `capacity` bounds what the entries hold; the least recently used go first, at most `MOST_EVICTED` at once: a result
     that still has no room is not kept.
 
@@ -146,6 +151,7 @@ class ResponseCache:
         timeout_seconds: float,
         disconnected: Disconnected | None = None,
         low_priority: bool = False,
+        joins: int = MOST_JOINS,
     ) -> list[Outcome]:
         """Return the outcome of each image, in order: kept, in flight already, or computed now.
 
@@ -158,6 +164,7 @@ class ResponseCache:
             timeout_seconds: how long until this request ends.
             disconnected: returns when the caller has left.
             low_priority: jobs of low priority are shared among such only.
+            joins: how often it may still wait for what another request has begun.
 
         Raises:
             FovealError: what `compute` raised.
@@ -172,7 +179,7 @@ class ResponseCache:
                 self._kept.move_to_end(key)
                 outcomes[index] = CachedResult(give(kept), Trace(), "hit")
                 continue
-            known = None if key is None else self._flights.get((key, low_priority))
+            known = self._flights.get((key, low_priority)) if key is not None and joins else None
             flights[index] = known or self._begin(key, run, low_priority=low_priority)
             if known is None:
                 new.append((index, flights[index]))
@@ -200,6 +207,7 @@ class ResponseCache:
                 ),
                 disconnected=disconnected,
                 low_priority=low_priority,
+                joins=joins - 1,
             )
             outcomes |= zip(again, found, strict=True)
         return [outcomes[index] for index in range(len(keys))]
@@ -207,7 +215,7 @@ class ResponseCache:
     def _begin(self, key: bytes | None, run: _Run, *, low_priority: bool) -> _Flight:
         flight = _Flight(None if key is None else (key, low_priority), run)
         if flight.key is not None:
-            self._flights[flight.key] = flight
+            self._flights.setdefault(flight.key, flight)
         return flight
 
     def _count(self, model: str, outcome: str, images: int) -> None:

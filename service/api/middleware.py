@@ -5,6 +5,7 @@ and mounts. A guard is plain ASGI, so it sees every request, whatever answers it
 that a request that a guard refuses also has an id, metrics and a log line.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from service.api.error_forms import error_response
 from service.api.errors import internal_error
 from service.api.record import RECORD_KEY, RequestRecord, request_ids, route_of
 from service.api.request_span import TRACE_HEADER, begin_span, end_span
-from service.errors import FovealError
+from service.errors import FovealError, ShuttingDownError
 from service.logs import FIELDS, REQUEST_LOGGER
 from service.spans import TracedRequest
 from service.stage_times import TRACE_LABEL
@@ -105,7 +106,11 @@ class Telemetry:
         self._in_flight += 1
         try:
             await self.app(scope, receive, send_with_headers)
-        except FovealError as error:  # a guard's; the app has handled its own
+        except (
+            FovealError,
+            asyncio.CancelledError,
+        ) as raised:  # a guard's; the app has handled its own
+            error = self._error_of(raised)
             record.error_code = error.code
             if not status:
                 await error_response(error, scope)(scope, receive, send_with_headers)
@@ -120,6 +125,16 @@ class Telemetry:
             self._in_flight -= 1
             record.release()
             self._report(scope, record, stages, status or _INTERNAL_SERVER_ERROR)
+
+    def _error_of(self, raised: FovealError | asyncio.CancelledError) -> FovealError:
+        """Return the error; for a request without a deadline that the end of the process cuts short, what says so."""
+        if isinstance(raised, FovealError):
+            return raised
+        if not self.services.draining:
+            raise raised
+        return ShuttingDownError(
+            "The service ended before the request did. Send it to another instance, or again later."
+        )
 
     def _with_headers(
         self, message: Message, record: RequestRecord, stages: Mapping[str, float]

@@ -15,6 +15,7 @@ from service.metrics import VersionMetrics
 from service.runtime.batcher import Batcher
 from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device, plan_session
+from service.runtime.instances import FIRST_RUN_SECONDS, STUCK_SECONDS
 from service.runtime.job import Run
 from service.runtime.model import Model
 from service.runtime.repository import Servable
@@ -23,6 +24,8 @@ from service.runtime.workers import Workers
 from service.servable_file import check_certificate
 
 LOAD_SECONDS = 60.0
+LEAST_MACS = 3e8
+"""Multiply-accumulate operations in a second, of the slowest core on which a first run that takes longer is stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Explainers:
         open_explainer: opens a servable with its inner maps as outputs; blocking, called on a thread.
         series_of: the metrics of a model, where the runs of its explainer count too.
         load_seconds: how long an explainer may take to load.
+        stuck_seconds: a run is given up after so long, or later where it usually takes long.
     """
 
     workers: Workers
@@ -72,6 +76,7 @@ class Explainers:
     open_explainer: Callable[[Servable], Opened]
     series_of: Callable[[Model], VersionMetrics]
     load_seconds: float = LOAD_SECONDS
+    stuck_seconds: float = STUCK_SECONDS
     _places: "OrderedDict[Model, _Place]" = field(default_factory=OrderedDict)
     _closed: bool = False
 
@@ -141,6 +146,9 @@ class Explainers:
             largest=1,
             capacity=self.capacity,
             macs=model.card.cost.macs,
+            stuck_seconds=self.stuck_seconds,
+            # It runs on the CPU, where a first run compiles nothing.
+            first_run_seconds=min(FIRST_RUN_SECONDS, model.card.cost.macs / LEAST_MACS),
             device="cpu",
         )
         batcher.open()

@@ -95,6 +95,7 @@ class Connection(HttpToolsProtocol):
         self._patient: PatientTransport
         self._held = b""
         self._in_body = False
+        self._head_at = 0.0  # when the last head ended
         self._body_left: int | None = None  # None: its length is not announced
         self._outside = (
             0  # bytes of this head, or in a body without a length those that are no body
@@ -147,7 +148,8 @@ class Connection(HttpToolsProtocol):
         if not waits or self._patient.lingers or self.scheme != "http" or not can_be_known():
             return None
         if self._half_closed is None:
-            self._half_closed = HalfClosed(self._patient.raw, self.loop, self._may_probe)
+            passed = self.loop.time() - self._head_at
+            self._half_closed = HalfClosed(self._patient.raw, self.loop, self._may_probe, passed)
         return True
 
     def pause_writing(self) -> None:
@@ -184,6 +186,7 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._framing_behind = framing_of(headers)
         self.headers = []  # trailers come through the same callback, and are no headers
+        self._head_at = self.loop.time()
         self._in_body, self._outside = True, 0
         self._body_left = _announced_length(headers)
 

@@ -26,7 +26,7 @@ from service.runtime.call_watch import CallWatch, Disconnected
 from service.runtime.callers import Callers
 from service.runtime.entry import Entry, Line, deadline_error
 from service.runtime.faults import IsLost, never_lost
-from service.runtime.instances import STUCK_SECONDS, Instances, is_bound
+from service.runtime.instances import FIRST_RUN_SECONDS, STUCK_SECONDS, Instances, is_bound
 from service.runtime.job import Job, JobResult, Run
 from service.runtime.lines import Lines
 from service.runtime.stages import Rows, Stages
@@ -64,6 +64,7 @@ class Batcher:
             runs the batch does both.
         cores: how many cores each of `runs` occupies.
         stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
+        first_run_seconds: the same for a run before it is known what is usual.
         on_broken: called with the reason, on the event loop, when the network runs no more.
         on_mended: called with that reason, on the event loop, when it runs again after all.
         device: where the network runs, for traces.
@@ -87,6 +88,7 @@ class Batcher:
         pool: Executor | None = None,
         cores: int = 1,
         stuck_seconds: float = STUCK_SECONDS,
+        first_run_seconds: float = FIRST_RUN_SECONDS,
         on_broken: Callable[[str], None] | None = None,
         on_mended: Callable[[str], None] | None = None,
         device: str = "",
@@ -96,7 +98,9 @@ class Batcher:
         self.batches_taken = 0
         self.used_at = workers.clock()
         """When the last request came, in seconds of the workers' clock; health checks are none."""
-        self._instances = Instances(runs, wide=wide, stuck_seconds=stuck_seconds)
+        self._instances = Instances(
+            runs, wide=wide, stuck_seconds=stuck_seconds, first_run_seconds=first_run_seconds
+        )
         self._workers = workers
         self._clock = workers.clock
         self._metrics = metrics

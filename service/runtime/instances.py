@@ -25,6 +25,7 @@ class Instances:
         runs: one callable for each; the same one may be listed several times.
         wide: runs a single image on all cores; None: `runs` do that too.
         stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
+        first_run_seconds: the same before it is known what is usual.
 
     Attributes:
         broken: why the network runs no more; empty where it does.
@@ -32,13 +33,21 @@ class Instances:
         pinned: whether some of the runs offer memory for their input.
     """
 
-    def __init__(self, runs: Sequence[Run], *, wide: Run | None, stuck_seconds: float) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        *,
+        wide: Run | None,
+        stuck_seconds: float,
+        first_run_seconds: float = FIRST_RUN_SECONDS,
+    ) -> None:
         self.broken = ""
         self.count = len(runs)
         self.pinned = any(map(is_bound, runs))  # here, since it takes 10 µs
         self._free = list(runs)
         self._wide = wide
         self._stuck_seconds = stuck_seconds
+        self._first_run_seconds = first_run_seconds
         self._out: set[Turn] = set()
         self._device_gone = self._closed = False
 
@@ -79,7 +88,7 @@ class Instances:
         if not turn.running:
             return STEP_SECONDS
         if pace is None:
-            return max(FIRST_RUN_SECONDS, self._stuck_seconds)
+            return max(self._first_run_seconds, self._stuck_seconds)
         return max(self._stuck_seconds, STUCK_TIMES * pace * turn.running)
 
     def give_up(self, turn: Turn, thread: int) -> None:

@@ -4,8 +4,10 @@ import contextlib
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from weakref import WeakMethod
@@ -270,6 +272,62 @@ def test_a_rotated_key_needs_no_restart(models: Path, keys: Path, workers: int) 
             assert time.monotonic() < until, "a worker still knows the former key"
             status = [httpx.get(url, headers=bearer(name)).status_code for name in ("ada", "new")]
             answered = answered + 1 if status == [401, 200] else 0
+
+
+def until_last(statuses: list[int], status: int) -> None:
+    while statuses[-1:] != [status]:
+        time.sleep(0.01)
+
+
+def test_keys_that_are_replaced_again_and_again_under_load_refuse_only_those_that_left(
+    models: Path, keys: Path
+) -> None:
+    """Whole files, half ones and none take turns; a key that each whole one has is valid all the time."""
+    stays, comes = ("bob", ("infer",)), ("ada", ("infer",))
+    write_keys(keys, dict([stays]))
+    statuses: dict[str, list[int]] = {"bob": [], "ada": [], "eve": []}
+    done = threading.Event()
+
+    def ask(live: Live, name: str) -> None:
+        with httpx.Client(base_url=live.url, headers=bearer(name), timeout=30) as http:
+            while not done.is_set():
+                statuses[name].append(http.post("/v1/classify", content=CAT).status_code)
+
+    with serve(models=models, keys=keys) as live, ThreadPoolExecutor(3) as clients:
+        asking = [clients.submit(ask, live, name) for name in statuses]
+        try:
+            for _ in range(2):
+                keys.write_text("[half")
+                write_keys(keys, dict([stays, comes]))
+                until_last(statuses["ada"], 200)
+                keys.unlink()
+                write_keys(keys, dict([stays]))
+                until_last(statuses["ada"], 401)
+        finally:
+            done.set()
+        for one in asking:
+            one.result()
+    found = {name: set(each) for name, each in statuses.items()}
+    assert found == {"bob": {200}, "ada": {200, 401}, "eve": {401}}
+
+
+@pytest.mark.parametrize("limit", [32, 31])
+def test_a_limit_that_many_connections_reach_in_the_same_moment_is_exact(
+    models: Path, limit: int
+) -> None:
+    together = threading.Barrier(32)
+
+    def ask(url: str) -> int:
+        with httpx.Client(base_url=url, timeout=30) as http:
+            together.wait(30)
+            return http.post("/v1/classify", content=CAT).status_code
+
+    with (
+        serve(models=models, rate_limit_per_address=f"{limit}/hour") as live,
+        ThreadPoolExecutor(32) as clients,
+    ):
+        statuses = sorted(clients.map(ask, [live.url] * 32))
+    assert statuses == [200] * limit + [429] * (32 - limit)
 
 
 def test_without_keys_the_start_says_so_loudly(models: Path) -> None:

@@ -11,9 +11,14 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
+from exporter.writing import graph_digest
+from exporter.writing import write_servable as write_split
+from service.card import DATA_SUFFIX
+from service.servable_file import read_card
 from tests.bad_networks import endless, endless_when_bright, failing, failing_when_bright
 from tests.live import MODELS, Live, problem, serve, start
 from tests.servables import write_servable
@@ -207,3 +212,22 @@ def test_a_model_whose_file_is_deleted_under_it_goes_on_and_is_not_explained(
         )
         assert "its file can not be read" in problem(explained, 503, "model_not_ready")
         assert httpx.get(f"{live.url}/health/ready").status_code == 200
+
+
+def test_a_model_whose_mapped_weights_are_replaced_by_a_rename_goes_on(tmp_path: Path) -> None:
+    source = MODELS / "efficientnet-lite0" / "1" / "model.onnx"
+    network, card = onnx.load(source), read_card(source)
+    digest = graph_digest(network, 1, card.certificate.digest)
+    certificate = card.certificate.model_copy(update={"graph_sha256": digest})
+    path = tmp_path / card.name / "1" / "model.onnx"
+    write_split(path, network, card.model_copy(update={"certificate": certificate}), limit=1)
+    weights = path.with_name(path.name + DATA_SUFFIX)
+    with serve(models=tmp_path) as live:
+        before = classify(live.url, card.name)
+        other = tmp_path / "other"
+        other.write_bytes(b"no weights")
+        other.replace(weights)
+        assert classify(live.url, card.name).content == before.content
+        weights.unlink()
+        assert classify(live.url, card.name).content == before.content
+        assert before.status_code == 200

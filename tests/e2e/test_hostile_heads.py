@@ -248,6 +248,24 @@ def test_what_is_no_http_is_a_problem_with_a_code_and_an_id(live: Live, sent: by
     assert live.sample("foveal_errors_total", code="malformed_http") == before + 1
 
 
+@pytest.mark.parametrize("size", ["10000000000000000", "-1", "0x10", "5 ", "", "G"])
+def test_a_chunk_whose_size_is_no_number_of_64_bits_is_refused(live: Live, size: str) -> None:
+    (answer,) = exchange(live.address, [CHUNKED + size.encode() + b"\r\n" + b"x" * 100])
+    answer.problem(400, "malformed_http")
+
+
+def test_a_chunk_may_announce_more_than_a_body_may_have_and_what_comes_is_counted(
+    tmp_path: Path,
+) -> None:
+    write_servable(tmp_path)
+    begun = CHUNKED + b"FFFFFFFFFFFFFFFF\r\n"
+    with serve(models=tmp_path, max_body_bytes=MIB, timeout_ms=500, idle_timeout_ms=1000) as live:
+        (late,) = exchange(live.address, [begun, b"x" * 100])
+        assert (late.status, json.loads(late.body)["code"]) == (504, "deadline_exceeded")
+        (large,) = exchange(live.address, [begun, b"x" * (MIB + 1)])
+        assert (large.status, json.loads(large.body)["code"]) == (413, "body_too_large")
+
+
 @pytest.mark.parametrize(
     ("target", "hosts"),
     [

@@ -42,13 +42,13 @@ class HostGuard:
         given = [value for name, value in scope["headers"] if name == b"host"]
         if len(given) != 1:
             return False
-        host = _without_port(given[0].strip().lower())
+        host = _name_of(given[0].strip().lower())
         return host in self._names or (
             host.endswith(self._endings) and not host.startswith(b".") if self._endings else False
         )
 
 
-def _without_port(host: bytes) -> bytes:
-    """`[::1]:80` → `[::1]`, `example.org:80` → `example.org`."""
+def _name_of(host: bytes) -> bytes:
+    """`[::1]:80` → `[::1]`, `example.org:80` → `example.org`, and so is `example.org.`, the same name in full."""
     name, colon, port = host.rpartition(b":")
-    return name if colon and (port.isdigit() or not port) else host
+    return (name if colon and (port.isdigit() or not port) else host).removesuffix(b".")

@@ -26,6 +26,11 @@ from service.errors import (
 from service.runtime.repository import MODEL_FILE
 from service.whole_call import whole_call
 
+try:
+    import fcntl
+except ImportError:  # Windows; there only the age of a draft says whether it was left
+    fcntl = None  # type: ignore[assignment]
+
 CHUNK_BYTES = 1 << 20
 """So much is gathered before a thread writes it."""
 DRAFT = ".incoming-"
@@ -33,7 +38,8 @@ DRAFT = ".incoming-"
 _SENT = f"{DRAFT}{'[0-9a-f]' * 16}"
 """The names of those that this module makes: `foveal pull` has a folder too, which it needs for longer."""
 ABANDONED_SECONDS = 3600.0
-"""What nothing was written to for so long was left by a process that was killed."""
+"""What nothing was written to for so long, and no process has locked, was left by a process that was killed. The age
+alone would not say so: a clock that is set forward makes all drafts old."""
 
 
 class UploadPlaces:
@@ -167,7 +173,7 @@ async def _receive(
     pace: Pace,
     places: UploadPlaces,
 ) -> Upload | None:
-    file: BinaryIO | None = None
+    file = _DraftFile(draft / MODEL_FILE)
     gathered, size = bytearray(), 0
     async with _within(most_seconds), contextlib.AsyncExitStack() as held:
         more = True
@@ -179,15 +185,16 @@ async def _receive(
             if size > most_bytes:
                 raise BodyTooLargeError(_too_large(most_bytes))
             gathered += chunk
-            if chunk and file is None:
+            if chunk and not file.is_open:
                 held.enter_context(places.place())
-                file = await asyncio.to_thread(_begin, draft, place)
                 held.push_async_callback(whole_call, file.close)
-            if file is not None and len(gathered) >= CHUNK_BYTES:
+                # The whole call, else a canceled one could make the draft after its removal.
+                await whole_call(file.begin, place)
+            if file.is_open and len(gathered) >= CHUNK_BYTES:
                 with pace.apart():
                     await whole_call(file.write, bytes(gathered))
                 gathered.clear()
-        if file is None:
+        if not file.is_open:
             return None
         await whole_call(file.write, bytes(gathered))
     await whole_call(_move, draft, place)
@@ -209,11 +216,44 @@ async def _within(seconds: float) -> AsyncIterator[None]:
         ) from None
 
 
-def _begin(draft: Path, place: Path) -> BinaryIO:
-    _require_new(place)
-    _remove_abandoned(draft.parent)
-    draft.mkdir()
-    return (draft / MODEL_FILE).open("wb")
+class _DraftFile:
+    """The file to which a model is written; locked, so that nobody takes it for one that was left."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._file is not None
+
+    def begin(self, place: Path) -> None:
+        _require_new(place)
+        folder = self._path.parent
+        _remove_abandoned(folder.parent)
+        folder.mkdir()
+        self._file = self._path.open("wb")
+        _lock(self._file)
+
+    def write(self, content: bytes) -> None:
+        assert self._file is not None, "it has begun"
+        self._file.write(content)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a file until it is closed, or its process ends; return False where another has."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def _remove_abandoned(root: Path) -> None:
@@ -221,8 +261,17 @@ def _remove_abandoned(root: Path) -> None:
     for draft in root.glob(_SENT):
         with contextlib.suppress(OSError):  # another process may be quicker
             written = max(path.lstat().st_mtime for path in (draft, *draft.iterdir()))
-            if time.time() - written > ABANDONED_SECONDS:
+            if time.time() - written > ABANDONED_SECONDS and not _arrives(draft):
                 shutil.rmtree(draft)
+
+
+def _arrives(draft: Path) -> bool:
+    """Return whether a process still writes to a draft."""
+    try:
+        with (draft / MODEL_FILE).open("rb") as file:
+            return not _lock(file)
+    except FileNotFoundError:
+        return False
 
 
 def _move(draft: Path, place: Path) -> None:

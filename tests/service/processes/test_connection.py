@@ -20,7 +20,12 @@ from service.api.shedding import Shedding
 from service.errors import FovealError, OverloadedError
 from service.metrics import Metrics
 from service.processes.connection import DISCARD_SECONDS, SHED_SECONDS, SPARED_SECONDS, Connection
-from service.processes.half_closed import FIRST_SECONDS, INTERIM, can_be_known
+from service.processes.half_closed import (
+    CHECK_SECONDS,
+    FIRST_SECONDS,
+    INTERIM,
+    can_be_known,
+)
 from service.processes.limits import Limits
 from service.processes.transport import LINGER_BYTES, LINGER_SECONDS
 from service.processes.unread import UnreadAnswers
@@ -687,6 +692,23 @@ async def test_a_client_that_ended_its_side_gets_its_answer_unless_it_is_gone(
             await exchange.answer()
             assert raw.taken() == OK
             assert raw.closed
+
+
+@pytest.mark.skipif(not can_be_known(), reason="this system does not tell the state of TCP")
+async def test_a_client_whose_large_body_has_waited_is_asked_at_once_whether_it_is_gone() -> None:
+    """Its end is read when its turn comes, and its image is decoded next."""
+    async with hosting() as host:
+        connection, raw = host.connect()
+        connection.data_received(POST % 4)
+        await host.request()
+        host.loop.advance(FIRST_SECONDS)
+        connection.data_received(b"body")
+        assert connection.eof_received()
+        host.loop.advance(0)
+        assert raw.taken() == INTERIM
+        raw.socket.state = 7  # the reset came
+        host.loop.advance(CHECK_SECONDS)
+        assert raw.aborted
 
 
 async def test_a_client_that_waits_for_nothing_is_closed_when_it_ends() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -149,3 +150,72 @@ async def test_what_killed_processes_have_left_is_removed_and_what_arrives_is_no
     assert upload is not None
     assert (upload.folder / "model.onnx").read_bytes() == b"a model"
     assert [one.exists() for one in (left, begun_long_ago, new, pulls)] == [False, True, True, True]
+
+
+def drafts(root: Path) -> list[Path]:
+    """Return the folders of models that arrive, or were left."""
+    return list(root.glob(f"{DRAFT}*"))
+
+
+async def test_a_model_that_arrives_is_not_removed_by_another_when_the_clock_jumps(
+    tmp_path: Path,
+) -> None:
+    """Its draft is then older than any that a killed process has left."""
+    places, go_on = UploadPlaces(2), asyncio.Event()
+
+    async def halting() -> Message:
+        if go_on.is_set():
+            return piece(b" of it", more=False)
+        if drafts(tmp_path):
+            await go_on.wait()
+            return piece(b" of it", more=False)
+        return piece(b"half")
+
+    slow = asyncio.create_task(
+        receive_model(
+            Request({"type": "http", "headers": []}, halting),
+            tmp_path,
+            "slow",
+            1,
+            most_bytes=1000,
+            most_seconds=60,
+            pace=Pace(0, 30),
+            places=places,
+        )
+    )
+    while not any((one / "model.onnx").exists() for one in drafts(tmp_path)):
+        await asyncio.sleep(0)
+    (arriving,) = drafts(tmp_path)
+    old = time.time() - 10 * ABANDONED_SECONDS
+    for path in (arriving / "model.onnx", arriving):
+        os.utime(path, (old, old))
+    assert await receive(tmp_path, piece(b"a model", more=False), places=places) is not None
+    go_on.set()
+    upload = await slow
+    assert upload is not None
+    assert (upload.folder / "model.onnx").read_bytes() == b"half of it"
+
+
+async def test_a_client_that_leaves_while_its_draft_is_made_leaves_none(tmp_path: Path) -> None:
+    """A folder that was made after its removal stayed until an upload an hour later."""
+    reads, begun = threading.Event(), threading.Event()
+
+    class SlowPlace(type(tmp_path)):  # type: ignore[misc]
+        """A file system that takes its time to say that there is no such version."""
+
+        def exists(self, **options: bool) -> bool:
+            begun.set()
+            assert reads.wait(20)
+            return bool(super().exists(**options))
+
+    task = asyncio.create_task(receive(SlowPlace(tmp_path), piece(b"half")))
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    reads.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert not any(os.scandir(tmp_path))
