@@ -178,8 +178,12 @@ def _correlations(grid: _Grid, values: Array) -> Array:
 
 
 def _has_one_side(axes: str) -> bool:
-    """Return whether an axis is counted from one side alone; distances to both sides of a large object are not."""
-    return all(not {one, one.upper()} <= set(axes) for one in "xy")
+    """Return whether each axis is counted from one side, and not both from the far one.
+
+    Distances to the sides of a large object rise and fall. Offsets of boxes that are the same in all cells fall twice.
+    """
+    pairs = ("xX", "yY", "XY")
+    return all(not set(pair) <= set(axes) for pair in pairs)
 
 
 def _axis(with_x: float, with_y: float) -> str:
