@@ -14,9 +14,11 @@ from exporter.images import PHOTOGRAPHS_NAME
 from exporter.network import Network
 from exporter.precision import TOLERANCES
 from exporter.progress import Progress
-from exporter.proof import BATCHES, ImageSubject, settled
+from exporter.proof import BATCHES
 from exporter.recipe import Recipe
+from exporter.settling import settled
 from exporter.sources.registry import load_network
+from exporter.subject import ImageSubject
 from service.card import BoxForm, ImageInput
 
 _STATES_PIXELS = {"torchvision", "timm", "transformers", "train"}

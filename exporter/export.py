@@ -32,11 +32,13 @@ from exporter.network import Head, Network, Outputs
 from exporter.outcome import Exported, MadeVariant, Measured
 from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
-from exporter.proof import ImageSubject, prove, settled
+from exporter.proof import prove
 from exporter.recipe import Precision, Recipe
 from exporter.reducible import require_reducible
+from exporter.settling import settled
 from exporter.shortage import shortages_named
 from exporter.sources.registry import load_network
+from exporter.subject import ImageSubject
 from exporter.temporal import export_temporal
 from exporter.training_mode import refuse_training
 from exporter.variants import Original, write_variants

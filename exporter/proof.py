@@ -4,42 +4,29 @@ One proof serves image networks and temporal heads. What differs between them is
 and how the source computes the same outputs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle, islice
-from typing import Protocol
 
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 
 from exporter.backbone import FEATURES
 from exporter.errors import GraphError, ProofError
-from exporter.finite import require_numbers
-from exporter.heads.box_order import judge_order
-from exporter.heads.class_ids import check_classes
-from exporter.heads.classify import ClassifyHead
-from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
-from exporter.heads.score_refusal import refuse_no_class_scores
-from exporter.heads.segment import SegmentHead
-from exporter.heads.settle import settle_head
 from exporter.independence import require_independence
 from exporter.layer_diff import first_disagreement, optimized_away
-from exporter.network import Array, Comparison, Network, Outputs
+from exporter.network import Array, Comparison, Outputs
 from exporter.progress import Progress
 from exporter.recipe_tables import ProofRecipe
-from exporter.sensitivity import allowed_by_rounding, computes_in_half
 from exporter.sessions import alternating_session, unoptimized_session
+from exporter.subject import Subject, require_finite
 from exporter.threads import beside, half_of_the_cores
 from exporter.writing import WRITTEN_DIGEST, graph_digest
-from service.card import Certificate, ImageInput
-from service.imaging.decode import Limits
-from service.imaging.resize import fit_encoded
+from service.card import Certificate
 
 BATCHES = (1, 2, 3, 7)
 IMAGE_TOLERANCE = 0.05
@@ -47,9 +34,6 @@ IMAGE_TOLERANCE = 0.05
 
 LARGEST_DIFFERENCE = 0.999
 """A difference of 1.0, as large as the values themselves, passes at no tolerance."""
-
-SETTLING_IMAGES = 16
-"""The number of images on whose raw outputs the activation is settled, at most."""
 
 BATCHES_SHARE = 0.3
 """The share of the proof's time that the comparison at each batch size takes; the rest are single images."""
@@ -65,141 +49,6 @@ _TOOLS = (
     "cykooz-resizer",
     "numpy",
 )
-
-
-class Subject(Protocol):
-    """What is proved: samples, and the outputs that the source computes for them."""
-
-    @property
-    def comparison(self) -> Comparison: ...
-
-    @property
-    def reference(self) -> str:
-        """Name and version of the source's framework."""
-
-    @property
-    def inputs(self) -> Array:
-        """The graph's input for every sample; the first axis counts them."""
-
-    @property
-    def unit(self) -> str:
-        """What a sample is, in the plural, for messages."""
-
-    @property
-    def advice(self) -> str:
-        """What to check when the samples do not agree."""
-
-    @property
-    def max_batch(self) -> int | None: ...
-
-    def expected(self, inputs: Array) -> Outputs:
-        """Return the source's outputs for a batch of the graph's inputs."""
-
-    def expected_of_sample(self, index: int) -> Outputs:
-        """Return the source's outputs for one sample, all by its own means where it has them; a batch of one."""
-
-    def allowed_by_rounding(self, inputs: Array) -> float:
-        """Return the difference that rounding explains, by how much it changes the source's own outputs."""
-
-    def layers(self, inputs: Array) -> Iterator[tuple[str, Array]]:
-        """Yield the name and the output of each of the source's layers, in order."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageSubject:
-    """An image network on encoded images.
-
-    The graph reads what the service's own decode and resize make of an image; the source uses its framework's own
-    decode and transforms, and its own postprocessing where it has one.
-    """
-
-    network: Network
-    images: Sequence[bytes]
-    inputs: NDArray[np.uint8]
-    unit: str = "images"
-    advice: str = "Is the input's size, resize policy or interpolation the one that the network was trained with?"
-
-    @classmethod
-    def of(cls, network: Network, images: Sequence[bytes]) -> "ImageSubject":
-        """Return the subject with the images decoded and resized by the service's code."""
-        return cls(network, images, fit_all(images, network.image_input))
-
-    @property
-    def comparison(self) -> Comparison:
-        return self.network.head
-
-    @property
-    def reference(self) -> str:
-        return self.network.reference.name
-
-    @property
-    def max_batch(self) -> int | None:
-        return self.network.max_batch
-
-    def expected(self, inputs: Array) -> Outputs:
-        return self._expected_of_pixels(self.network.reference.pixels_of_frames(inputs))
-
-    def expected_of_sample(self, index: int) -> Outputs:
-        reference = self.network.reference
-        own = reference.own_outputs(self.images[index])
-        if own is not None:
-            return own
-        return self._expected_of_pixels(reference.pixels_of_image(self.images[index])[None])
-
-    def allowed_by_rounding(self, inputs: Array) -> float:
-        pixels = self.network.reference.pixels_of_frames(inputs)
-        half = computes_in_half(self.network.graph)
-        return allowed_by_rounding(self._expected_of_pixels, self.comparison, pixels, half=half)
-
-    def _expected_of_pixels(self, pixels: NDArray[np.float32]) -> Outputs:
-        raw = self.network.reference.run(pixels)
-        return self.network.head.expected(raw, self.network.image_input)
-
-    def layers(self, inputs: Array) -> Iterator[tuple[str, Array]]:
-        reference = self.network.reference
-        return reference.layers(reference.pixels_of_frames(inputs))
-
-
-@half_of_the_cores()
-def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
-    """Return the subject with its head's activation settled by the source's raw outputs for some of the images.
-
-    Raises:
-        RecipeError: the recipe contradicts the outputs, or the outputs do not show what they are.
-        ProofError: an output is NaN or infinite.
-    """
-    network = subject.network
-    reference = network.reference
-    outputs = [
-        reference.run(reference.pixels_of_frames(frame[None]))
-        for frame in subject.inputs[:SETTLING_IMAGES]
-    ]
-    for index, raw in enumerate(outputs):
-        # Infinity may be right in raw outputs: the sigmoid of it is one.
-        _require_numbers(subject, index, [np.nan_to_num(one, nan=np.nan) for one in raw])
-    check_classes(network.head, outputs, labels)
-    if isinstance(network.head, ClassifyHead):
-        scores = [one[0].reshape(len(one[0]), -1) for one in outputs]
-        refuse_no_class_scores(network.graph, network.raw[0], scores)
-    if isinstance(network.head, SegmentHead) and network.head.channels > 1:
-        refuse_no_class_scores(network.graph, network.raw[0], [one[0] for one in outputs])
-    head = settle_head(network.head, network.graph, network.raw, outputs, network.image_input)
-    if isinstance(head, DetectHead):
-        head = judge_order(
-            head,
-            subject.inputs,
-            outputs,
-            network.image_input,
-            lambda frames: reference.run(reference.pixels_of_frames(frames)),
-        )
-    return replace(subject, network=replace(network, head=head))
-
-
-def _require_numbers(subject: Subject, index: int, values: Sequence[Array]) -> None:
-    unit = subject.unit.removesuffix("s")
-    one = subject.inputs[index : index + 1]
-    what = f"The network's result for {unit} {index + 1} of {len(subject.inputs)}"
-    require_numbers(values, what, lambda: subject.layers(one))
 
 
 @half_of_the_cores()
@@ -257,11 +106,6 @@ def prove(
         graph_sha256=graph_digest(model),
         digest=WRITTEN_DIGEST,
     )
-
-
-def fit_all(images: Sequence[bytes], target: ImageInput) -> NDArray[np.uint8]:
-    """Return the images as the service's own decode and resize make them: uint8 (N, H, W, 3)."""
-    return np.stack([fit_encoded(body, target, Limits())[0] for body in images])
 
 
 def run_graph(
@@ -400,7 +244,7 @@ def _agreement(
             partial(run_graph, session, one, comparison.outputs),
         )
         see(found, expected)
-        _require_numbers(subject, index, [*found.values(), *expected.values()])
+        require_finite(subject, index, [*found.values(), *expected.values()])
         marks += comparison.agreement(found, expected, tolerance)
         progress.advance(
             BATCHES_SHARE + (1 - BATCHES_SHARE) * (index + 1) / count,

@@ -36,6 +36,14 @@ BOX_WORDS = {
     "grid": "relative to a cell",
 }
 
+_NUMBER_WORDS = {
+    "x": "x",
+    "y": "y",
+    "X": "x counted from the right",
+    "Y": "y counted from the bottom",
+    "s": "a size",
+}
+
 EXCHANGED = {**Y_FIRST, **{other: one for one, other in Y_FIRST.items()}}
 """The format with x and y exchanged; boxes relative to a cell have none."""
 
@@ -82,8 +90,13 @@ def judge_form(
 def _refuse_unknown(seen: GridReading) -> None:
     """Refuse boxes whose numbers the grid shows to be in an order, or on a scale, that can not be stated."""
     if seen.odd_order:
-        words = {"x": "x", "y": "y", "s": "a size"}
-        order = ", ".join(words[one] for one in seen.odd_order)
+        order = ", ".join(_NUMBER_WORDS[one] for one in seen.odd_order)
+        if set(seen.odd_order) & {"X", "Y"}:
+            raise RecipeError(
+                f"The numbers of a box are {order}: so they follow the cells of the grid on real images. Every "
+                "--box-format counts from the upper left corner. Export the network with height - y in place of such a "
+                "y, and width - x in place of such an x; in 0 to 1 of the frame, with 1 - y and 1 - x"
+            )
         raise RecipeError(
             f"The numbers of a box are {order}: so they follow the cells of the grid on real images. No --box-format "
             "has this order. Export the network with the columns in the order of x_min, y_min, x_max, y_max"

@@ -71,7 +71,8 @@ class GridReading:
 
     Where it shows a point and a size, and not whether the point is the center or a corner, `could_be` has both forms.
     `too_large` is the factor by which the numbers exceed a unit, where they are in none. `odd_order` is what the four
-    numbers are where no format has this order: x and y for a number that follows an axis, s for a size.
+    numbers are where no format has this order: x and y for a number that follows an axis, s for a size; X and Y for one
+    that is counted from the other side.
     """
 
     form: Form | None
@@ -99,17 +100,18 @@ def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
             x_first = boxes if axes == "xyss" else boxes[..., list(EXCHANGED_ORDER)]
             form = _of_point(grid, x_first, image_input, could_be)
             return GridReading(form, unit, () if form else could_be, too_large)
-    is_order = sorted(axes) in (sorted("xyxy"), sorted("xyss"))
+    is_order = sorted(axes.lower()) in (sorted("xyxy"), sorted("xyss")) and _has_one_side(axes)
     return GridReading(None, unit, odd_order=axes) if is_order else None
 
 
-def follows_no_grid(boxes: Array, image_input: ImageInput) -> bool:
+def follows_no_grid(boxes: Array, image_input: ImageInput, *, is_few: bool = False) -> bool:
     """Return whether there are as many boxes (I, A, 4) as a grid has, and their numbers do not follow it.
 
-    Either none does at all, or some run against it, as distances to the sides of large objects do.
+    Either none does at all, or some run against it, as distances to the sides of large objects do. With `is_few` only
+    grids of three strides or more count: some queries may be as many as one or two grids have by chance.
     """
     found = _best_grid(boxes.astype(np.float64).mean(axis=0), image_input)
-    if found is None:
+    if found is None or (is_few and found[1].levels[-1] < 2):
         return False
     most, least = float(found[0].max()), float(found[0].min())
     return most < SOMEWHAT or (most < FOLLOWS and least <= -SOMEWHAT)
@@ -139,7 +141,8 @@ def _best_grid(mean: Array, image_input: ImageInput) -> tuple[Array, _Grid] | No
     if len(mean) < FEWEST or not np.isfinite(mean).all():
         return None
     found = [(_correlations(grid, mean), grid) for grid in _layouts(len(mean), image_input)]
-    return max(found, key=lambda one: float(np.sort(one[0].max(axis=0))[-2:].sum()), default=None)
+    strengths = [float(np.sort(np.abs(ties).max(axis=0))[-2:].sum()) for ties, _ in found]
+    return found[int(np.argmax(strengths))] if found else None
 
 
 def _layouts(anchors: int, image_input: ImageInput) -> Iterator[_Grid]:
@@ -174,12 +177,24 @@ def _correlations(grid: _Grid, values: Array) -> Array:
     return ties
 
 
+def _has_one_side(axes: str) -> bool:
+    """Return whether each axis is counted from one side, and not both from the far one.
+
+    Distances to the sides of a large object rise and fall. Offsets of boxes that are the same in all cells fall twice.
+    """
+    pairs = ("xX", "yY", "XY")
+    return all(not set(pair) <= set(axes) for pair in pairs)
+
+
 def _axis(with_x: float, with_y: float) -> str:
-    """Return x or y for a number that follows one axis, s for one that may be a size, - for any other."""
-    if with_x >= FOLLOWS and abs(with_y) <= IGNORES:
-        return "x"
-    if with_y >= FOLLOWS and abs(with_x) <= IGNORES:
-        return "y"
+    """Return x or y for a number that follows one axis, X or Y for one that falls with it.
+
+    s is one that may be a size, - any other.
+    """
+    if abs(with_x) >= FOLLOWS and abs(with_y) <= IGNORES:
+        return "x" if with_x > 0 else "X"
+    if abs(with_y) >= FOLLOWS and abs(with_x) <= IGNORES:
+        return "y" if with_y > 0 else "Y"
     return "s" if max(abs(with_x), abs(with_y)) <= IGNORES else "-"
 
 

@@ -12,17 +12,13 @@ from exporter.heads.box_unit import without
 from exporter.heads.boxes import EXCHANGED_ORDER, xyxy
 from exporter.heads.detect import DetectHead
 from exporter.heads.detections import Detections
-from exporter.heads.metrics import iou_matrix, suppress
-from exporter.heads.thinning import NMS_IOU
+from exporter.heads.found_boxes import find_clearly
+from exporter.heads.metrics import iou_matrix
 from exporter.network import Array
 from service.card import ImageInput
 
 IMAGES = 8
 """So many images are mirrored, at most."""
-
-SEEN_SCORE = 0.3
-SHOWN = 20
-"""Of an image the best detections of at least this score count."""
 
 FEWEST = 3
 """Fewer detections, of all images together, show nothing."""
@@ -94,13 +90,8 @@ def _detections(
 ) -> Detections:
     """Return the best detections of one image, with the columns of its boxes in this order."""
     part = head.decoder.split(raw)
-    scores, anchors, classes = (one[0] for one in head.pairs(part))
-    order = np.argsort(-scores, kind="stable")
-    order = order[scores[order] >= SEEN_SCORE][: 10 * SHOWN]
-    every = xyxy(part.boxes[..., list(columns)], head.recipe, image_input)[0]
-    boxes = every[anchors[order]]
-    kept = suppress(boxes, scores[order], classes[order], NMS_IOU, most=SHOWN)
-    return Detections(boxes[kept], scores[order][kept], classes[order][kept])
+    corners = xyxy(part.boxes[..., list(columns)], head.recipe, image_input)[0]
+    return find_clearly(head, part, corners)[0]
 
 
 def _found_again(found: Detections, mirrored: Detections) -> list[float]:

@@ -1,4 +1,4 @@
-"""What looks like one score for each class and is none: sorted values, and negative probabilities."""
+"""What looks like one score for each class and is none: sorted or negative values, and a softmax over another axis."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from onnx import NodeProto
 from exporter.errors import RecipeError
 from exporter.graph import Graph
 from exporter.heads.score_kind import graph_ends, in_unit_range, sums_to_one
+from exporter.heads.softmax_part import is_softmax_over
 from exporter.network import Array
 
 _MOVES = {
@@ -53,6 +54,45 @@ def refuse_no_class_scores(graph: Graph, tensor: str, scores: Sequence[Array]) -
         raise _negative(
             "negative logarithms of probabilities (a negative log-softmax): the exponential of their negative sums to 1"
         )
+
+
+def refuse_softmax_over_places(graph: Graph, tensor: str, maps: Sequence[Array]) -> None:
+    """Refuse maps (N, K, h, w) of a softmax over the rows, the columns or all pixels, in place of the classes.
+
+    Args:
+        graph: computes them.
+        tensor: their name.
+        maps: their values on real images.
+
+    Raises:
+        RecipeError: they are such maps.
+    """
+    if not in_unit_range(maps) or sums_to_one(maps, axis=1):
+        return
+    _, _, height, width = maps[0].shape
+    for axis, side, words in ((2, height, "rows"), (3, width, "columns")):
+        if side > 1 and (sums_to_one(maps, axis) or is_softmax_over(graph, tensor, axis)):
+            raise _over_places(f"the {words} of a map (axis {axis})", "classes")
+    if height * width > 1 and sums_to_one([one.reshape(*one.shape[:2], -1) for one in maps], 2):
+        raise _over_places("all pixels of a map", "classes")
+
+
+def refuse_softmax_over_boxes(scores: Sequence[Array]) -> None:
+    """Refuse scores (N, A, K) that sum to one over the boxes in place of the classes.
+
+    Raises:
+        RecipeError: they do.
+    """
+    if in_unit_range(scores) and sums_to_one(scores, axis=1):
+        raise _over_places("the boxes (axis 1)", "classes of each box")
+
+
+def _over_places(found: str, instead: str) -> RecipeError:
+    return RecipeError(
+        f"The network's scores are a softmax over {found}: there, not over the classes, they sum to one. Export the "
+        f"network with its softmax over the {instead}, or without it; or name the tensor before it with --outputs (of "
+        "an ONNX file)"
+    )
 
 
 def _negative(what: str) -> RecipeError:

@@ -21,6 +21,7 @@ from exporter.heads.score_kind import (
     sums_to_one,
     value_range,
 )
+from exporter.heads.score_refusal import refuse_softmax_over_boxes, refuse_softmax_over_places
 from exporter.heads.segment import SegmentHead
 from exporter.heads.softmax_part import is_quantized_softmax
 from exporter.heads.unknown_scores import UNKNOWN, unknown_scores
@@ -69,6 +70,8 @@ def settle_head(
             return _classify(head, score_kind(graph, raw[0], scores, axis=1), scores)
         case SegmentHead():
             maps = [one[0] for one in outputs]
+            if head.stated is None and not _is_always_one(maps):
+                refuse_softmax_over_places(graph, raw[0], maps)
             return _segment(
                 head, score_kind(graph, raw[0], maps, axis=1), maps, graph_ends(graph, raw[0])
             )
@@ -191,6 +194,7 @@ def _detect(
     if stated is None and not is_probability:
         raise _no_probabilities(head, scores, chooses=parts[0].classes is not None)
     if parts[0].classes is None and parts[0].objectness is None:
+        refuse_softmax_over_boxes([one.scores for one in parts])
         applied = "softmax" if is_softmax else stated or "none"
         _require_background(head, applied, [one.scores for one in parts])
     settled = replace(

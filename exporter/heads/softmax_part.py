@@ -55,6 +55,13 @@ def is_quantized_softmax(graph: Graph, tensor: str, axis: int = 1) -> bool:
     return _over_classes(graph, path, axis) == (True, False)
 
 
+def is_softmax_over(graph: Graph, tensor: str, axis: int) -> bool:
+    """Return whether a tensor comes from a softmax over one of its axes, as far as this can be followed."""
+    path = _path(graph, tensor)
+    found = _over_classes(graph, path, axis) if path is not None else None
+    return found is not None and found[0]
+
+
 def _over_classes(
     graph: Graph, path: Sequence[tuple[str, NodeProto]], axis: int
 ) -> tuple[bool, bool] | None:

@@ -60,12 +60,12 @@ def refuse_undecoded(
             f"{best:.0%} of them have an area and their middle in the frame, read as two corners or as a point and a "
             f"size, in pixels or in 0–1 of the frame. {state}"
         )
-    # Queries, and boxes of which the network has chosen some, lie on no grid, whatever their number is.
-    is_dense = head.columns > 0 and head.anchors > MOST_QUERIES
+    # Boxes of which the network has chosen some lie on no grid, whatever their number is.
     shapes = {one.boxes.shape[1:] for one in parts}
-    if "format" not in head.assumed or not is_dense or len(shapes) > 1:
+    if "format" not in head.assumed or not head.columns or len(shapes) > 1:
         return
-    if follows_no_grid(np.concatenate([one.boxes for one in parts]), image_input):
+    every = np.concatenate([one.boxes for one in parts])
+    if follows_no_grid(every, image_input, is_few=head.anchors <= MOST_QUERIES):
         raise RecipeError(
             f"The boxes look like offsets from anchors: there are {head.anchors}, as many as a grid over "
             f"{image_input.height}×{image_input.width} pixels has, but on real images their numbers do not follow the "

@@ -471,3 +471,8 @@ def test_two_outputs_that_could_both_be_scores_need_an_option(tmp_path: Path) ->
         adopted(tmp_path, two_outputs("100", "101"))
     _, found = adopted(tmp_path, two_outputs("100", "101"), outputs=("101",))
     np.testing.assert_allclose(found["logits"], truth(network()), atol=1e-5)
+
+
+def test_a_segmenter_s_softmax_over_the_width_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"columns of a map \(axis 3\).*over the classes"):
+        adopted(tmp_path, network(op("Softmax", axis=3), maps=True), task="segment")

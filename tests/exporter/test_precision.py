@@ -11,8 +11,8 @@ from exporter.errors import ProofError
 from exporter.heads.classify import ClassifyHead
 from exporter.precision import LEAST_RUNS, MOST_RUNS, median_seconds, reduce_precision
 from exporter.progress import SilentProgress
-from exporter.proof import fit_all
 from exporter.recipe import Precision
+from exporter.subject import fit_all
 from service.servable_file import read_card
 from tests.exporter.exporting import some_frames
 

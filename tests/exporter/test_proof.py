@@ -13,10 +13,11 @@ from exporter.errors import ProofError
 from exporter.images import photographs
 from exporter.network import Array, Network
 from exporter.progress import SilentProgress
-from exporter.proof import ImageSubject, prove
+from exporter.proof import prove
 from exporter.recipe import make_recipe
 from exporter.recipe_tables import ProofRecipe
 from exporter.sources.registry import load_network
+from exporter.subject import ImageSubject
 from exporter.writing import graph_digest
 from tests.exporter.nets import LABELS, SIDE, ZeroPadded, save_weights, small
 

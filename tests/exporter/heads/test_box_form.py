@@ -105,3 +105,15 @@ def test_stated_centers_that_can_only_be_corners_are_refused_and_the_reverse(
 ) -> None:
     with pytest.raises(RecipeError, match=f"are stated to be {stated}.*Give --box-format {form}"):
         judged(boxes(form), box_format=stated)
+
+
+def test_y_from_the_bottom_is_refused_on_a_grid() -> None:
+    size = (64, 64)
+    found = dense_boxes(size)
+    found[..., [1, 3]] = size[0] - found[..., [1, 3]]
+    count = found.shape[1]
+    head = detect_head("pair", (1, count, 4), (1, count, 2), score_activation="none")
+    part = Candidates(found, np.full((len(found), count, 2), 0.4))
+    words = "y counted from the bottom.*height - y"
+    with pytest.raises(RecipeError, match=words):
+        judge_form(head, [part], ImageInput(height=64, width=64, resize="stretch"))

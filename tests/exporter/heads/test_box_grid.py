@@ -135,3 +135,16 @@ def test_orders_that_no_format_has_are_seen(order: list[int], form: str, seen_as
     seen = read_grid(boxes, frame(320, 320))
     assert seen is not None
     assert (seen.form, seen.odd_order) == (None, seen_as)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize(("form", "seen_as"), [("xyxy", "xYxY"), ("cxcywh", "xYss")])
+def test_y_from_the_bottom_is_seen(form: str, seen_as: str, *, trained: bool) -> None:
+    size = (256, 480)
+    boxes = as_form(dense_boxes(size, trained=trained), form)
+    for at, letter in enumerate(seen_as):
+        if letter == "Y":
+            boxes[..., at] = size[0] - boxes[..., at]
+    seen = read_grid(boxes, frame(*size))
+    assert seen is not None
+    assert (seen.form, seen.odd_order) == (None, seen_as)

@@ -8,7 +8,11 @@ from onnx import NodeProto, helper
 
 from exporter.errors import RecipeError
 from exporter.graph import Graph
-from exporter.heads.score_refusal import refuse_no_class_scores
+from exporter.heads.score_refusal import (
+    refuse_no_class_scores,
+    refuse_softmax_over_boxes,
+    refuse_softmax_over_places,
+)
 from tests.exporter.graphs import normal, pixel_graph
 
 
@@ -105,3 +109,42 @@ def test_logits_and_values_that_are_no_numbers_pass() -> None:
     refuse([[5.0, -3.0, 0.2], [0.1, 0.2, 0.4]])
     refuse([[-0.5, -0.5, float("nan")]])
     refuse([[0.693147, 0.693147, float("inf")]])
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [((2,), "rows of a map"), ((3,), "columns of a map"), ((2, 3), "all pixels")],
+    ids=str,
+)
+def test_maps_of_a_softmax_over_places_are_refused(over: tuple[int, ...], words: str) -> None:
+    raised = np.exp(normal(2, 3, 4, 5))
+    maps = [raised / raised.sum(axis=over, keepdims=True)]
+    graph = Graph(pixel_graph(op("Relu", "pixels", "out"), outputs=["out"]))
+    with pytest.raises(RecipeError, match=rf"{words}.*softmax over the classes.*--outputs"):
+        refuse_softmax_over_places(graph, "out", maps)
+
+
+def test_maps_that_were_enlarged_behind_a_softmax_over_columns_are_refused_by_the_graph() -> None:
+    scales = np.array([1, 1, 2, 2], np.float32)
+    nodes = [
+        helper.make_node("Softmax", ["pixels"], ["shares"], axis=3),
+        helper.make_node("Resize", ["shares", "", "scales"], ["out"], mode="nearest"),
+    ]
+    graph = Graph(pixel_graph(*nodes, outputs=["out"], scales=scales))
+    maps = [np.full((1, 3, 32, 32), 1 / 16)]
+    with pytest.raises(RecipeError, match=r"columns of a map \(axis 3\)"):
+        refuse_softmax_over_places(graph, "out", maps)
+
+
+def test_maps_of_a_softmax_over_classes_or_of_sigmoids_pass() -> None:
+    raised = np.exp(normal(2, 3, 4, 5))
+    graph = Graph(pixel_graph(helper.make_node("Sigmoid", ["pixels"], ["out"]), outputs=["out"]))
+    refuse_softmax_over_places(graph, "out", [raised / raised.sum(axis=1, keepdims=True)])
+    refuse_softmax_over_places(graph, "out", [raised / (1 + raised)])
+
+
+def test_scores_of_a_softmax_over_boxes_are_refused() -> None:
+    raised = np.exp(normal(2, 40, 3))
+    refuse_softmax_over_boxes([raised / raised.sum(axis=2, keepdims=True)])
+    with pytest.raises(RecipeError, match=r"the boxes \(axis 1\).*classes of each box"):
+        refuse_softmax_over_boxes([raised / raised.sum(axis=1, keepdims=True)])

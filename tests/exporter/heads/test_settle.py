@@ -206,7 +206,7 @@ def test_maps_that_contradict_or_are_not_known_are_refused(
 
 
 def test_maps_without_that_of_the_background_are_asked_about() -> None:
-    maps = np.moveaxis(array([REST, REST]), -1, 1)[:, :, None]
+    maps = np.moveaxis(array([REST, REST]), -1, 1)
     three = SegmentHead(3, (1, 2))
     with pytest.raises(RecipeError, match=r"cut off in the graph.*every pixel would be an object"):
         settle_head(three, cut_softmax(), ["raw"], [(maps,)], FRAME)

@@ -24,20 +24,20 @@ ANCHOR = 4
 """The side of an anchor, in strides."""
 
 
-def offsets(kind: str, a_cell: int = 1, **dense: Any) -> Boxes:
+def offsets(kind: str, a_cell: int = 1, size: tuple[int, int] = SIZE, **dense: Any) -> Boxes:
     """Return what a network of this kind computes for boxes (I, A, 4) before its decoding."""
-    center = as_form(dense_boxes(SIZE, a_cell=a_cell, inner=True, **dense), "cxcywh")
-    cells, strides = (np.repeat(one, a_cell, axis=0) for one in grid_cells(SIZE))
-    point, size = center[..., :2], np.maximum(center[..., 2:], 1e-3)
+    center = as_form(dense_boxes(size, a_cell=a_cell, inner=True, **dense), "cxcywh")
+    cells, strides = (np.repeat(one, a_cell, axis=0) for one in grid_cells(size))
+    point, extent = center[..., :2], np.maximum(center[..., 2:], 1e-3)
     middles = (cells + 0.5) * strides
     sides = ANCHOR * strides
     if kind == "distances":
-        apart = [middles - (point - size / 2), (point + size / 2) - middles]
+        apart = [middles - (point - extent / 2), (point + extent / 2) - middles]
         return np.concatenate(apart, axis=2).clip(0) / strides
     if kind == "ssd":
-        parts = [(point - middles) / sides / 0.1, np.log(size / sides) / 0.2]
+        parts = [(point - middles) / sides / 0.1, np.log(extent / sides) / 0.2]
         return np.concatenate(parts, axis=2)
-    shares = [(point - middles) / strides / 4 + 0.5, np.sqrt(size / sides) / 2]
+    shares = [(point - middles) / strides / 4 + 0.5, np.sqrt(extent / sides) / 2]
     bounded = np.concatenate(shares, axis=2).clip(0.02, 0.98)
     return bounded if kind == "shares" else np.log(bounded / (1 - bounded))
 
@@ -101,3 +101,12 @@ def test_an_export_of_offsets_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="offsets from anchors"):
         export_to(tmp_path, "onnx:net.onnx", task="detect", labels=LABELS)
     assert not (tmp_path / "1").exists()
+
+
+@pytest.mark.parametrize("kind", ["shares", "distances"])
+def test_few_offsets_on_a_grid_of_several_strides_are_refused(kind: str) -> None:
+    """A frame of 128 pixels has 336 cells, fewer than a transformer may have queries."""
+    found = offsets(kind, size=(128, 128))
+    assert found.shape[1] < 1000
+    with pytest.raises(RecipeError, match="offsets from anchors"):
+        judge(found, (128, 128))

@@ -1,0 +1,167 @@
+"""Boxes that do not move with the image are refused, with what they seem to be and the next step."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from exporter.errors import RecipeError
+from exporter.heads.box_shift import refuse_unmoved
+from exporter.network import Array
+from service.card import ImageInput
+from tests.exporter.heads.dense import as_form
+from tests.exporter.heads.judged import detect_head
+
+FRAME = ImageInput(height=128, width=192, resize="stretch")
+SIZE = (FRAME.height, FRAME.width)
+CELL = 16
+WHITE = 255
+Frames = NDArray[np.uint8]
+Boxes = NDArray[np.float64]
+Find = Callable[[Frames], Sequence[Array]]
+
+
+def frames(count: int = 6) -> Frames:
+    """Return black frames with a white rectangle each."""
+    rng = np.random.default_rng(5)
+    found = np.zeros((count, *SIZE, 3), np.uint8)
+    for frame in found:
+        x, y = rng.integers(0, 110), rng.integers(0, 70)
+        frame[y : y + 50, x : x + 70] = WHITE
+    return found
+
+
+def rectangles(batch: Frames) -> tuple[Boxes, NDArray[np.float64]]:
+    """Return the white rectangle of each frame, xyxy in pixels (N, 1, 4), and a score (N, 1, 1), 0 for none."""
+    boxes, scores = np.zeros((len(batch), 1, 4)), np.zeros((len(batch), 1, 1))
+    for index, frame in enumerate(batch):
+        y, x = np.nonzero(frame[..., 0] == WHITE)
+        if len(y):
+            boxes[index, 0] = x.min(), y.min(), x.max() + 1, y.max() + 1
+            scores[index] = 0.9
+    return boxes, scores
+
+
+def finder(form: str, change: Callable[[Boxes], Boxes] = lambda boxes: boxes) -> Find:
+    """Return a detector that finds the rectangle, in shares of the frame and this form, changed."""
+
+    def find(batch: Frames) -> Sequence[Array]:
+        boxes, scores = rectangles(batch)
+        return change(as_form(boxes, form, SIZE)), scores
+
+    return find
+
+
+def from_the_bottom(corners: Boxes) -> Boxes:
+    left, top, right, bottom = np.moveaxis(corners, -1, 0)
+    return np.stack([left, 1 - bottom, right, 1 - top], axis=-1)
+
+
+def in_halves(boxes: Boxes) -> Boxes:
+    halves: Boxes = boxes * np.array([1, 1, 0.5, 0.5])
+    return halves
+
+
+def require_moved(find: Find, taken: str, found: Frames | None = None) -> None:
+    seen = frames() if found is None else found
+    head = detect_head(
+        "pair", (1, 1, 4), (1, 1, 1), score_activation="none", box_format=taken, box_unit="frame"
+    )
+    refuse_unmoved(head, seen, [find(frame[None]) for frame in seen], FRAME, find)
+
+
+@pytest.mark.parametrize("form", ["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw"])
+def test_boxes_that_move_with_the_image_are_taken(form: str) -> None:
+    require_moved(finder(form), form)
+
+
+def test_y_from_the_bottom_is_refused_with_the_next_step() -> None:
+    words = r"if y were counted from the bottom.*height - y.*state --box-format xyxy"
+    with pytest.raises(RecipeError, match=words):
+        require_moved(finder("xyxy", from_the_bottom), "xyxy")
+
+
+def test_centers_from_the_bottom_are_refused_too() -> None:
+    def turned(boxes: Boxes) -> Boxes:
+        upside_down: Boxes = boxes * np.array([1, -1, 1, 1]) + np.array([0, 1, 0, 0])
+        return upside_down
+
+    with pytest.raises(RecipeError, match=r"counted from the bottom of the image \(cxcywh\)"):
+        require_moved(finder("cxcywh", turned), "cxcywh")
+
+
+@pytest.mark.parametrize("form", ["cxcywh", "cycxhw"])
+def test_half_sizes_are_refused_with_the_next_step(form: str) -> None:
+    words = r"if the sizes were half of width and height.*sizes doubled.*state --box-format"
+    with pytest.raises(RecipeError, match=words):
+        require_moved(finder(form, in_halves), form)
+
+
+@pytest.mark.parametrize(
+    ("form", "taken"),
+    [
+        ("xywh", "cxcywh"),
+        ("cxcywh", "xywh"),
+        ("yxhw", "cycxhw"),
+        ("cycxhw", "yxhw"),
+        ("xywh", "xyxy"),
+        ("cxcywh", "xyxy"),
+        ("xyxy", "cxcywh"),
+        ("yxyx", "cycxhw"),
+    ],
+)
+def test_a_form_that_is_taken_for_another_one_is_named(form: str, taken: str) -> None:
+    with pytest.raises(RecipeError, match=f"taken to be {taken}.*Give --box-format {form}"):
+        require_moved(finder(form), taken)
+
+
+def test_what_is_hardly_seen_shows_nothing() -> None:
+    wrong = finder("xyxy", from_the_bottom)
+    require_moved(wrong, "xyxy", frames(1))
+
+    def unsure(batch: Frames) -> Sequence[Array]:
+        boxes, scores = wrong(batch)
+        return boxes, scores / 5
+
+    require_moved(unsure, "xyxy")
+
+
+def test_boxes_that_are_the_same_for_every_image_show_nothing() -> None:
+    def same(batch: Frames) -> Sequence[Array]:
+        boxes = np.tile([[[0.1, 0.2, 0.4, 0.6]]], (len(batch), 1, 1))
+        return boxes, np.full((len(batch), 1, 1), 0.9)
+
+    require_moved(same, "xyxy")
+
+
+def test_offsets_from_cells_are_refused_whatever_their_number_is() -> None:
+    """A cell's numbers lie in 0–1, as boxes do, but are those of the cell that has the middle of the rectangle."""
+    rows, columns = SIZE[0] // CELL, SIZE[1] // CELL
+
+    def find(batch: Frames) -> Sequence[Array]:
+        boxes, sure = rectangles(batch)
+        middle = (boxes[..., :2] + boxes[..., 2:])[:, 0] / 2 / CELL
+        sizes = np.log((boxes[..., 2:] - boxes[..., :2])[:, 0].clip(1) / CELL) / 4
+        offsets = np.full((len(batch), rows * columns, 4), 0.5)
+        scores = np.zeros((len(batch), rows * columns, 1))
+        for index, (x, y) in enumerate(middle):
+            cell = int(y) * columns + int(x)
+            offsets[index, cell] = [x % 1, y % 1, *sizes[index]]
+            scores[index, cell] = sure[index]
+        return offsets, scores
+
+    count = rows * columns
+    head = detect_head(
+        "pair",
+        (1, count, 4),
+        (1, count, 1),
+        score_activation="none",
+        box_format="cxcywh",
+        box_unit="frame",
+    )
+    small = np.zeros((8, *SIZE, 3), np.uint8)
+    for index, frame in enumerate(small):
+        frame[50 : 70 + index, 80 + index : 110] = WHITE
+    with pytest.raises(RecipeError, match=r"offsets from anchors.*with its decoding.*--box-format"):
+        refuse_unmoved(head, small, [find(frame[None]) for frame in small], FRAME, find)
