@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from exporter.images import PHOTOGRAPHS, photographs
-from exporter.proof import fit_all
+from exporter.subject import fit_all
 from exporter.training.free_variant import CALIBRATED_WITH, JUDGED_ON, VIEWS, frames_of
 from service.card import Card
 from service.heads.agreement import CLASSES
