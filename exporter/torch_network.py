@@ -188,10 +188,16 @@ def refuse_own_statistics(module: nn.Module) -> None:
             )
 
 
+_FORM = {"decoder", "box_format", "box_unit", "score_activation"}
+"""What a source that knows its detector knows of its outputs. A recipe that states another one is judged by values."""
+
+
 def _head(recipe: Recipe, model: TorchModel, traced: Traced, image_input: ImageInput) -> Head:
     head = select_head(_with_known_outputs(recipe, model), traced.dims, image_input)
     if isinstance(head, DetectHead) and model.detect is not None:
-        return replace(head, assumed=())  # the source knows its boxes
+        stated = recipe.detect.model_dump(include=_FORM, exclude_unset=True)
+        as_known = all(getattr(model.detect, name) == value for name, value in stated.items())
+        return replace(head, assumed=(), is_known=as_known)
     return head
 
 

@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,19 +35,24 @@ PATIENCE = 4
 def main() -> None:
     """Read the options, measure what is missing, and write the table."""
     parser = argparse.ArgumentParser(prog="python -m zoo", description=__doc__)
-    parser.add_argument("names", nargs="*", help="families, or names; all without any")
+    parser.add_argument("names", nargs="*", help="families, tasks, or names; all without any")
     parser.add_argument("--again", action="store_true", help="also what was not exported before")
+    parser.add_argument(
+        "--all", action="store_true", help="also what was exported before: the exporter has changed"
+    )
     parser.add_argument("--seconds", type=float, default=900, help="the CPU time of one network")
     parser.add_argument("--gib", type=float, default=8, help="the memory of one network")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="write the table and measure nothing")
     options = parser.parse_args()
     known = read_results(options.results)
-    wanted = [] if options.table else _wanted(options.names, known, again=options.again)
-    if wanted:
+    chosen = wanted(options.names, known, again=options.again, exported=options.all)
+    if options.table:
+        chosen = []
+    if chosen:
         _note_run(options.results)
-    for index, listed in enumerate(wanted):
-        print(f"{index + 1}/{len(wanted)} {listed.key}", end=" ", flush=True)
+    for index, listed in enumerate(chosen):
+        print(f"{index + 1}/{len(chosen)} {listed.key}", end=" ", flush=True)
         result = {"key": listed.key, "task": listed.task, **_measured(listed, options)}
         with options.results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(result) + "\n")
@@ -95,12 +100,23 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def _wanted(names: Sequence[str], known: dict[str, dict[str, Any]], *, again: bool) -> list[Listed]:
+def wanted(
+    names: Sequence[str], results: Mapping[str, dict[str, Any]], *, again: bool, exported: bool
+) -> list[Listed]:
+    """Return the networks to measure.
+
+    Args:
+        names: families, tasks, names or keys; all networks where there are none.
+        results: those that are known, by key.
+        again: whether those that were refused are measured again.
+        exported: whether all are, also those that went through.
+    """
+    named = set(names)
     return [
         one
         for one in networks()
-        if (not names or one.family in names or one.name in names or one.key in names)
-        and _is_missing(known.get(one.key), again=again)
+        if (not named or named & {one.family, one.task, one.name, one.key})
+        and (exported or _is_missing(results.get(one.key), again=again))
     ]
 
 

@@ -84,6 +84,7 @@ _SMALLER = (("min_size", 320), ("max_size", 320))
 
 _MISSING_DEFAULTS: dict[str, tuple[tuple[str, Any], ...]] = {
     "lw_detr": (("projector_scale_factors", (1.0,)),),
+    "beit (segment)": (("out_indices", (3, 5, 7, 11)),),
 }
 """What a configuration of Transformers lacks by default, so that no network can be built from it."""
 
@@ -101,8 +102,8 @@ def networks() -> tuple[Listed, ...]:
         ),
         *(Listed("transformers", name, "classify") for name in TRANSFORMERS.split()),
         *(
-            Listed("transformers", f"{name} (segment)", "segment")
-            for name in TRANSFORMERS_SEGMENT.split()
+            Listed("transformers", name, "segment", _MISSING_DEFAULTS.get(name, ()))
+            for name in (f"{one} (segment)" for one in TRANSFORMERS_SEGMENT.split())
         ),
         *(
             Listed("transformers", name, "detect", _MISSING_DEFAULTS.get(name, ()))

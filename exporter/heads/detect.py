@@ -46,7 +46,8 @@ class DetectHead:
     A candidate is a pair of box and class; with `one_class_a_box` each box has only one candidate, its best class.
     `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
     then chooses from, where the graph shows it. `assumed` are the parts of the boxes' form that nothing states;
-    `assumes_nms_free`, whether the shape alone says that the network needs no suppression.
+    `assumes_nms_free`, whether the shape alone says that the network needs no suppression. `is_known` is whether the
+    source knows the form of its outputs, as that of a network of torchvision does: then values show nothing better.
     """
 
     decoder: Decoder
@@ -56,6 +57,7 @@ class DetectHead:
     known_classes: int | None = None
     assumed: tuple[BoxPart, ...] = ()
     assumes_nms_free: bool = False
+    is_known: bool = False
     task: ClassVar[Task] = "detect"
     outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "classes", FEATURES)
     metric: ClassVar[Metric] = "map50"

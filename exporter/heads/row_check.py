@@ -30,7 +30,7 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         RecipeError: the message names the decoders that could be right.
     """
     decoder = head.recipe.decoder
-    if decoder not in _ROWS:
+    if decoder not in _ROWS or head.is_known:
         return
     rows = [_filled(one) for one in parts]
     boxes, scores, kinds = (np.concatenate(same) for same in zip(*rows, strict=True))

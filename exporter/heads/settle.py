@@ -175,6 +175,9 @@ def _detect(
     is_softmax: bool,
 ) -> DetectHead:
     stated = head.recipe.score_activation
+    if head.is_known:
+        recipe = head.recipe.model_copy(update={"score_activation": stated or "none"})
+        return replace(head, recipe=recipe)
     parts = [head.decoder.split(one) for one in outputs]
     scores = [one.scores for one in parts]
     scores += [one.objectness for one in parts if one.objectness is not None]

@@ -1,5 +1,6 @@
 """Rows of six or seven columns must hold a score and a class id where their decoder reads them."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,3 +112,13 @@ def test_other_decoders_have_no_such_rows() -> None:
     head = detect_head("yolov5", raw.shape)
 
     check_rows(head, split(head, (raw,)))
+
+
+def test_rows_of_a_known_network_are_not_asked_about() -> None:
+    """A Faster R-CNN of one class whose boxes have no area yet gives such rows."""
+    rows = array([[*TURNED, 0.9, 1], [*TURNED, 0.8, 1]])
+    head = detect_head("end2end", rows.shape)
+
+    check_rows(replace(head, is_known=True), split(head, (rows,)))
+    with pytest.raises(RecipeError, match="--decoder yolov5"):
+        check_rows(head, split(head, (rows,)))

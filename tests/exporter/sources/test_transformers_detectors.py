@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from exporter.errors import SourceError
+from exporter.errors import RecipeError, SourceError
 from tests.exporter.sources.pretrained import (
     SIDE,
     Processed,
@@ -102,6 +103,43 @@ def rows(classes: Any, scores: Any, boxes: Any) -> NDArray[np.float64]:
     """Return class, score and box of each detection, (N, 6)."""
     columns = (np.asarray(part, np.float64) for part in (classes, scores))
     return np.column_stack([*columns, np.asarray(boxes, np.float64)])
+
+
+def of_large_objects() -> Processed:
+    """Return a network whose boxes are nearly as large as the frame and reach beyond its right and lower edge.
+
+    Read as two corners, all of them would lie in the frame too.
+    """
+    model, processor = detr()
+    with torch.no_grad():
+        last = model.bbox_predictor.layers[-1]
+        last.weight *= 0.2
+        last.bias.copy_(torch.logit(torch.tensor([0.62, 0.62, 0.95, 0.95])))
+    return model, processor
+
+
+@pytest.mark.parametrize("stated", [{}, {"box_format": "cxcywh"}])
+def test_what_the_family_of_a_detector_settles_is_not_asked_because_of_its_boxes(
+    stated: dict[str, str], tmp_path: Path
+) -> None:
+    place = saved(of_large_objects, tmp_path)
+    outputs, _ = by_hand(place, "AutoModelForObjectDetection", as_png(photograph("chelsea")))
+    first, second = outputs.pred_boxes[0, :, :2], outputs.pred_boxes[0, :, 2:]
+    assert bool((second > first).all())
+    assert float((first + second / 2).max()) > 1.05
+
+    done = exported(place, tmp_path, "detect", detect=stated)
+
+    assert done.card.boxes is not None
+    assert (done.card.boxes.format, done.card.boxes.unit) == ("cxcywh", "frame")
+    assert done.card.boxes.assumed == ()
+
+
+def test_a_form_that_contradicts_the_family_is_judged_by_values(tmp_path: Path) -> None:
+    place = saved(of_large_objects, tmp_path)
+
+    with pytest.raises(RecipeError, match="Boxes are stated to be xywh, the upper left corner"):
+        exported(place, tmp_path, "detect", detect={"box_format": "xywh"})
 
 
 def test_a_size_that_windows_do_not_fill_is_refused_with_one_at_which_the_network_runs(
