@@ -17,6 +17,11 @@ SAME = 1e-3
 
 _NEXT_STEP = "Compute it with other operations, or state --tolerance if you know that this difference does no harm"
 
+_MORE_MEMORY = (
+    "Export it where there is more memory, or with a smaller image (--height, --width), to see which one it is. Or "
+    "state --tolerance if you know that this difference does no harm"
+)
+
 
 def first_disagreement(
     model: onnx.ModelProto, layers: Iterable[tuple[str, Array]], inputs: Array
@@ -37,7 +42,7 @@ def first_disagreement(
     except Exception as error:  # each library has its own error for memory that runs out
         if shortage(error) is None:
             raise
-        return f"Memory ran out in the search for the first layer that differs. {_NEXT_STEP}"
+        return f"Memory ran out in the search for the first layer that differs. {_MORE_MEMORY}"
 
 
 def _first_disagreement(

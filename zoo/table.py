@@ -21,7 +21,6 @@ _BEFORE = {
     "not built": "its library does not build it, or the built one does not run: ",
     "too slow": "not finished: ",
     "crashed": "the process ended: ",
-    "shortage": "the run's memory or disk space ran out: ",
     "traceback": "an error of the exporter: ",
 }
 """What stands before the words of a result that is no refusal."""

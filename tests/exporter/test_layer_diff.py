@@ -45,5 +45,7 @@ def test_memory_that_runs_out_in_the_search_does_not_hide_the_difference() -> No
     sentence = first_disagreement(small_classifier(), layers(MemoryError()), PIXELS)
 
     assert sentence.startswith("Memory ran out in the search for the first layer that differs. ")
+    assert "more memory" in sentence
+    assert "other operations" not in sentence
     with pytest.raises(KeyError):
         first_disagreement(small_classifier(), layers(KeyError("x")), PIXELS)

@@ -27,7 +27,11 @@ LINES: list[dict[str, Any]] = [
     {"run": {"processor": "Z80", "cores": 1, "versions": {"torch": "2.1"}}},
     {"key": "timm:lcnet_050", "status": "refused", "words": "Give --labels\na|b"},
     {"key": "timm:tinynet_e", "status": "too slow", "words": "more than 900 s"},
-    {"key": "timm:mixnet_s", "status": "shortage", "words": "can't allocate memory"},
+    {
+        "key": "timm:mixnet_s",
+        "status": "shortage",
+        "words": "The export ran out of memory: 0.41 GiB more could not be allocated",
+    },
     {"key": "timm:no_longer_listed", "status": "exported"},
 ]
 
@@ -53,7 +57,7 @@ def test_what_does_not_go_through_has_its_reason(tmp_path: Path) -> None:
 
     assert "| timm:lcnet_050 | Give --labels a\\|b |" in lines
     assert "| timm:tinynet_e | not finished: more than 900 s |" in lines
-    short = "the run's memory or disk space ran out: can't allocate memory"
+    short = "The export ran out of memory: 0.41 GiB more could not be allocated"
     assert f"| timm:mixnet_s | {short} |" in lines
 
 
