@@ -1,6 +1,6 @@
 """What `foveal doctor` and `foveal models` print: the machine, its devices, the models and their proofs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +16,7 @@ from service.runtime.host import granted_cores, granted_memory, granted_threads
 from service.runtime.probing import find_device, try_device
 from service.runtime.repository import Refusal, Servable
 from service.runtime.session import RUNTIME_VERSION
+from service.runtime.variants import variants_beside
 from service.servable_file import check_certificate
 
 GOOD, BAD, ABSENT, DOUBTFUL = "[green]✓[/]", "[red]✗[/]", "[dim]–[/]", "[yellow]![/]"
@@ -97,11 +98,17 @@ def _row(servable: Servable, *, holds: bool) -> list[str]:
         str(sum(1 for label in card.labels if label) or "–"),
         _in_words(card.cost.macs),
         _in_words(card.cost.parameters),
-        card.precision,
+        ", ".join((card.precision, *_variants(servable))),
         f"{proof.metric} {proof.agreement:.3f} on {proof.images} images, Δ {proof.max_difference:.1e}"
         if holds
         else "the graph is not the one that was proved; export it again",
     ]
+
+
+def _variants(servable: Servable) -> Iterator[str]:
+    """Yield the precisions of the variants beside a model, which FOVEAL_PRECISION=fast may serve."""
+    for precision, found in variants_beside(servable):
+        yield precision if isinstance(found, Servable) else f"{precision} (refused)"
 
 
 def _certificate_holds(servable: Servable) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from service.bulk.image_names import ends_of, readings_of
 from service.bulk.item import Item, SourceFile, name_of, reason_of
-from service.bulk.shard import DAMAGED, headers, is_shard, opened, parts_of
+from service.bulk.shard import DAMAGED, Links, headers, is_shard, opened, parts_of
 from service.bulk.sources import Sources
 from service.bulk.table import arrow_source, is_table, require_pyarrow
 from service.errors import LabelsError
@@ -143,16 +143,20 @@ def _cells_in_shard(path: SourceFile) -> dict[str, Cells]:
     found: dict[str, tuple[int, Cells]] = {}
     try:
         with ExitStack() as stack:
-            archive = opened(path, stack)
-            for member in headers(archive):
+            whole, links = opened(path, stack), Links(path, stack)
+            for member in headers(whole):
                 key, extension = parts_of(name_of(member.name).removeprefix("./"))
-                if extension not in LABEL_MEMBERS or not member.isreg():
+                if extension not in LABEL_MEMBERS:
                     continue
-                if member.size > MOST_LABEL_BYTES:
+                found_at = links.target(member) if member.islnk() else (whole, member)
+                if found_at is None or not found_at[1].isreg():
+                    continue
+                archive, content = found_at
+                if content.size > MOST_LABEL_BYTES:
                     raise LabelsError(
-                        f"{shard}/{member.name} has {member.size} bytes: this is no label"
+                        f"{shard}/{member.name} has {content.size} bytes: this is no label"
                     )
-                file = archive.extractfile(member)
+                file = archive.extractfile(content)
                 assert file is not None  # a regular file
                 with closing(file):
                     cells = _cells(file.read(), extension, f"{shard}/{member.name}")

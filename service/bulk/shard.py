@@ -5,10 +5,11 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
+from posixpath import normpath
 from tarfile import (  # type: ignore[attr-defined]  # typeshed lacks three of them
     EmptyHeaderError,
     EOFHeaderError,
@@ -159,7 +160,7 @@ def count_in_shard(path: Path) -> int | None:
         with ExitStack() as stack:
             archive = opened(path, stack)
             return sum(
-                member.isreg() and parts_of(member.name)[1].rpartition(".")[2] in EXTENSIONS
+                _is_file(member) and parts_of(member.name)[1].rpartition(".")[2] in EXTENSIONS
                 for member in headers(archive)
             )
     except (*DAMAGED, OSError):
@@ -175,16 +176,24 @@ def _members(
     """
     with ExitStack() as stack:
         archive = opened(path, stack, begin)
+        links = Links(path, stack)
         for member in headers(archive):
             key, extension = parts_of(member.name)
             if member.isdir() or key.rpartition("/")[2].startswith(".") or key.endswith("/"):
                 continue
             name = name_of(member.name).removeprefix("./")
             at = None if archive.pax_headers else member.offset
-            yield key, extension, name, at, partial(_body, archive, member, largest)
+            yield key, extension, name, at, partial(_body, archive, member, links, largest)
 
 
-def _body(archive: TarFile, member: TarInfo, largest: int) -> Body:
+def _body(archive: TarFile, member: TarInfo, links: "Links", largest: int) -> Body:
+    if member.islnk():
+        found = links.target(member)
+        if found is None:
+            return UnreadableSourceError(
+                f"This is a hard link to {name_of(member.linkname)!r}, and no such file is before it."
+            )
+        archive, member = found
     if not member.isreg():
         return UnreadableSourceError("The member of the tar file is no regular file.")
     if member.size > largest:
@@ -193,6 +202,56 @@ def _body(archive: TarFile, member: TarInfo, largest: int) -> Body:
     assert file is not None  # a regular file
     with closing(file):
         return sized(file.read(), largest)
+
+
+class Links:
+    """The files of a tar file to which its hard links lead: a file that a folder has twice is packed once.
+
+    The tar file is opened once more, and its headers are read twice, when the first link is asked for. Links in the
+    order of their files, as tar writes them, are read in one pass.
+
+    Args:
+        path: of the tar file.
+        stack: closes what is opened.
+    """
+
+    def __init__(self, path: SourceFile, stack: ExitStack) -> None:
+        self._path = path
+        self._stack = stack
+        self._archive: TarFile | None = None
+        self._targets: dict[str, list[TarInfo]] = {}
+
+    def target(self, member: TarInfo) -> tuple[TarFile, TarInfo] | None:
+        """Return the file of a hard link, and what reads it; None where it is not before the link.
+
+        Raises:
+            OSError: the tar file can not be read.
+        """
+        if self._archive is None:
+            self._archive = self._find()
+        before = [
+            one
+            for one in self._targets.get(normpath(member.linkname), ())
+            if one.offset < member.offset
+        ]
+        return (self._archive, before[-1]) if before else None
+
+    def _find(self) -> TarFile:
+        wanted: set[str] = set()
+        archive = opened(self._path, self._stack)
+        with suppress(*DAMAGED), ExitStack() as stack:  # what is before the damage counts
+            for member in headers(opened(self._path, stack)):
+                if member.islnk():
+                    wanted.add(normpath(member.linkname))
+        with suppress(*DAMAGED):
+            for member in headers(archive):
+                if member.isreg() and (name := normpath(member.name)) in wanted:
+                    self._targets.setdefault(name, []).append(member)
+        return archive
+
+
+def _is_file(member: TarInfo) -> bool:
+    return member.isreg() or member.islnk()
 
 
 def opened(path: SourceFile, stack: ExitStack, begin: int = 0) -> TarFile:

@@ -2,6 +2,7 @@
 
 import glob
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -369,10 +370,12 @@ def _item_of(path: SourceFile, largest: int) -> Item:
 
 
 def _entries(listed: BinaryIO, separator: bytes) -> Iterator[str]:
-    """Yield the paths of a list as they come."""
+    """Yield the paths of a list as they come, without the byte order mark that editors put before the first."""
     lines = listed if separator == b"\n" else _split(listed, separator)
-    for line in lines:
+    for at, line in enumerate(lines):
         entry = line.removesuffix(separator)
+        if at == 0:
+            entry = entry.removeprefix(BOM_UTF8)
         if separator == b"\n":
             entry = entry.removesuffix(b"\r")
         if entry:

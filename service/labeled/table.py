@@ -20,7 +20,7 @@ Pairs = list[tuple[str, tuple[str, ...]]]
 def read_table(path: Path, images: Path | None, *, masks: bool) -> LabeledImages:
     """Return the images that a CSV names; relative paths start from the folder of the images, else of the CSV.
 
-    A file may have several rows: its labels are those of all of them.
+    A file may have several rows: its labels are those of all of them. It has one mask.
 
     Args:
         path: the CSV; commas, semicolons or tabs between the columns, with or without a first row of names.
@@ -130,10 +130,16 @@ def _one_hot(heading: Sequence[str], body: Rows, labels: Sequence[int]) -> Pairs
 def _images(pairs: Pairs, folder: Path, beside: Path, *, masks: bool) -> tuple[LabeledImage, ...]:
     merged: dict[str, list[str]] = {}
     for file, cells in pairs:
-        merged.setdefault(file, []).extend(cells)
+        merged.setdefault(str(Path(file)), []).extend(cells)  # ./a.png is a.png
     if not masks:
         ordered = sorted(merged.items(), key=lambda item: item[1])
         return tuple(LabeledImage(folder / file, tuple(cells)) for file, cells in ordered)
+    for file, named in merged.items():
+        if len({Path(one) for one in named}) > 1:
+            raise LabelsError(
+                f"{file} has the masks {', '.join(dict.fromkeys(named))}, and an image can have only one. Remove the "
+                "other rows"
+            )
     require_files([beside / cells[0] for cells in merged.values()], "masks")
     return tuple(
         LabeledImage(folder / file, mask=beside / cells[0]) for file, cells in merged.items()

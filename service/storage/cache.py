@@ -312,15 +312,15 @@ class ModelCache:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Let one process after the other into the block.
+def alone(path: Path) -> Iterator[IO[bytes]]:
+    """Let one process after the other into the block, with the file that is locked.
 
     Args:
         path: of a file that is locked; made when needed.
     """
     with path.open("ab") as file:
         _lock(file)
-        yield
+        yield file
 
 
 def _sweep_views(views: Path) -> None:

@@ -89,6 +89,51 @@ def test_members_that_are_no_images_to_read_have_errors(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_hard_link_is_the_file_that_it_leads_to(
+    tmp_path: Path, mode: Literal["w", "w:gz"]
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name, content in (("a.jpg", b"one"), ("b.jpg", b"x" * (LARGEST + 1)), ("c.bin", b"two")):
+        (folder / name).write_bytes(content)
+    for link, file in (("d.jpg", "c.bin"), ("e.jpg", "a.jpg"), ("f.jpg", "b.jpg")):
+        (folder / link).hardlink_to(folder / file)
+    path = tmp_path / ("a.tar" if mode == "w" else "a.tar.gz")
+    with tarfile.open(path, mode) as shard:
+        for name in ("a.jpg", "b.jpg", "c.bin", "d.jpg", "e.jpg", "f.jpg"):
+            shard.add(folder / name, f"./{name}")
+        dangling = tarfile.TarInfo("g.jpg")
+        dangling.type, dangling.linkname = tarfile.LNKTYPE, "nothing.jpg"
+        shard.addfile(dangling)
+
+    assert read(path) == (
+        [
+            ("a.jpg", b"one"),
+            ("b.jpg", "body_too_large"),
+            ("d.jpg", b"two"),
+            ("e.jpg", b"one"),
+            ("f.jpg", "body_too_large"),
+            ("g.jpg", "unreadable_source"),
+        ],
+        1,
+    )
+    assert count_in_shard(path) == (6 if mode == "w" else None)
+
+
+def test_a_hard_link_of_gnu_tar_in_a_shard_that_is_cut_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"one")
+    (tmp_path / "b.jpg").hardlink_to(tmp_path / "a.jpg")
+    path = tmp_path / "a.tar"
+    subprocess.run(["tar", "-cf", path, "-C", tmp_path, "a.jpg", "b.jpg"], check=True)
+    path.write_bytes(path.read_bytes()[: 3 * BLOCK])  # without the mark at the end
+
+    images, _ = read(path)
+
+    assert images[:2] == [("a.jpg", b"one"), ("b.jpg", b"one")]
+    assert images[2:] == [(str(path), "unreadable_source")]
+
+
 def test_a_cut_at_any_place_is_told(tmp_path: Path) -> None:
     members = {f"{index}.jpg": bytes([index]) * 700 for index in range(4)}
     whole = write_shard(tmp_path / "whole.tar", members).read_bytes()

@@ -125,6 +125,18 @@ def test_a_list_names_files_and_folders_and_goes_on_after_what_is_not_there(tmp_
     assert sources("-").count() is None
 
 
+@pytest.mark.parametrize("separator", [b"\n", b"\0"])
+def test_a_byte_order_mark_before_a_list_is_no_part_of_the_first_path(
+    tmp_path: Path, separator: bytes
+) -> None:
+    paths = [write(tmp_path / name, name.encode()) for name in ("a.jpg", "b.jpg")]
+    listed = b"\xef\xbb\xbf" + separator.join(str(path).encode() for path in paths)
+
+    images = found(sources("-", listed=listed, separator=separator))
+
+    assert images == {str(path): path.name.encode() for path in paths}
+
+
 def test_an_image_that_is_named_twice_comes_twice(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jpg")
 

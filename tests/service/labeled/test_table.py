@@ -53,6 +53,25 @@ def test_the_rows_of_a_file_are_joined_and_images_are_sorted_by_label(tmp_path: 
     assert list(found.items()) == [("b.png", ("bird",)), ("a.png", ("dog", "cat"))]
 
 
+def test_a_file_that_is_written_in_two_ways_is_one_image(tmp_path: Path) -> None:
+    put(tmp_path, "x/a.png")
+
+    assert read(tmp_path, "file,label\nx/a.png,dog\n./x//a.png,cat\n") == {
+        "x/a.png": ("dog", "cat")
+    }
+
+
+def test_an_image_with_two_masks_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "1.png", "2.png")
+    table = tmp_path / "set.csv"
+
+    table.write_text("file,mask\na.png,1.png\na.png,./1.png\n")
+    assert [one.mask for one in read_table(table, None, masks=True).images] == [tmp_path / "1.png"]
+    table.write_text("file,mask\na.png,1.png\na.png,2.png\n")
+    with pytest.raises(LabelsError, match=r"a\.png has the masks 1\.png, 2\.png.*only one"):
+        read_table(table, None, masks=True)
+
+
 @pytest.mark.parametrize(
     ("text", "cells"),
     [

@@ -73,6 +73,53 @@ def test_a_second_pull_fetches_nothing_and_replaces_nothing(
     assert (models / "colors" / "1" / "model.onnx").read_bytes() == before
 
 
+def test_a_version_that_lies_here_from_elsewhere_is_compared_by_its_bytes(
+    server: FileServer, tmp_path: Path
+) -> None:
+    path, models = write_servable(server.root), tmp_path / "models"
+    shutil.copytree(server.root, models)
+    same = pull(server, models, "colors")
+    assert same.exit_code == 0, same.exception
+    assert "already, with the digest sha256:" in same.output
+    shutil.rmtree(models / ".incoming-pull")
+    shutil.copy(write_servable(tmp_path / "other", model=color_model(batch="M")), path)
+    refused = pull(server, models, "colors")
+    assert isinstance(refused.exception, ConfigurationError)
+    assert str(refused.exception).count("sha256:") == 2
+    assert [one.name for one in (models / "colors" / "1").iterdir()] == ["model.onnx"]
+
+
+def test_a_pull_that_found_nothing_leaves_no_folder_of_its_own(
+    server: FileServer, tmp_path: Path
+) -> None:
+    write_servable(server.root)
+    models = tmp_path / "models"
+    assert pull(server, models, "nothing").exit_code == 1
+    assert list(models.iterdir()) == []
+    assert pull(server, models, "colors").exit_code == 0
+    assert versions(models) == ["colors:1"]
+
+
+def test_a_place_that_is_not_there_is_no_place_without_the_model(
+    server: FileServer, tmp_path: Path
+) -> None:
+    server.root.rmdir()
+    done = pull(server, tmp_path / "models", "colors")
+    assert isinstance(done.exception, ConfigurationError)
+    assert "There is nothing at http://" in str(done.exception)
+    assert "--from" in str(done.exception)
+
+
+@pytest.mark.parametrize("place", ["s3://no-such-bucket", "s3://bucket/no-such-folder"])
+@pytest.mark.usefixtures("s3")
+def test_a_bucket_or_folder_that_is_not_there_is_named(tmp_path: Path, place: str) -> None:
+    done = CliRunner().invoke(
+        cli, ["pull", "colors:1", "--from", place, "--models", str(tmp_path / "models")]
+    )
+    assert isinstance(done.exception, ConfigurationError)
+    assert f"There is nothing at {place}." in str(done.exception)
+
+
 def test_a_pull_that_broke_off_is_gone_on_with(server: FileServer, tmp_path: Path) -> None:
     write_large(server.root, 3_000_000)
     server.cuts["/colors/1/model.onnx"] = [2_000_000, 0, 0, 0, 0, 0]
@@ -102,7 +149,7 @@ def test_what_can_not_be_pulled_is_an_error(
     done = pull(server, tmp_path / "models", wanted)
     assert isinstance(done.exception, ConfigurationError)
     assert says in str(done.exception)
-    assert versions(tmp_path / "models") == []
+    assert list(tmp_path.glob("models/**/*")) == []
 
 
 @pytest.mark.parametrize("taken", [".incoming-pull/pull.lock", "colors/1/model.onnx"])
