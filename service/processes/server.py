@@ -29,10 +29,12 @@ from service.processes.limits import Limits
 from service.processes.tls import Tls
 from service.processes.unread import UnreadAnswers
 from service.processes.uvicorn_parts import (
+    RequestResponseCycle,
     close_listeners,
     has_request,
     make_protocol,
     open_connections,
+    unanswered_in,
 )
 
 log = logging.getLogger(LOGGER)
@@ -124,7 +126,7 @@ class Server(uvicorn.Server):
         self._most_handshakes = 0 if tls is None else limits.connections
         self._on_end = on_end or (lambda: None)
         self._end_log = end_log or EndLog()
-        self._unanswered = 0
+        self._late: list[RequestResponseCycle] = []
         self._grace_seconds = grace_seconds
         self._counts = counts
         self._waits = waits
@@ -143,7 +145,7 @@ class Server(uvicorn.Server):
         async with self._beside:
             with _hangup_calls(self.handle_exit):
                 await super().serve(sockets)
-        self._end_log.ended(self._unanswered)
+        self._end_log.ended(sum(not one.response_complete for one in self._late))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
         """Runs as a signal handler. It does not store the signal, or uvicorn would raise it again and exit non-zero."""
@@ -302,8 +304,8 @@ class Server(uvicorn.Server):
     async def _wait_tasks_to_complete(self) -> None:
         try:
             await super()._wait_tasks_to_complete()
-        finally:  # it was too late, or the third Ctrl+C came
-            self._unanswered = len(self.server_state.tasks)
+        finally:  # it was too late, or the third Ctrl+C came; what is canceled now may still be answered
+            self._late = unanswered_in(self)
 
     async def _receive_first_requests(self) -> None:
         """Wait for requests that are on their way: uvicorn closes connections without a parsed request and loses it."""

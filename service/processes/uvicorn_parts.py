@@ -23,6 +23,7 @@ __all__ = [
     "has_request",
     "make_protocol",
     "open_connections",
+    "unanswered_in",
 ]
 
 
@@ -41,6 +42,12 @@ def open_connections(server: uvicorn.Server) -> Collection[asyncio.Protocol]:
 def has_request(connection: asyncio.Protocol) -> bool:
     """Return whether a connection's first request has been parsed."""
     return getattr(connection, "cycle", None) is not None
+
+
+def unanswered_in(server: uvicorn.Server) -> list[RequestResponseCycle]:
+    """Return the requests on open connections whose answer is not complete; `response_complete` says when it is."""
+    cycles = [getattr(connection, "cycle", None) for connection in open_connections(server)]
+    return [cycle for cycle in cycles if cycle is not None and not cycle.response_complete]
 
 
 def close_listeners(server: uvicorn.Server) -> None:

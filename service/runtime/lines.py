@@ -10,7 +10,8 @@ from service.runtime.workers import ReadyBatch
 LOW_PRIORITY_SECONDS = 0.01
 """How long a low-priority batch may occupy a worker: a delay of a single image that nobody notices."""
 PATIENCE_SECONDS = 1.0
-"""How long a low-priority job yields to all others; then it takes its turn, so that it is slow but never starves."""
+"""How long a low-priority job yields to all others; then at least every second batch is one of low priority, however
+long single images wait, so that it is slow but never starves."""
 
 
 class Lines:
@@ -35,6 +36,7 @@ class Lines:
         self._capacity = capacity
         self._max_delay = max_delay_seconds
         self._low_priority_largest = 1
+        self._low_priority_was_last = False
 
     @property
     def depth(self) -> int:
@@ -61,15 +63,22 @@ class Lines:
         return self._capacity - self.normal.depth
 
     def ready_batches(self, now: float, *, closed: bool) -> list[ReadyBatch]:
-        """Return the batches that can be taken now or later; `closed`: no job comes any more."""
+        """Return the batches that can be taken now or later; `closed`: no job comes any more.
+
+        After a batch of single images only a low-priority job that has yielded for long enough is offered. By age alone
+        it would wait as long as the images do, and the queue of a flood may hold several seconds of them.
+        """
         offers = []
-        if normal := self.normal.waiting:
+        low_priority = self.low_priority.waiting
+        yields = bool(low_priority) and now - low_priority[0].accepted_at < PATIENCE_SECONDS
+        has_turn = bool(low_priority) and not yields and not self._low_priority_was_last
+        if (normal := self.normal.waiting) and not has_turn:
             full = len(normal) >= self.largest or closed
             at = normal[0].accepted_at + (0.0 if full else self._max_delay)
             offers.append(ReadyBatch(yields=False, at=at, low_priority=False))
-        if low_priority := self.low_priority.waiting:
+        if low_priority:
             at = low_priority[0].accepted_at
-            offers.append(ReadyBatch(yields=now - at < PATIENCE_SECONDS, at=at, low_priority=True))
+            offers.append(ReadyBatch(yields=yields, at=at, low_priority=True))
         return offers
 
     def pop(self, *, low_priority: bool, runs: int) -> tuple[list[Entry], str]:
@@ -83,6 +92,7 @@ class Lines:
             The batch, and why it has no more jobs: `full`, `shared`, `delay` or `drained`.
         """
         queue = (self.low_priority if low_priority else self.normal).waiting
+        self._low_priority_was_last = low_priority
         waiting = len(queue)
         share = 1 if waiting == 1 else math.ceil(waiting / runs)
         if low_priority:

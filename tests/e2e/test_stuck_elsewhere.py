@@ -196,3 +196,4 @@ def test_a_version_that_never_loads_leaves_the_one_before_and_does_not_keep_the_
         assert service.wait_for_exit() == 0
         reloading.join()
     problem(answers[0], 503, "shutting_down")
+    assert service.logged(r"^Foveal ended .* after the signal; every request is answered$")
