@@ -19,6 +19,7 @@ from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder, ThreadDecoder
 from service.imaging.formats import formats_of
 from service.imaging.isolated.decoder import IsolatedDecoder
+from service.imaging.libtiff_words import silence_libtiff
 from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.metrics import Metrics
 from service.pipeline import Pipeline
@@ -297,6 +298,7 @@ def prepare_libraries(max_pixels: int) -> None:
     Image.MAX_IMAGE_PIXELS = max(max_pixels, Image.MAX_IMAGE_PIXELS or 0)
     # Warnings about malformed images are not logged; the client gets an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    silence_libtiff()
     # A second series beside every counter, which nothing here reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
 

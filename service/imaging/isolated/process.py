@@ -40,6 +40,7 @@ from service.imaging.isolated.messages import (
     read_limits,
     refusal,
 )
+from service.imaging.libtiff_words import silence_libtiff
 from service.imaging.resize import fit_opened
 from service.imaging.room import SMALL_PIXELS
 from service.imaging.source_image import displayed_image
@@ -194,6 +195,7 @@ def run(arguments: Sequence[str], answer: Answer = answer) -> None:
     """Serve as a decoder process with these arguments: bytes of memory, and the pid of the service."""
     memory_bytes, parent = map(int, arguments)
     die_with(parent)
+    silence_libtiff()
     with socket.socket(fileno=sys.stdin.fileno()) as connection:
         seal(memory_bytes)
         serve(connection, answer)
