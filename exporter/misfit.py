@@ -6,6 +6,15 @@ from torch import Tensor
 
 _SHOWN = 5
 
+_SPLIT = {
+    "_g": ("weight_norm", "torch.nn.utils.remove_weight_norm(layer)"),
+    "_u": ("spectral_norm", "torch.nn.utils.remove_spectral_norm(layer)"),
+    "_mask": ("pruning", 'torch.nn.utils.prune.remove(layer, "weight")'),
+}
+"""What keeps a weight in parts, by the end of a part's name, and the call that makes one weight of them."""
+
+_PARAMETRIZED = "parametrizations."
+
 
 def explain_misfit(
     own: Mapping[str, Tensor],
@@ -21,12 +30,52 @@ def explain_misfit(
         missing: the network's names that the file lacks.
         unexpected: the file's names that the network lacks.
     """
+    parts = _in_parts(own, state)
+    if parts is not None:
+        return parts
     sizes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
     if sizes:
         return _of_sizes(own, state, sorted(sizes, key=list(own).index))
     return (
         _listed("The file lacks", missing) + _listed(" The network has no", unexpected)
     ).strip() + _cause(own, state, missing, unexpected)
+
+
+def _in_parts(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
+    """Return what is said where only the file, or only the network, keeps a weight in parts; None where neither does.
+
+    It comes before other sizes, since the parts have no place in the network whatever its number of classes is.
+    """
+    for names, others, here, there in (
+        (state, own, "In the file", "the network"),
+        (own, state, "In the network", "the file"),
+    ):
+        for name in names:
+            found = None if name in others else _part_of(name, names)
+            if found is None or found[0] not in others:
+                continue
+            weight, kind, call = found
+            step = (
+                f"Save the weights after {call}"
+                if names is state
+                else "Build the network without that (--arg, or a function of your own, python:module:function)"
+            )
+            return f"{here} {weight} is kept in parts ({name}), as {kind} does it; in {there} it is one weight. {step}"
+    return None
+
+
+def _part_of(name: str, names: Mapping[str, Tensor]) -> tuple[str, str, str] | None:
+    """Return the weight that a name is a part of, what made the part, and the call that removes it."""
+    if _PARAMETRIZED in name:
+        layer, _, rest = name.partition(_PARAMETRIZED)
+        weight = rest.partition(".")[0]
+        call = f'torch.nn.utils.parametrize.remove_parametrizations(layer, "{weight}")'
+        return f"{layer}{weight}", "a parametrization", call
+    for end, (kind, call) in _SPLIT.items():
+        weight = name.removesuffix(end)
+        if weight != name and not names.keys().isdisjoint({f"{weight}_v", f"{weight}_orig"}):
+            return weight, kind, call
+    return None
 
 
 def _of_sizes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], names: Sequence[str]) -> str:

@@ -52,6 +52,6 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
             return reference.run(reference.pixels_of_frames(frames))
 
         head = judge_order(head, subject.inputs, outputs, network.image_input, run)
-        if isinstance(network.head, DetectHead) and "format" in network.head.assumed:
-            refuse_unmoved(head, subject.inputs, outputs, network.image_input, run)
+        is_stated = isinstance(network.head, DetectHead) and "format" not in network.head.assumed
+        refuse_unmoved(head, subject.inputs, outputs, network.image_input, run, is_stated=is_stated)
     return replace(subject, network=replace(network, head=head))

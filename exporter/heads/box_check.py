@@ -46,7 +46,8 @@ def check_boxes(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
             raise RecipeError(
                 f"--box-format {form} says that boxes are two corners, but of the best boxes on real images only "
                 f"{filled:.0%} have their second corner below and to the right of the first. Give --box-format cxcywh "
-                "or xywh"
+                "or xywh; or, if the numbers are a center and half of width and height, export the network with its "
+                "sizes doubled first"
             )
 
 

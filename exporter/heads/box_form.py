@@ -197,7 +197,8 @@ def _refuse_corners(
             head,
             f"only {ordered:.0%} have their second corner below and to the right of the first, and read as center and "
             "size all lie in the frame",
-            "cycxhw" if head.recipe.box_format in Y_FIRST else "cxcywh",
+            f"{'cycxhw' if head.recipe.box_format in Y_FIRST else 'cxcywh'}; or, if its sizes are half of width and "
+            "height, export the network with them doubled first",
         )
 
 

@@ -42,6 +42,12 @@ CLEARLY = 0.2
 SAME = 0.8
 """Boxes of a larger IoU are the same in both readings, and show nothing."""
 
+ENOUGH_AGAINST = 6
+"""At least so many detections must contradict a form that is stated."""
+
+CLEARLY_AGAINST = 0.3
+"""A form that is stated must be worse by this much."""
+
 VISIBLE = 0.3
 """So large a share of a box must still be in the frame."""
 
@@ -118,15 +124,18 @@ def refuse_unmoved(
     outputs: Sequence[Sequence[Array]],
     image_input: ImageInput,
     run: Run,
+    *,
+    is_stated: bool = False,
 ) -> None:
     """Refuse boxes that do not move with the image, or that do so only where they are read in another way.
 
     Args:
-        head: with its activation and the form of its boxes settled; nothing has stated the form.
+        head: with its activation and the form of its boxes settled.
         frames: real images, uint8 (I, H, W, 3).
         outputs: the source's raw outputs for each of the first of them.
         image_input: the network's.
         run: computes the source's raw outputs for a batch of frames.
+        is_stated: whether the form is stated: then only a clear contradiction counts, and boxes may stay in place.
 
     Raises:
         RecipeError: the message says what the boxes seem to be, and the next step.
@@ -140,17 +149,20 @@ def refuse_unmoved(
         for moved, shift in _moved(frame):
             again = head.decoder.split(run(moved[None]))
             pairs.append((_Pair.of(head, taken, plain, again, image_input), shift))
-    _refuse_still(head, [pair for pair, _ in pairs])
+    if not is_stated:
+        _refuse_still(head, [pair for pair, _ in pairs])
+    fewest, lead = (ENOUGH_AGAINST, CLEARLY_AGAINST) if is_stated else (FEWEST, CLEARLY)
     others = [one for one in _READINGS if one != taken]
-    better = [one for one in others if _is_better(*_marks(pairs, taken, one))]
+    better = [one for one in others if _is_better(*_marks(pairs, taken, one), fewest, lead)]
     if better:
-        raise _contradiction(head, max(better, key=lambda one: _least_lead(pairs, one, better)))
+        seems = max(better, key=lambda one: _least_lead(pairs, one, better))
+        raise _contradiction(head, seems, is_stated=is_stated)
 
 
-def _is_better(taken: Sequence[float], other: Sequence[float]) -> bool:
-    if len(other) < FEWEST:
+def _is_better(taken: Sequence[float], other: Sequence[float], fewest: int, lead: float) -> bool:
+    if len(other) < fewest:
         return False
-    return float(np.mean(other)) >= max(FOUND_AGAIN, float(np.mean(taken)) + CLEARLY)
+    return float(np.mean(other)) >= max(FOUND_AGAIN, float(np.mean(taken)) + lead)
 
 
 def _least_lead(
@@ -185,7 +197,7 @@ def _refuse_still(head: DetectHead, pairs: Sequence["_Pair"]) -> None:
         )
 
 
-def _contradiction(head: DetectHead, reading: _Reading) -> RecipeError:
+def _contradiction(head: DetectHead, reading: _Reading, *, is_stated: bool) -> RecipeError:
     form = head.recipe.box_format
     other = _WITH_Y_FIRST[reading.form] if form in Y_FIRST else reading.form
     given = "" if other == form else f", and give --box-format {other}"
@@ -197,9 +209,14 @@ def _contradiction(head: DetectHead, reading: _Reading) -> RecipeError:
         step = f"Export the network with its sizes doubled{given}"
     else:
         words, step = f"they were {BOX_WORDS[other]}", f"Give --box-format {other}"
+    taken, believe = (
+        ("stated", "prove the network on photographs of what it finds (--images FOLDER)")
+        if is_stated
+        else ("taken", f"state --box-format {form}")
+    )
     return RecipeError(
-        f"Boxes are taken to be {form}, {BOX_WORDS[form]}; but what the network finds in moved images lies where it "
-        f"should if {words}. {step}. If they are right all the same, state --box-format {form}"
+        f"Boxes are {taken} to be {form}, {BOX_WORDS[form]}; but what the network finds in moved images lies where it "
+        f"should if {words}. {step}. If they are right all the same, {believe}"
     )
 
 

@@ -52,7 +52,7 @@ _OTHER_TASKS = {"pose", "obb", "segment"}
 
 @dataclass(frozen=True, slots=True)
 class OnnxReference:
-    """The unchanged file, in ONNX Runtime without optimizations; with them if the file is quantized.
+    """The unchanged file, in ONNX Runtime without optimizations; with all but one of them if the file is quantized.
 
     `part` is the batch at which the file runs, 0 for any. `model` is its plain form, whose layers can be looked at.
     """
@@ -248,8 +248,11 @@ def _head(
 
 
 def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
+    is_quantized = _is_quantized(source)
     try:
-        return alternating_session(_giving(source, names), optimized=_is_quantized(source))
+        return alternating_session(
+            _giving(source, names), optimized=is_quantized, keeps_pads=is_quantized
+        )
     except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
         raise GraphError(
             f"ONNX Runtime {onnxruntime.__version__} does not read the file (opset {opset_of(source)}): "
@@ -346,7 +349,11 @@ def _computes(
     names = [output.name for output in reference.outputs]
     try:
         given = _giving(model, names)
-        session = optimized_session(given) if _is_quantized(model) else unoptimized_session(given)
+        session = (
+            optimized_session(given, keeps_pads=True)
+            if _is_quantized(model)
+            else unoptimized_session(given)
+        )
         values = session.run(names, {session.get_inputs()[0].name: frames})
     except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
         if shortage(error) is not None:

@@ -9,8 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from exporter.sessions import unoptimized_session
 from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.test_found_forms import LABELS, SIDE, network, planes
 
@@ -106,3 +107,48 @@ def test_sixteen_bits_need_a_newer_opset(tmp_path: Path) -> None:
     found = outputs_of(done.path, FRAMES)["logits"]
     np.testing.assert_allclose(found, one_by_one(tmp_path / "net.onnx", FRAMES), atol=1.1e-3)
     assert onnx.load(done.path).opset_import[0].version == 21
+
+
+def padded(opset: int) -> ModelProto:
+    """Return a quantized classifier that pads negative values with zeros before a max pooling."""
+    rng = np.random.default_rng(2)
+    constants: dict[str, Any] = {
+        "edges": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "step": np.float32(2 / 127),
+        "zero": np.int8(0),
+        "two": np.float32(2),
+        "kernels": rng.standard_normal((16, 3, 3, 3)).astype(np.float32),
+        "weights": rng.standard_normal((16, len(LABELS))).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Sub", ["images", "two"], ["negative"]),
+        helper.make_node("QuantizeLinear", ["negative", "step", "zero"], ["whole"]),
+        helper.make_node("DequantizeLinear", ["whole", "step", "zero"], ["rounded"]),
+        helper.make_node("Pad", ["rounded", "edges"], ["padded"]),
+        helper.make_node("MaxPool", ["padded"], ["pooled"], kernel_shape=[3, 3], strides=[2, 2]),
+        helper.make_node("Conv", ["pooled", "kernels"], ["map"]),
+        helper.make_node("GlobalAveragePool", ["map"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weights"], ["scores"]),
+    ]
+    entry = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", len(LABELS)])
+    held = [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
+    graph = helper.make_graph(nodes, "padded", [entry], [scores], held)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_a_pad_of_zeros_before_a_max_pooling_is_read_as_the_file_states_it(
+    opset: int, tmp_path: Path
+) -> None:
+    model = padded(opset)
+    onnx.save(model, tmp_path / "net.onnx")
+
+    done = export_to(tmp_path, "onnx:net.onnx", labels=LABELS)
+
+    expected = unoptimized_session(model).run(["scores"], {"images": planes(FRAMES)})[0]
+    found = outputs_of(done.path, FRAMES)["logits"]
+    np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
+    merged = one_by_one(tmp_path / "net.onnx", FRAMES)
+    assert np.abs(merged - expected).max() > 0.1 * np.abs(expected).max()

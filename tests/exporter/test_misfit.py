@@ -1,8 +1,12 @@
 """Why weights do not fit is said with the names and the likely cause."""
 
+import re
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from exporter.misfit import explain_misfit
 
@@ -121,3 +125,47 @@ def test_five_beginnings_are_shown_without_dots() -> None:
     message = of_names([f"a{i}.w" for i in range(5)], ["b.w"])
 
     assert message.endswith("names begin with b, the network's with a0, a1, a2, a3, a4")
+
+
+def head(
+    change: Callable[[nn.Linear], object] | None = None, classes: int = 5
+) -> dict[str, Tensor]:
+    """Return the weights of a network whose last layer is changed."""
+    last = nn.Linear(8, classes)
+    if change is not None:
+        change(last)
+    return dict(nn.Sequential(nn.Linear(8, 8), last).state_dict())
+
+
+def pruned(layer: nn.Linear) -> None:
+    prune.l1_unstructured(layer, "weight", 0.5)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "step"),
+    [
+        (weight_norm, "weight_norm", r"remove_weight_norm\(layer\)"),
+        (spectral_norm, "spectral_norm", r"remove_spectral_norm\(layer\)"),
+        (pruned, "pruning", r"prune\.remove\(layer, \"weight\"\)"),
+        (parametrizations.weight_norm, "a parametrization", "remove_parametrizations"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_a_weight_that_is_kept_in_parts_is_named_before_other_sizes(
+    change: Callable[[nn.Linear], object], kind: str, step: str
+) -> None:
+    for classes in (5, 7):
+        message = explain_misfit(head(), head(change, classes))
+        assert re.search(
+            rf"In the file 1\.weight is kept in parts .*as {kind} does.*{step}", message
+        )
+    message = explain_misfit(head(change), head())
+    assert re.search(
+        r"In the network 1\.weight is kept.*in the file it is one weight.*Build", message
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_other_sizes_are_named_where_both_keep_a_weight_in_parts() -> None:
+    message = explain_misfit(head(weight_norm), head(weight_norm, 7))
+    assert "num_classes=7" in message

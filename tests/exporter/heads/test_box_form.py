@@ -62,7 +62,7 @@ def test_centers_and_corners_with_sizes_may_be_exchanged_too(form: str) -> None:
 def test_corners_with_y_first_are_told_from_centers_with_y_first() -> None:
     with pytest.raises(RecipeError, match=r"stated to be cycxhw.*Give --box-format yxyx$"):
         judged(boxes("yxyx"), box_format="cycxhw")
-    with pytest.raises(RecipeError, match=r"stated to be yxyx.*Give --box-format cycxhw$"):
+    with pytest.raises(RecipeError, match=r"stated to be yxyx.*Give --box-format cycxhw;"):
         judged(boxes("cycxhw"), box_format="yxyx")
 
 

@@ -32,6 +32,15 @@ def frames(count: int = 6) -> Frames:
     return found
 
 
+def frames_that_are_cut() -> Frames:
+    """Return frames whose rectangle is cut at the left or the right edge where they are moved."""
+    found = np.zeros((8, *SIZE, 3), np.uint8)
+    for index, frame in enumerate(found):
+        x = (20 + index, 90 + index)[index % 2]
+        frame[40:90, x : x + 70] = WHITE
+    return found
+
+
 def rectangles(batch: Frames) -> tuple[Boxes, NDArray[np.float64]]:
     """Return the white rectangle of each frame, xyxy in pixels (N, 1, 4), and a score (N, 1, 1), 0 for none."""
     boxes, scores = np.zeros((len(batch), 1, 4)), np.zeros((len(batch), 1, 1))
@@ -63,12 +72,15 @@ def in_halves(boxes: Boxes) -> Boxes:
     return halves
 
 
-def require_moved(find: Find, taken: str, found: Frames | None = None) -> None:
+def require_moved(
+    find: Find, taken: str, found: Frames | None = None, *, is_stated: bool = False
+) -> None:
     seen = frames() if found is None else found
     head = detect_head(
         "pair", (1, 1, 4), (1, 1, 1), score_activation="none", box_format=taken, box_unit="frame"
     )
-    refuse_unmoved(head, seen, [find(frame[None]) for frame in seen], FRAME, find)
+    outputs = [find(frame[None]) for frame in seen]
+    refuse_unmoved(head, seen, outputs, FRAME, find, is_stated=is_stated)
 
 
 @pytest.mark.parametrize("form", ["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw"])
@@ -96,6 +108,28 @@ def test_half_sizes_are_refused_with_the_next_step(form: str) -> None:
     words = r"if the sizes were half of width and height.*sizes doubled.*state --box-format"
     with pytest.raises(RecipeError, match=words):
         require_moved(finder(form, in_halves), form)
+
+
+@pytest.mark.parametrize("change", [in_halves, from_the_bottom])
+def test_a_form_that_is_stated_is_refused_where_it_is_clearly_wrong(
+    change: Callable[[Boxes], Boxes],
+) -> None:
+    form = "cxcywh" if change is in_halves else "xyxy"
+    words = rf"Boxes are stated to be {form}.*Export the network.*--images FOLDER"
+    with pytest.raises(RecipeError, match=words):
+        require_moved(finder(form, change), form, frames_that_are_cut(), is_stated=True)
+
+
+@pytest.mark.parametrize("form", ["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw"])
+def test_a_form_that_is_stated_rightly_is_believed(form: str) -> None:
+    require_moved(finder(form), form, is_stated=True)
+
+
+def test_a_few_detections_do_not_contradict_a_form_that_is_stated() -> None:
+    wrong, few = finder("xyxy", from_the_bottom), frames(2)
+    with pytest.raises(RecipeError):
+        require_moved(wrong, "xyxy", few)
+    require_moved(wrong, "xyxy", few, is_stated=True)
 
 
 @pytest.mark.parametrize(
