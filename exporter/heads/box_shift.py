@@ -130,7 +130,7 @@ def refuse_unmoved(
     """Refuse boxes that do not move with the image, or that do so only where they are read in another way.
 
     Args:
-        head: with its activation and the form of its boxes settled.
+        head: with its activation and the form of its boxes settled; one whose library settles the form is believed.
         frames: real images, uint8 (I, H, W, 3).
         outputs: the source's raw outputs for each of the first of them.
         image_input: the network's.
@@ -140,7 +140,7 @@ def refuse_unmoved(
     Raises:
         RecipeError: the message says what the boxes seem to be, and the next step.
     """
-    if head.recipe.box_format == "grid":
+    if head.recipe.box_format == "grid" or head.is_known:
         return
     taken = _Reading(Y_FIRST.get(head.recipe.box_format, head.recipe.box_format))
     pairs: list[tuple[_Pair, Array]] = []

@@ -12,8 +12,8 @@ _LIBTIFF = re.compile(r"/\S*libtiff[^/\s]*\.so\S*")
 def silence_libtiff() -> bool:
     """Let libtiff write no errors to this process's stderr; return whether it was found.
 
-    Pillow switches its warnings off and leaves the errors. Each of them would be a line outside the log, so a client with
-    damaged files could fill it. The error that counts reaches the client. Only Linux says where a library was loaded from.
+    Pillow switches its warnings off and leaves the errors. Each of them would be a line outside the log, so a client
+    with damaged files could fill it. The error that counts reaches the client. Only Linux says where a library lies.
     """
     from PIL import _imaging  # noqa: F401, PLC0415  # brings libtiff into the process
 

@@ -1,6 +1,7 @@
 """Boxes that do not move with the image are refused, with what they seem to be and the next step."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,6 +124,21 @@ def test_a_form_that_is_stated_is_refused_where_it_is_clearly_wrong(
 @pytest.mark.parametrize("form", ["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw"])
 def test_a_form_that_is_stated_rightly_is_believed(form: str) -> None:
     require_moved(finder(form), form, is_stated=True)
+
+
+def test_a_form_that_its_library_settles_is_not_tried() -> None:
+    runs: list[Frames] = []
+
+    def find(frames: Frames) -> Sequence[Array]:
+        runs.append(frames)
+        return finder("xyxy", from_the_bottom)(frames)
+
+    head = detect_head(
+        "pair", (1, 1, 4), (1, 1, 1), score_activation="none", box_format="xyxy", box_unit="frame"
+    )
+    seen = frames()
+    refuse_unmoved(replace(head, is_known=True), seen, [find(seen[:1])], FRAME, find)
+    assert len(runs) == 1
 
 
 def test_a_few_detections_do_not_contradict_a_form_that_is_stated() -> None:
