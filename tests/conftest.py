@@ -1,6 +1,7 @@
 """What all tests share: asyncio, a limit of time by their kind, and a repository of one tiny model."""
 
 import ctypes
+import gc
 import logging
 import os
 import sys
@@ -24,6 +25,22 @@ hypothesis.settings.load_profile("foveal")
 LIMITS = {"e2e": 60, "playground": 60, "docker": 60, "exporter": 120}
 """Seconds that a test may take, by its folder: real processes and browsers, and networks that PyTorch makes, trains and
 exports. The limit of all others, whose fault would be to hang, is in pyproject.toml. A test may state its own."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[Any]:
+    """Collect no garbage while tests are collected, and leave what is there then out of every later collection.
+
+    The modules and the tests themselves, more than a million objects, stay until the end. Each full collection, which
+    PyTorch's exporter and some tests ask for, would go through all of them: half a second each time.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def limit_of(path: Path) -> int:
