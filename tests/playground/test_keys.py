@@ -86,8 +86,17 @@ def test_a_key_that_was_revoked_is_requested_again(fresh: Page, tmp_path: Path) 
         while not form.is_visible():  # within a second the service looks at the file
             sample.click()
             fresh.locator(".headline, .key").first.wait_for()
-        enter(fresh, key_of("new"))
-        expect(fresh.locator(".headline")).to_have_text("Egyptian cat")
+        form.fill(key_of("new"))
+        with fresh.expect_response("**/v1/classify?*") as refused:
+            fresh.get_by_role("button", name="A cup of coffee").click()
+        assert refused.value.status == 401
+        expect(fresh.locator(".key")).to_contain_text("The API key is not valid.")
+        expect(form).to_have_value(
+            key_of("new")
+        )  # what was typed stays in the form that comes again
+        assert key_of("new") not in fresh.content()
+        fresh.get_by_role("button", name="Use this key").click()
+        expect(fresh.locator(".headline")).to_have_text("espresso")
         expect(fresh.locator("#access")).to_contain_text("This tab uses an API key")
         fresh.goto("about:blank")  # or it would still ask when the service has ended
 

@@ -4,6 +4,7 @@ import { byId, el } from "./dom.js";
 
 const NAME = "foveal-key";
 let fallback = null; // where the browser allows no storage
+let typed = ""; // into a form that another refusal may replace before it is sent
 
 export const apiKey = {
   get() {
@@ -35,6 +36,10 @@ export const needsKey = (error) => error?.code === "unauthorized";
 /** Return the form that asks for a key; `onKey` is called when there is one. */
 export function keyForm(error, onKey) {
   const input = el("input", { type: "password", name: "key", autocomplete: "off", spellcheck: "false", required: true, pattern: "[!-~]+", title: "A key has no spaces" });
+  input.value = typed; // no attribute, which the page's source would show
+  input.addEventListener("input", () => {
+    typed = input.value;
+  });
   const form = el(
     "form",
     { class: "failure key" },
@@ -47,6 +52,7 @@ export function keyForm(error, onKey) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     apiKey.set(input.value);
+    typed = "";
     onKey();
   });
   return form;
