@@ -166,4 +166,7 @@ def _report(servable: Servable, choice: Choice) -> None:
     log.info("%s is served in %s: %s", name, choice.served, choice.served.figures or "the only way")
     for way in choice.ways:
         if not way.serves:
-            log.info("%s is not served in %s: %s", name, way, way.refused or way.figures)
+            if way.refused:
+                log.info("%s is not served in %s: %s", name, way, way.refused)
+            else:
+                log.info("%s could be served in %s as well: %s", name, way, way.figures)

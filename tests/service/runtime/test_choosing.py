@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from service.card import Accuracy
 from service.errors import ServableError
 from service.heads.agreement import CLASSES
+from service.logs import LOGGER
 from service.runtime.candidates import Candidate
 from service.runtime.chip import Chip
 from service.runtime.choice import Choice, Way
@@ -152,12 +153,16 @@ def test_too_few_frames_with_a_clear_class_prove_nothing(
     assert "clear 7 where at least 8 is needed" in way(choice, "int8").refused
 
 
-def test_a_variant_that_is_hardly_faster_does_not_serve(servable: Servable, tmp_path: Path) -> None:
+def test_a_variant_that_is_hardly_faster_does_not_serve(
+    servable: Servable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_variant(servable.path, "int8", color_model())
     machine = Machine({"fp32 cpu": 0.0104, "int8 cpu": 0.01})
-    candidate, choice = choose(servable, chooser(machine, tmp_path))
+    with caplog.at_level("INFO", LOGGER):
+        candidate, choice = choose(servable, chooser(machine, tmp_path))
     assert candidate.servable is servable
     assert way(choice, "int8").refused == ""
+    assert "could be served in int8 on cpu as well: 1.04 times as fast" in caplog.text
 
 
 def test_labeled_images_of_the_export_prove_a_variant_that_answers_here_as_it_did_there(
