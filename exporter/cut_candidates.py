@@ -3,14 +3,12 @@
 import numpy as np
 
 from exporter.heads.detect import DetectHead
+from exporter.heads.found_boxes import SEEN_SCORE
 from exporter.heads.metrics import suppress
 from exporter.heads.thinning import CLEAR, MOST_CONSIDERED, NMS_IOU
 from exporter.network import Head, Outputs
 from exporter.recipe_tables import MOST_CANDIDATES
 from service.card import CutCandidates
-
-SEEN_SCORE = 0.3
-"""The service's default score threshold."""
 
 
 class CutOff:

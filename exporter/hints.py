@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.cut_candidates import SEEN_SCORE
 from exporter.heads.arrange import COLUMNS, ROWS
 from exporter.heads.classify import DECISION, ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.found_boxes import SEEN_SCORE
 from exporter.heads.segment import SegmentHead
 from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement

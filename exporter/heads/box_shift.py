@@ -4,7 +4,7 @@ Each image is moved by a quarter of the frame along its diagonal. Real boxes mov
 the frame. A cut box has another center and another size, so it also shows what the numbers of a point and a size are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
 from exporter.heads.box_form import BOX_WORDS
+from exporter.heads.box_order import STAYS, Run
 from exporter.heads.boxes import Y_FIRST, Candidates, xyxy
 from exporter.heads.detect import DetectHead
 from exporter.heads.detections import Detections
@@ -54,19 +55,12 @@ VISIBLE = 0.3
 INSIDE = 0.9
 """So large a share of a box is in the frame before the image is moved."""
 
-STAYS = 0.9
-"""A box that is where it was, by this IoU, does not move with the image."""
-
 FEWEST_STILL = 6
 MOST_STILL = 0.9
 """So many boxes, and so large a share of all that are clear, stay where they are though other rows give them."""
 
 LARGE = 0.5
 """A box of more than this share of the frame may stay where it is."""
-
-Run = Callable[[NDArray[np.uint8]], Sequence[Array]]
-"""Computes the raw outputs for frames."""
-
 
 _WITH_Y_FIRST = {plain: y_first for y_first, plain in Y_FIRST.items()}
 

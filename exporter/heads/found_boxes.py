@@ -11,6 +11,7 @@ from exporter.heads.thinning import NMS_IOU
 from exporter.network import Array
 
 SEEN_SCORE = 0.3
+"""The service's default score threshold."""
 SHOWN = 20
 """Of an image the best detections of at least this score count."""
 

@@ -252,7 +252,7 @@ def _lock(file: BinaryIO) -> bool:
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks
-        return True
+        pass
     return True
 
 
