@@ -5,7 +5,7 @@ HELM := .cache/kubernetes/helm
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cuda doctor models reload warm key export inspect test image-python check lint types layers tests format spelling coverage lowest reference samples docs kubernetes mutants large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
+.PHONY: help serve cuda doctor models reload warm key export inspect test image-python check lint types layers tests again format spelling coverage lowest reference samples docs kubernetes mutants large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -50,12 +50,20 @@ types: .venv/.test ## Run mypy
 layers: .venv/.test ## Check which module imports which
 	$(BIN)/lint-imports
 
+OUTCOMES := -o cache_dir=.cache/outcomes
 # A process for each core: PyTorch's threads would only wait for each other.
 tests: .venv/.test $(HELM) ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
 	@command -v firefox-esr firefox >/dev/null || echo "The playground is not tried in Firefox: that needs it (apt-get install firefox-esr)."
 	@command -v promtool >/dev/null || echo "The alerts and the dashboard are not tried: that needs promtool (apt-get install prometheus)."
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(OUTCOMES) --cache-clear \
+		-n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS) || { [ $$? -eq 1 ] && $(MAKE) --no-print-directory again; }
+
+# See docs/decisions/0058. Status 1 is that of failed tests; any other ends `make tests` at once.
+again: .venv/.test ## Run the tests that failed once more, alone: at most three
+	@[ $$(grep -c :: .cache/outcomes/v/cache/lastfailed) -le 3 ]
+	@echo "Once more, alone. Whatever passes now is unsteady: find out why, in the test or in the product."
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(OUTCOMES) -n 0 -rA --last-failed --last-failed-no-failures none $(TESTS)
 
 format: .venv/.test ## Format the code and correct what ruff can correct
 	$(BIN)/ruff check --fix .

@@ -222,7 +222,8 @@ async def test_a_worker_whose_change_fails_at_the_last_step_fails_no_call_of_oth
     assert report.loaded == ["colors:2"]
     for _ in range(10):  # what has ended lets go of its exceptions within a few steps of the loop
         await asyncio.sleep(0)
-        gc.collect()
+    gc.collect()
+    await asyncio.sleep(0)
     assert lost == []
 
 
