@@ -69,7 +69,7 @@ def lock_command(
 ) -> None:
     """Pin the models by the digests of their files: write foveal.lock, for FOVEAL_MODELS_LOCK.
 
-    Exits with 1 when a model can not be served, and so is not pinned.
+    Exits with 1 when a model can not be served, and so is not pinned, or a variant beside it can not be used.
 
     Example: foveal lock --models s3://models/vision
     """

@@ -110,11 +110,15 @@ def spare_the_collector() -> None:
 
 @contextlib.contextmanager
 def spared_collector() -> Iterator[None]:
-    """Spare the collector for the length of the block; a process that does something else then is as it was."""
+    """Look for cycles less often for the length of the block, in a process that does something else then.
+
+    It freezes nothing: what the process has frozen itself could not be told from that when the block ends. With this
+    threshold 6,000 images of LeNet-5 spent 3 ms in the collector, with all objects frozen too.
+    """
     before = gc.get_threshold()
-    spare_the_collector()
+    if 0 < before[0] < YOUNG_OBJECTS:  # 0: this process has no collector
+        gc.set_threshold(YOUNG_OBJECTS, *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()

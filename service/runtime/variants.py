@@ -28,6 +28,15 @@ def variants_beside(servable: Servable) -> Iterator[tuple[Precision, Servable | 
             yield precision, error
 
 
+def unusable_variants(servable: Servable) -> list[str]:
+    """Return why variants beside a servable can not stand in for it (it is served without them). Reads all bytes."""
+    return [
+        f"the variant in {precision} can not be used: {found}"
+        for precision, found in variants_beside(servable)
+        if isinstance(found, ServableError)
+    ]
+
+
 def _read(path: Path, precision: Precision, servable: Servable) -> Servable:
     try:
         card = read_card(path)

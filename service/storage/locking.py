@@ -5,13 +5,16 @@ from pathlib import Path
 
 from service.card import CardError
 from service.errors import ConfigurationError
+from service.runtime.variants import unusable_variants
 from service.servable_file import check_certificate
 from service.storage.lock_file import Pin, digests_in, version_digest, write_lock
 from service.storage.storage import ModelStorage
 
 
 def lock_models(storage: ModelStorage, path: Path, wanted: Collection[str]) -> list[str]:
-    """Write a lock of what can be served, and return why the rest is not in it; blocking.
+    """Write a lock of what can be served, and return why the rest is not in it, or can not be used; blocking.
+
+    A version is pinned with a variant that can not be used, since it is served without it.
 
     Args:
         storage: where the models are found; nothing may pin them yet.
@@ -27,7 +30,8 @@ def lock_models(storage: ModelStorage, path: Path, wanted: Collection[str]) -> l
     left = set(wanted)
     pins = []
     for servable in servables:
-        names = {servable.name, f"{servable.name}:{servable.version}"}
+        named = f"{servable.name}:{servable.version}"
+        names = {servable.name, named}
         if wanted and not names & set(wanted):
             continue
         left -= names
@@ -37,6 +41,7 @@ def lock_models(storage: ModelStorage, path: Path, wanted: Collection[str]) -> l
         except (CardError, OSError) as error:
             reasons.append(str(error))
             continue
+        reasons.extend(f"{named} is pinned, but {fault}" for fault in unusable_variants(servable))
         pins.append(
             Pin(
                 name=servable.name,

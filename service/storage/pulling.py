@@ -9,6 +9,9 @@ from pathlib import Path
 
 from service.errors import ConfigurationError, InvalidParameterError, StorageError
 from service.runtime.fleet import Selector, parse_selector
+from service.runtime.repository import MODEL_FILE, Servable
+from service.runtime.variants import unusable_variants
+from service.servable_file import read_card
 from service.storage.bringing import Bringing, RefusedVersionError
 from service.storage.cache import Entry, ModelCache, alone
 from service.storage.fetching import Pace
@@ -75,7 +78,13 @@ class Puller:
         entry = bringing.bring(version, pin, self._lock)
         _move(entry, place, cache)
         cache.drop(entry)
-        return f"{version.name}:{version.version} is in {place} with the digest {entry.digest}"
+        servable = Servable(
+            version.name, version.version, place / MODEL_FILE, read_card(place / MODEL_FILE)
+        )
+        faults = "".join(f", but {fault}" for fault in unusable_variants(servable))
+        return (
+            f"{version.name}:{version.version} is in {place} with the digest {entry.digest}{faults}"
+        )
 
     def _find(self, wanted: Selector) -> RemoteVersion:
         there = list_versions(self._files, wanted.name, wanted.version)

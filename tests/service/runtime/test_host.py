@@ -1,16 +1,20 @@
+import gc
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.runtime.host import (
     MOST_IMAGING_THREADS,
+    YOUNG_OBJECTS,
     granted_cores,
     granted_memory,
     granted_threads,
     imaging_threads,
+    spared_collector,
 )
 
 
@@ -79,3 +83,37 @@ def test_what_was_freed_between_what_is_kept_goes_back_to_the_system() -> None:
         [sys.executable, "-c", FRAGMENTS], capture_output=True, text=True, check=True
     )
     assert int(finished.stdout) > 100e6
+
+
+@pytest.fixture
+def threshold() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+
+
+def test_a_run_within_another_program_leaves_what_that_has_frozen() -> None:
+    before = [object]
+    gc.freeze()
+    with spared_collector():
+        during = [object]
+        gc.freeze()  # by another thread of that program
+    assert not any(found is before or found is during for found in gc.get_objects())
+
+
+@pytest.mark.parametrize(
+    ("own", "during"),
+    [
+        ((700, 5, 10), (YOUNG_OBJECTS, 5, 10)),
+        ((0, 10, 10), (0, 10, 10)),
+        ((50_000, 10, 10), (50_000, 10, 10)),
+    ],
+)
+@pytest.mark.usefixtures("threshold")
+def test_a_run_collects_less_often_and_then_as_the_program_did(
+    own: tuple[int, int, int], during: tuple[int, int, int]
+) -> None:
+    gc.set_threshold(*own)
+    with spared_collector():
+        assert gc.get_threshold() == during
+    assert gc.get_threshold() == own

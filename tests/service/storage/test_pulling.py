@@ -21,6 +21,7 @@ from service.storage.url import SCHEMES, StorageUrl
 from tests.file_server import FileServer
 from tests.servables import color_model, write_servable
 from tests.service.storage.models import write_large
+from tests.variants import write_variant
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +211,26 @@ def test_a_lock_decides_what_is_pulled(
     refused = pull(server, tmp_path / "b", "colors")
     assert str(refused.exception).count("sha256:") >= 2
     assert versions(tmp_path / "b") == []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_variant_that_can_not_be_used_is_named_by_pull_and_lock(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, damaged: bool
+) -> None:
+    monkeypatch.setenv("FOVEAL_MODELS_CACHE", str(tmp_path / "cache"))
+    lock = tmp_path / "foveal.lock"
+    variant = write_variant(write_servable(server.root), "int8", color_model())
+    if damaged:
+        variant.write_bytes(variant.read_bytes().replace(b"ReduceMean", b"ReduceMeam"))
+    pulled = pull(server, tmp_path / "models", "colors")
+    pinned = CliRunner().invoke(cli, ["lock", "--models", server.url, "--lock", str(lock)])
+    assert pulled.exit_code == 0, pulled.output
+    assert pinned.exit_code == damaged, pinned.output
+    for output in (pulled.output, pinned.output):
+        assert ("the variant in int8 can not be used" in output) == damaged
+        assert ("int8.onnx: the graph was changed after it was proved" in output) == damaged
+    assert (tmp_path / "models" / "colors" / "1" / "int8.onnx").read_bytes() == variant.read_bytes()
+    assert set(read_lock(lock).pins["colors", 1].files) >= {"model.onnx", "int8.onnx"}
 
 
 def test_a_place_to_pull_from_must_be_named(tmp_path: Path) -> None:
