@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from exporter.batch_length import free_lengths
 from exporter.capture_errors import capture_error, quiet, reason
 from exporter.errors import GraphError
 from exporter.graph import BATCH, OPSET, Graph
@@ -211,17 +213,19 @@ def _captured(
     *,
     free: bool,
 ) -> onnx.ModelProto:
-    program = torch.onnx.export(
-        network,
-        (example,),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[PIXELS],
-        output_names=raw,
-        dynamic_shapes=({0: BATCH},) if free else None,
-        verbose=False,
-        custom_translation_table=TRANSLATIONS,
-    )
+    lengths = free_lengths(network) if free and isinstance(network, nn.Module) else nullcontext()
+    with lengths:
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[PIXELS],
+            output_names=raw,
+            dynamic_shapes=({0: BATCH},) if free else None,
+            verbose=False,
+            custom_translation_table=TRANSLATIONS,
+        )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return model
