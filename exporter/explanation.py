@@ -178,7 +178,9 @@ def _boxes(recipe: Recipe, head: DetectHead) -> Iterator[Explained]:
     suppression = "none: each object has one box" if head.recipe.nms_free else "in each request"
     is_stated = "nms_free" in stated
     yield Explained(
-        "suppression", suppression, "--nms-free" if is_stated else "the form of the outputs"
+        "suppression",
+        suppression,
+        "--nms-free" if is_stated else "the form of the outputs, or values on images",
     )
 
 

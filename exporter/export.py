@@ -124,7 +124,9 @@ def export(
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),
         *assumption_hints(network.normalization, measured=measurement is not None),
-        *box_hints(loaded, card.boxes, measured=measurement is not None),
+        *box_hints(
+            loaded, card.boxes, nms_free=bool(card.nms_free), measured=measurement is not None
+        ),
     )
     return Exported(path, card, measured, (*hints, *variant_hints(variants)), variants)
 

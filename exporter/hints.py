@@ -68,17 +68,23 @@ def assumption_hints(normalization: Normalization, *, measured: bool) -> list[st
     return [f"{normalization.assumption}. {how}. {shows}"]
 
 
-def box_hints(loaded: Head, boxes: BoxForm | None, *, measured: bool) -> list[str]:
+def box_hints(loaded: Head, boxes: BoxForm | None, *, nms_free: bool, measured: bool) -> list[str]:
     """Return what is assumed of a detector's boxes, and what real images showed that is unusual for its outputs.
 
     Args:
         loaded: the head before real images were seen.
         boxes: how the boxes are read.
+        nms_free: whether each object has one box.
         measured: whether the accuracy was measured.
     """
     if boxes is None or not isinstance(loaded, DetectHead):
         return []
     hints = _seen_of_boxes(loaded.recipe, boxes)
+    if loaded.recipe.nms_free and not nms_free:
+        hints.append(
+            "each object was expected to have one box, but real images show boxes that must be suppressed: requests "
+            "do it. --nms-free states that they are objects of their own"
+        )
     if boxes.assumption is not None:
         options = " and ".join(f"--box-{part} {getattr(boxes, part)}" for part in boxes.assumed)
         shows = (

@@ -160,7 +160,7 @@ class DetectRecipe(Table):
     nms_free: bool = Field(
         default=False,
         description="The network itself gives each object one box: requests get no non-maximum suppression by "
-        "default. The source or the form of the outputs decides where it is not given.",
+        "default. The source, or the form of the outputs and boxes on real images, decides where it is not given.",
     )
     candidates: int = Field(
         2048,

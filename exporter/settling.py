@@ -11,6 +11,7 @@ from exporter.heads.box_shift import refuse_unmoved
 from exporter.heads.class_ids import check_classes
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.own_duplicates import judge_suppression
 from exporter.heads.score_refusal import refuse_no_class_scores
 from exporter.heads.segment import SegmentHead
 from exporter.heads.settle import settle_head
@@ -54,4 +55,5 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
         head = judge_order(head, subject.inputs, outputs, network.image_input, run)
         is_stated = isinstance(network.head, DetectHead) and "format" not in network.head.assumed
         refuse_unmoved(head, subject.inputs, outputs, network.image_input, run, is_stated=is_stated)
+        head = judge_suppression(head, outputs, network.image_input)
     return replace(subject, network=replace(network, head=head))

@@ -62,6 +62,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     pixels = _with_channels(known, module, image_input, recipe, progress)
     refuse_own_statistics(module)
     progress.begin("Trace the network")
+    states_suppression = "nms_free" in recipe.detect.model_fields_set
     module, recipe = _with_outputs(module, image_input, pixels, recipe, model)
     exportable = model.exportable if module is model.module else None
     traced = trace(module, image_input, pixels, exportable, model.max_batch)
@@ -86,7 +87,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     return Network(
         graph=traced.graph,
         raw=traced.outputs,
-        head=_head(recipe, model, traced, image_input),
+        head=_head(recipe, model, traced, image_input, states_suppression=states_suppression),
         reference=reference,
         image_input=image_input,
         pixels=pixels,
@@ -192,9 +193,21 @@ _FORM = {"decoder", "box_format", "box_unit", "score_activation"}
 """What a source that knows its detector knows of its outputs. A recipe that states another one is judged by values."""
 
 
-def _head(recipe: Recipe, model: TorchModel, traced: Traced, image_input: ImageInput) -> Head:
+def _head(
+    recipe: Recipe,
+    model: TorchModel,
+    traced: Traced,
+    image_input: ImageInput,
+    *,
+    states_suppression: bool,
+) -> Head:
+    """Return the head; `states_suppression` is whether the user says if each object has one box."""
     head = select_head(_with_known_outputs(recipe, model), traced.dims, image_input)
-    if isinstance(head, DetectHead) and model.detect is not None:
+    if not isinstance(head, DetectHead):
+        return head
+    is_assumed = head.recipe.nms_free and model.detect is None and not states_suppression
+    head = replace(head, assumes_nms_free=is_assumed)
+    if model.detect is not None:
         stated = recipe.detect.model_dump(include=_FORM, exclude_unset=True)
         as_known = all(getattr(model.detect, name) == value for name, value in stated.items())
         return replace(head, assumed=(), is_known=as_known)

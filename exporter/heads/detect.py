@@ -46,8 +46,9 @@ class DetectHead:
     A candidate is a pair of box and class; with `one_class_a_box` each box has only one candidate, its best class.
     `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
     then chooses from, where the graph shows it. `assumed` are the parts of the boxes' form that nothing states;
-    `assumes_nms_free`, whether the shape alone says that the network needs no suppression. `is_known` is whether the
-    source knows the form of its outputs, as that of a network of torchvision does: then values show nothing better.
+    `assumes_nms_free`, whether the form of the outputs or the graph alone says that no suppression is needed.
+    `is_known` is whether the source knows the form of its outputs, as that of a network of torchvision does: then
+    values show nothing better.
     """
 
     decoder: Decoder

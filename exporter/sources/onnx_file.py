@@ -1,6 +1,5 @@
 """`onnx:FILE`: a network that another tool exported to ONNX."""
 
-import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from exporter.batching import free_batch
-from exporter.errors import GraphError, RecipeError
+from exporter.errors import GraphError
 from exporter.finite import require_numbers
 from exporter.graph import Graph, with_outputs
 from exporter.heads.arrange import arrange
@@ -39,15 +38,17 @@ from exporter.sources.found_input import (
 )
 from exporter.sources.found_outputs import RawOutput, read_outputs, require_outputs
 from exporter.sources.onnx_pixels import stated_pixels
+from exporter.sources.ultralytics_metadata import (
+    is_ultralytics,
+    named_classes,
+    refuse_other_tasks,
+)
 from exporter.training_mode import refuse_training
 from exporter.transforms import pixel_values, plain_transform
 from service.card import ImageInput
 
 SAME = 1e-2
 """Outputs of two batch sizes may differ by this share: another size may run other kernels."""
-
-_OTHER_TASKS = {"pose", "obb", "segment"}
-"""Tasks that Ultralytics writes into a file's metadata, whose outputs hold more than boxes and scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     progress.begin("Read the network")
     path = recipe.locate(where)
     source = read_file(path)
-    _refuse_other_tasks(source, recipe)
+    refuse_other_tasks(source, recipe)
     model = plain(source, path)
     given = recipe.pixels.model_dump(exclude_unset=True) if recipe.pixels else {}
     entry = find_entry(model, given.get("layout"), recipe.arguments)
@@ -129,7 +130,8 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     if stated is None and not entry.reads_bytes:
         unscaled = settle_scale(pixels, recipe, factor, progress)
         pixels, assumed = unscaled, assumed if unscaled == pixels else ()
-    named = _named_classes(source)
+    named = named_classes(source)
+    states_suppression = "nms_free" in recipe.detect.model_fields_set
     recipe, outputs = _outputs(bound, entry, recipe, image_input, len(named or ()))
     _say_scores(bound, outputs, recipe, progress)
     names = [output.name for output in outputs]
@@ -158,7 +160,8 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
             freed,
             outputs,
             image_input,
-            own_classes=len(named or ()) if _is_ultralytics(source) else None,
+            own_classes=len(named or ()) if is_ultralytics(source) else None,
+            states_suppression=states_suppression,
         ),
         reference=reference,
         image_input=image_input,
@@ -228,23 +231,25 @@ def _head(
     image_input: ImageInput,
     *,
     own_classes: int | None,
+    states_suppression: bool,
 ) -> Head:
     """Return the head.
 
     `own_classes` is not None where the tool that wrote the file has one form of boxes for these outputs, and class ids
-    from 0: how many it names, 0 for none.
+    from 0: how many it names, 0 for none. `states_suppression` is whether the user says if each object has one box.
     """
     head = select_head(recipe, [output.dims for output in outputs], image_input)
-    if isinstance(head, DetectHead) and own_classes is not None:
+    if not isinstance(head, DetectHead):
+        return head
+    if own_classes is not None:
         head = replace(head, assumed=())
-    if not isinstance(head, DetectHead) or head.recipe.decoder not in {"end2end", "triple"}:
-        return head
-    known = class_count(model, outputs[-1].name) or own_classes or None
-    head = replace(head, known_classes=known)
-    if head.recipe.decoder == "end2end" or "nms_free" in recipe.detect.model_fields_set:
-        return head
-    free = gives_each_object_one_box(model, head.anchors)
-    return replace(head, recipe=head.recipe.model_copy(update={"nms_free": free}))
+    if head.recipe.decoder in {"end2end", "triple"}:
+        known = class_count(model, outputs[-1].name) or own_classes or None
+        head = replace(head, known_classes=known)
+    if head.recipe.decoder == "triple" and "nms_free" not in recipe.detect.model_fields_set:
+        free = gives_each_object_one_box(model, head.anchors)
+        head = replace(head, recipe=head.recipe.model_copy(update={"nms_free": free}))
+    return replace(head, assumes_nms_free=head.recipe.nms_free and not states_suppression)
 
 
 def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
@@ -375,32 +380,3 @@ def _filled(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Return the images, and the last one again until there are as many as `size`."""
     missing = size - len(pixels)
     return np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)]) if missing else pixels
-
-
-def _refuse_other_tasks(model: onnx.ModelProto, recipe: Recipe) -> None:
-    stated = {entry.key: entry.value for entry in model.metadata_props}.get("task", "")
-    if recipe.task == "detect" and stated in _OTHER_TASKS:
-        raise RecipeError(
-            f"The file says that its task is {stated!r}; its outputs hold more than the boxes and scores of --task "
-            "detect. Export the network of the task 'detect' instead"
-        )
-
-
-def _is_ultralytics(model: onnx.ModelProto) -> bool:
-    """Return whether Ultralytics wrote the file, and stated its task."""
-    stated = {entry.key: entry.value for entry in model.metadata_props}
-    return stated.get("author") == "Ultralytics" and bool(stated.get("task"))
-
-
-def _named_classes(model: onnx.ModelProto) -> tuple[str, ...] | None:
-    """Return the labels that Ultralytics writes into a file's metadata, as `{0: 'person', 1: 'bicycle'}`."""
-    written = {entry.key: entry.value for entry in model.metadata_props}.get("names", "")
-    try:
-        names = ast.literal_eval(written)
-    except (ValueError, SyntaxError):
-        return None
-    if not isinstance(names, dict) or sorted(map(str, names)) != sorted(
-        map(str, range(len(names)))
-    ):
-        return None
-    return tuple(str(names[class_id]) for class_id in sorted(names, key=int)) or None

@@ -79,7 +79,9 @@ class QueryMaps(nn.Module):
         if self.masks_at is not None:
             masks = interpolate(masks, self.masks_at, mode="bilinear", align_corners=False)
         classes = found.class_queries_logits.softmax(dim=-1)[..., :-1]
-        shares = torch.einsum("bqc,bqhw->bchw", classes, masks.sigmoid())
+        # ONNX Runtime's Sigmoid is 0 below about -17, and where no query has a mask the smallest values decide.
+        probabilities = 1 / (1 + torch.exp(-masks))
+        shares = torch.einsum("bqc,bqhw->bchw", classes, probabilities)
         shares = interpolate(shares, self.size, mode="bilinear", align_corners=False)
         shares = shares.clamp(min=_SMALLEST)
         return torch.log(shares / shares.sum(dim=1, keepdim=True))

@@ -226,7 +226,10 @@ def test_how_boxes_are_read_is_said_and_what_shows_it(tmp_path: Path) -> None:
     found = detected(tmp_path, np.concatenate([boxes, scores_of(CELLS)], axis=2).transpose(0, 2, 1))
     assert found["decoder"] == ("yolov8", "the outputs' shapes, and values on images")
     assert found["boxes"] == ("yxhw in pixels", "the source, or values on images")
-    assert found["suppression"] == ("in each request", "the form of the outputs")
+    assert found["suppression"] == (
+        "in each request",
+        "the form of the outputs, or values on images",
+    )
 
     queries = np.concatenate([boxes_of(30, "cxcywh"), scores_of(30)], axis=2)
     found = detected(tmp_path, queries)

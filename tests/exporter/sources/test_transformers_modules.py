@@ -3,11 +3,14 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from exporter.errors import SourceError
+from exporter.recipe import Pixels
+from exporter.sessions import unoptimized_session
 from exporter.sources.transformers_modules import (
     BoxesAndLogits,
     Logits,
@@ -15,6 +18,7 @@ from exporter.sources.transformers_modules import (
     first_outputs,
     raw_module,
 )
+from exporter.tracing import PIXELS, trace
 from service.card import ImageInput
 
 FRAME = ImageInput(height=8, width=12, resize="stretch")
@@ -218,3 +222,29 @@ def test_a_pixel_that_no_query_wants_has_equal_and_finite_shares() -> None:
     found = query_maps("maskformer", frame, torch.full((1, 2, 2, 2), -1e4))
 
     torch.testing.assert_close(found.exp(), torch.full((1, 2, 2, 2), 0.5))
+
+
+class Absent(nn.Module):
+    """A network whose queries have hardly a mask anywhere; the pixels change nothing."""
+
+    config = SimpleNamespace(model_type="maskformer")
+
+    def forward(self, pixel_values: Tensor) -> Any:
+        nothing = 0 * pixel_values.mean(dim=(1, 2, 3), keepdim=True)
+        return Found(
+            class_queries_logits=CLASS_LOGITS + nothing[:, 0],
+            masks_queries_logits=MASKS - 21 + nothing,
+        )
+
+
+def test_the_graph_keeps_the_classes_of_pixels_that_hardly_a_query_wants() -> None:
+    """ONNX Runtime's Sigmoid is 0 there, and every class has the same share."""
+    frame = ImageInput(height=2, width=2, resize="stretch")
+    module = QueryMaps(Absent(), frame)
+    model = trace(module, frame, Pixels()).graph.draft()
+
+    (found,) = unoptimized_session(model).run(None, {PIXELS: np.zeros((1, 3, 2, 2), np.float32)})
+
+    expected = module(torch.zeros(1, 3, 2, 2))
+    assert (expected[:, 0] - expected[:, 1]).abs().min() > 0.1
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)

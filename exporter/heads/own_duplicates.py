@@ -1,0 +1,86 @@
+"""Whether a detector that is taken to give each object one box does so: real images show where it gives several."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from exporter.heads.boxes import Candidates, xyxy
+from exporter.heads.detect import DetectHead
+from exporter.heads.detections import Detections
+from exporter.heads.found_boxes import SEEN_SCORE
+from exporter.heads.metrics import iou_matrix
+from exporter.network import Array
+from service.card import ImageInput
+
+CONSIDERED = 100
+"""Of an image so many detections count, the best."""
+
+SAME_OBJECT = 0.75
+"""Two boxes of a class with a larger IoU are one object's. Networks that suppress themselves do so at 0.45 to 0.7."""
+
+FEWEST = 3
+"""Fewer detections that repeat a better one, of all images together, show nothing."""
+
+SHARE = 0.25
+"""So large a share of the clear detections repeats a better one where no suppression was done; else hardly any does."""
+
+STAYS = 0.9
+"""A detection with such an IoU with one of the next image is the same; a network that gives the same ones for every
+image, as untrained ones do, shows nothing."""
+
+
+def judge_suppression(
+    head: DetectHead, outputs: Sequence[Sequence[Array]], image_input: ImageInput
+) -> DetectHead:
+    """Return the head with suppression in each request, where it is assumed to need none and its boxes overlap.
+
+    Where the source knows that each object has one box, or the recipe states it, the head is returned as it is.
+
+    Args:
+        head: with its activation and the form of its boxes settled.
+        outputs: the source's raw outputs for each of several real images.
+        image_input: the network's.
+    """
+    if not head.assumes_nms_free or not head.recipe.nms_free or head.is_known:
+        return head
+    clear = [_clear(head, head.decoder.split(one), image_input) for one in outputs]
+    shown = [one for index, one in enumerate(clear) if not _stays(one, clear[index - 1])]
+    if len(clear) == 1:
+        shown = clear
+    repeated = sum(_repeated(one) for one in shown)
+    if repeated < FEWEST or repeated < SHARE * sum(map(len, shown)):
+        return head
+    return replace(head, recipe=head.recipe.model_copy(update={"nms_free": False}))
+
+
+def _clear(head: DetectHead, part: Candidates[Array], image_input: ImageInput) -> Detections:
+    """Return the clear detections of one image, the best first; nothing is suppressed."""
+    scores, anchors, classes = (one[0] for one in head.pairs(part))
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= SEEN_SCORE][:CONSIDERED]
+    corners = np.clip(xyxy(part.boxes, head.recipe, image_input)[0], 0, 1)
+    return Detections(corners[anchors[order]], scores[order], classes[order])
+
+
+def _repeated(found: Detections) -> int:
+    """Return how many of these have the place of a better one of their class."""
+    if not len(found):
+        return 0
+    better = np.tril(_overlaps(found, found), -1)
+    return int((better.max(axis=1) > SAME_OBJECT).sum())
+
+
+def _stays(found: Detections, other: Detections) -> bool:
+    """Return whether most of these are in another image too."""
+    if not len(found) or not len(other):
+        return False
+    there = _overlaps(found, other).max(axis=1) >= STAYS
+    return bool(there.mean() >= STAYS)
+
+
+def _overlaps(found: Detections, others: Detections) -> Array:
+    """Return the IoU of each of these with each of others, 0 between two classes."""
+    ious = iou_matrix(found.boxes, others.boxes)
+    ious[found.classes[:, None] != others.classes[None]] = 0
+    return ious

@@ -1,0 +1,82 @@
+"""A real detector's boxes before suppression, in a graph that seems to suppress, are suppressed by each request.
+
+From the bytes of a photograph to the boxes that a server answers with.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+import torch
+from torchvision.ops import batched_nms
+
+from exporter.outcome import Exported
+from service.imaging.decode import Limits
+from service.imaging.resize import fit_encoded
+from service.servable_file import read_card
+from tests.exporter.exporting import export_to, outputs_of
+from tests.exporter.test_models import ROOT, photograph
+from tests.live import serve
+
+pytestmark = pytest.mark.timeout(300)
+
+SOURCE = ROOT / "models" / "ssdlite-mobilenet-v2" / "1" / "model.onnx"
+LABELS = [f"kind {index}" for index in range(91)]
+SCORE = 0.4
+WIDTH, HEIGHT = 512, 512
+
+
+def adopt(folder: Path, **detect: Any) -> Exported:
+    """Export SSDLite's candidates. Its graph contains a NonMaxSuppression, for crowds alone."""
+    model = onnx.load(SOURCE)
+    del model.metadata_props[:]
+    onnx.save(model, folder / "net.onnx")
+    return export_to(
+        folder,
+        "onnx:net.onnx",
+        task="detect",
+        name="raw",
+        labels=LABELS,
+        outputs=["boxes", "scores", "classes"],
+        detect={"decoder": "triple", "class_offset": 0, **detect},
+        proof={"limit": 8, "largest": 2, "agreement": 0.0},
+    )
+
+
+def by_hand(body: bytes) -> tuple[list[int], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return classes, boxes in pixels and scores, the best first, of torchvision's suppression."""
+    frame, _ = fit_encoded(body, read_card(SOURCE).image_input, Limits())
+    found = outputs_of(SOURCE, frame[None])
+    boxes, scores, kinds = (torch.tensor(found[n][0]) for n in ("boxes", "scores", "classes"))
+    clear = scores >= SCORE
+    boxes, scores, kinds = boxes[clear], scores[clear], kinds[clear]
+    kept = batched_nms(boxes, scores, kinds, 0.5)
+    assert len(kept) < len(scores)
+    sides = torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])
+    return kinds[kept].tolist(), (boxes[kept] * sides).numpy(), scores[kept].numpy()
+
+
+def test_boxes_that_nothing_suppressed_are_suppressed_by_requests(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    done = adopt(tmp_path / "raw")
+    assert not done.card.nms_free
+    assert any("must be suppressed" in one for one in done.hints)
+
+    body = photograph("astronaut.png")
+    with serve(models=tmp_path) as live:
+        url = f"{live.url}/v1/detect?score_threshold={SCORE}"
+        found = httpx.post(url, content=body, timeout=60).json()["results"][0]["detections"]
+    kinds, boxes, scores = by_hand(body)
+    assert [one["class_id"] for one in found] == kinds
+    sides = ("x_min", "y_min", "x_max", "y_max")
+    np.testing.assert_allclose([[one["box"][s] for s in sides] for one in found], boxes, atol=0.1)
+    np.testing.assert_allclose([one["score"] for one in found], scores, atol=1e-4)
+
+
+def test_a_statement_that_each_object_has_one_box_is_believed(tmp_path: Path) -> None:
+    done = adopt(tmp_path, nms_free=True)
+    assert done.card.nms_free
+    assert not any("must be suppressed" in one for one in done.hints)
