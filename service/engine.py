@@ -210,6 +210,7 @@ class Engine:
             read_again,
             catalog,
             overrides,
+            turn_seconds=settings.load_seconds,
             on_commit=self._take_chains,
             refresh=self.storage.refresh,
         )
