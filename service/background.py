@@ -14,6 +14,7 @@ log = logging.getLogger(LOGGER)
 
 LAG_PROBE_SECONDS = 0.25
 TRIM_SECONDS = 10.0
+AGAIN_SECONDS = 1.0
 
 
 async def return_memory() -> None:
@@ -34,6 +35,23 @@ async def watch_lag(
         await sleep(LAG_PROBE_SECONDS)
         late = clock() - before - LAG_PROBE_SECONDS
         metrics.event_loop_lag.observe(max(0.0, late))
+
+
+async def kept_up(
+    work: Callable[[], Coroutine[None, None, None]],
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> None:
+    """Do what has no end, and begin it again where it fails: for want of memory, or of a thread for a moment."""
+    while True:
+        try:
+            await work()
+        except Exception as error:  # without it nobody would see what it watches
+            log.error(
+                "a background task failed, and begins again in %g s", AGAIN_SECONDS, exc_info=error
+            )
+            await sleep(AGAIN_SECONDS)
+        else:
+            return
 
 
 @asynccontextmanager

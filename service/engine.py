@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from service.background import background, return_memory, watch_lag
+from service.background import background, kept_up, return_memory, watch_lag
 from service.chains.chains import Chains
 from service.dispatch import Dispatch
 from service.errors import FovealError, InvalidParameterError, RefusedModelError
@@ -210,6 +210,7 @@ class Engine:
             read_again,
             catalog,
             overrides,
+            turn_seconds=settings.load_seconds,
             on_commit=self._take_chains,
             refresh=self.storage.refresh,
         )
@@ -240,10 +241,10 @@ class Engine:
             stack.push_async_callback(self.shadows.close)
             for work in (
                 self._serve_models(),
-                self.registry.residence.watch(),
-                Watchdog(self._workers).watch(),
-                watch_lag(self.metrics),
-                return_memory(),
+                kept_up(self.registry.residence.watch),
+                kept_up(Watchdog(self._workers).watch),
+                kept_up(partial(watch_lag, self.metrics)),
+                kept_up(return_memory),
             ):
                 await stack.enter_async_context(background(work))
             yield
@@ -514,7 +515,7 @@ class Engine:
         self.loaded.set()
         if self._on_loaded is not None:
             self._on_loaded(self)
-        await self.registry.health.watch(self._health_check_seconds)
+        await kept_up(partial(self.registry.health.watch, self._health_check_seconds))
 
 
 @asynccontextmanager

@@ -566,6 +566,23 @@ BY_CODE = {kind.code: kind for kind in error_types()}
 """The classes, for an error that comes from another process."""
 
 
+NO_THREAD = "can't start new thread"
+"""What Python says where the system gives a process no further thread."""
+
+
+def shortage_of(error: BaseException) -> UnavailableError | None:
+    """Return the error for a client where the system had no memory or no thread for its request; None for any other."""
+    is_short = isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and str(error) == NO_THREAD
+    )
+    if not is_short:
+        return None
+    return UnavailableError(
+        "There is not enough memory for this request now, or the system gives the service no further thread. "
+        "Try again in a moment."
+    )
+
+
 _RUNTIME = "[ONNXRuntimeError]"
 _PLACES = re.compile(r"\b(?:s3|gs|hf|https?)://[^\s'\"()]*[^\s'\"().,:;]")
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)+")

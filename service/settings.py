@@ -465,7 +465,14 @@ class Settings(BaseSettings):
     load_seconds: float = Field(
         30.0,
         gt=0,
-        description="How long the loading of a model may keep the others waiting; it goes on beside them",
+        description="How long the loading of a model may keep the others waiting; it goes on beside them. Changes of "
+        "the models wait for as long, then 503 `overloaded`",
+    )
+    max_load_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="How long a model that a change brings, or that wakes for a request, may take to load; then it is "
+        "refused",
     )
     stuck_seconds: float = Field(
         10.0,

@@ -177,6 +177,7 @@ def make_opener(
             metrics=metrics,
             batching=batching,
             pool=pool,
+            add_seconds=settings.max_load_seconds,
         )
     loader = ModelLoader(
         device=device,
@@ -199,6 +200,7 @@ def make_opener(
         metrics=metrics,
         batching=batching,
         pool=pool,
+        add_seconds=settings.max_load_seconds,
         on_device_lost=on_device_lost,
         is_lost=is_lost,
     )

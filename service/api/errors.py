@@ -20,6 +20,7 @@ from service.errors import (
     NotFoundError,
     UnsupportedEncodingError,
     for_clients,
+    shortage_of,
 )
 from service.faults import LONGEST_SHOWN_NAME, shown, unknown_parameter, words_of
 from service.logs import LOGGER
@@ -84,9 +85,14 @@ def invalid_parameters(faults: Sequence[Any], known: Collection[str] = ()) -> In
     return InvalidParameterError("; ".join(described))
 
 
-def internal_error() -> FovealError:
-    """Return the error for a fault of the service. It shows no detail of the fault; the log has it."""
-    return FovealError("The service failed; the request id leads to the reason in its log.")
+def error_of_fault(fault: BaseException) -> FovealError:
+    """Return the error for what is none of ours: a shortage of memory or threads passes, anything else is a fault.
+
+    It shows no detail of the fault; the log has it.
+    """
+    return shortage_of(fault) or FovealError(
+        "The service failed; the request id leads to the reason in its log."
+    )
 
 
 def handle_errors(app: FastAPI) -> None:
@@ -142,9 +148,9 @@ async def _on_http(request: Request, error: Exception) -> Response:
     return _respond(request, FovealError(error.detail))
 
 
-async def _on_fault(request: Request, _: Exception) -> Response:
+async def _on_fault(request: Request, fault: Exception) -> Response:
     """For faults of the service. Starlette raises the exception again after this, and the middleware logs it."""
-    return _respond(request, internal_error())
+    return _respond(request, error_of_fault(fault))
 
 
 def _describe(fault: Any) -> str:  # noqa: ANN401  # pydantic's ErrorDetails, or what is formed like it

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import Services
 from service.api.error_forms import error_response
-from service.api.errors import internal_error
+from service.api.errors import error_of_fault
 from service.api.record import RECORD_KEY, RequestRecord, request_ids, route_of
 from service.api.request_span import TRACE_HEADER, begin_span, end_span
 from service.errors import FovealError, ShuttingDownError
@@ -116,11 +116,13 @@ class Telemetry:
                 await error_response(error, scope)(scope, receive, send_with_headers)
         except (
             Exception
-        ):  # a fault that nothing else caught; FastAPI has sent the response to its own
+        ) as fault:  # that nothing else caught; FastAPI has sent the response to its own
             log.exception("unhandled", extra={FIELDS: {"request_id": record.request_id}})
             if not status:
                 record.traces = []  # they may be what failed
-                await error_response(internal_error(), scope)(scope, receive, send_with_headers)
+                await error_response(error_of_fault(fault), scope)(
+                    scope, receive, send_with_headers
+                )
         finally:
             self._in_flight -= 1
             record.release()

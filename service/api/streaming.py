@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.errors import problem
 from service.api.record import RequestRecord
-from service.errors import ClientLeftError, FovealError
+from service.errors import ClientLeftError, FovealError, shortage_of
 from service.whole_call import whole_call
 
 SendPiece = Callable[[bytes], Awaitable[None]]
@@ -51,7 +51,10 @@ class StreamedResponse(Response):
 
         try:
             last = await self._work(send_piece)
-        except FovealError as error:
+        except Exception as raised:
+            error = raised if isinstance(raised, FovealError) else shortage_of(raised)
+            if error is None:
+                raise
             self._record.error_code = error.code
             if not self._begun:
                 await self._refuse(error, scope, receive, send)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from service.errors import (
@@ -12,6 +12,8 @@ from service.errors import (
     FovealError,
     InferenceError,
     OverloadedError,
+    UnavailableError,
+    shortage_of,
 )
 from service.imaging.announced import announced_pixels, quick_pixels
 from service.imaging.jpeg_header import JPEG_START
@@ -53,12 +55,13 @@ class DecodingAhead:
     Args:
         threads: how many images at once.
         capacity: how many may wait.
+        pool: the threads; None: it makes them.
     """
 
-    def __init__(self, threads: int, capacity: int) -> None:
+    def __init__(self, threads: int, capacity: int, pool: Executor | None = None) -> None:
         self.waiting = 0
         self._capacity = capacity
-        self._threads = ThreadPoolExecutor(threads, "foveal-large")
+        self._threads = pool or ThreadPoolExecutor(threads, "foveal-large")
 
     def close(self) -> None:
         """End the threads; blocking."""
@@ -75,6 +78,7 @@ class DecodingAhead:
 
         Raises:
             OverloadedError: too many wait already.
+            UnavailableError: there is no thread for them.
             DeadlineError, ClientLeftError: the request ended before.
         """
         if self.waiting + len(calls) > self._capacity:
@@ -82,8 +86,8 @@ class DecodingAhead:
                 f"{self.waiting} very large images wait already. Try again in a moment."
             )
         loop = asyncio.get_running_loop()
+        futures = self._begun(loop, calls)
         self.waiting += len(calls)
-        futures = [loop.run_in_executor(self._threads, _caught, call) for call in calls]
         results = asyncio.ensure_future(asyncio.gather(*futures))
         results.add_done_callback(_look_at)
         awaited: set[asyncio.Future[Any]] = {results}
@@ -104,6 +108,22 @@ class DecodingAhead:
                 future.cancel()
             await asyncio.wait(awaited)
 
+    def _begun(
+        self, loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], T]]
+    ) -> "list[asyncio.Future[T | FovealError]]":
+        """Queue all calls or none."""
+        futures: list[asyncio.Future[T | FovealError]] = []
+        try:
+            futures.extend(loop.run_in_executor(self._threads, _caught, call) for call in calls)
+        except (RuntimeError, MemoryError) as error:
+            for future in futures:
+                future.cancel()
+            shortage = shortage_of(error)
+            if shortage is None:
+                raise
+            raise shortage from error
+        return futures
+
 
 def _look_at(results: "asyncio.Future[Any]") -> None:
     """Take the error of results that nobody waits for any more, or it is logged as one that nobody looked at."""
@@ -117,6 +137,11 @@ def _caught(call: Callable[[], T]) -> T | FovealError:
     except FovealError as error:
         error.__cause__ = error.__context__ = None  # or its frames would keep the image
         return error.with_traceback(None)
-    except Exception:  # a bug that one image meets must not fail the others of its request
+    except MemoryError:
+        log.error("A very large image could not be prepared: not enough memory.")
+        return UnavailableError("There is not enough memory for this image now.")
+    except (
+        BaseException
+    ):  # what one image meets must fail neither the others of its request nor the event loop
         log.exception("An image could not be prepared, because of an unexpected error.")
         return InferenceError("The image could not be prepared.")

@@ -45,6 +45,11 @@ class Change(BaseModel):
     shadow: str | None = None
     dependents: bool = False
 
+    def __str__(self) -> str:
+        of = f" of {self.name}" if self.name else ""
+        version = f" version {self.version}" if self.version else ""
+        return f"{self.kind}{of}{version}"
+
 
 class ChangeReport(BaseModel):
     """What came of a change; versions as `name:version`.

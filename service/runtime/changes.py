@@ -10,7 +10,6 @@ from pathlib import Path
 from service.errors import (
     ConfigurationError,
     FovealError,
-    OverloadedError,
     RefusedModelError,
     StorageError,
     StorageUnavailableError,
@@ -19,6 +18,7 @@ from service.errors import (
 from service.logs import LOGGER
 from service.runtime.change import Change, ChangeReport
 from service.runtime.change_rules import ChangeRules
+from service.runtime.change_turn import TURN_SECONDS, ChangeTurn
 from service.runtime.fleet import NO_PLAN, ModelPlan
 from service.runtime.registry import Registry
 from service.runtime.transitions import Transition
@@ -37,8 +37,6 @@ log = logging.getLogger(LOGGER)
 
 Refresh = Callable[[Collection[Path], Collection[Key]], None]
 
-MOST_WAITING = 8
-"""Changes that may wait for the one before."""
 DRAINED_SECONDS = 10.0
 """How long the answer to a change waits until what it has removed has drained; the draining goes on after it."""
 
@@ -68,6 +66,7 @@ class Changes:
         catalog: what lay in the folder at the start.
         overrides: what earlier admin calls have changed.
         drained_seconds: how long an answer waits for what drains.
+        turn_seconds: how long a change waits for those before it.
         on_commit: takes over what else lies in the folder, when the models have changed; blocking, called on a thread
             with what counts from then on.
         refresh: brings the folder up to date, with the files that are served and versions that are wanted besides;
@@ -82,6 +81,7 @@ class Changes:
         overrides: Overrides = NO_OVERRIDES,
         *,
         drained_seconds: float = DRAINED_SECONDS,
+        turn_seconds: float = TURN_SECONDS,
         on_commit: Callable[[Catalog], None] | None = None,
         refresh: Refresh | None = None,
     ) -> None:
@@ -92,8 +92,7 @@ class Changes:
         self._drained_seconds = drained_seconds
         self._on_commit = on_commit
         self._refresh = refresh
-        self._turn = asyncio.Lock()
-        self._waiting = 0
+        self._turn = ChangeTurn(turn_seconds)
 
     @property
     def overrides(self) -> Overrides:
@@ -105,7 +104,7 @@ class Changes:
 
         Raises:
             RequestError: it can not be done; nothing has changed.
-            UnavailableError: too many changes wait, or the service ends.
+            UnavailableError: too many changes wait, those before this one take too long, or the service ends.
         """
         async with self.prepared(change) as prepared:
             return await self.commit(prepared)
@@ -117,7 +116,7 @@ class Changes:
             return
         wanted = choose(self._catalog, self._overrides, failed)
         if len(wanted.servables) > len(self._registry.wanted.servables):
-            async with self._turn:
+            async with self._turn.of("start"):
                 transition = Transition(wanted, {}, failed)
                 transition = await self._registry.prepare(wanted, transition)
                 self._registry.commit(transition)
@@ -128,26 +127,15 @@ class Changes:
 
         Raises:
             RequestError: it can not be done.
-            UnavailableError: too many changes wait, or the service ends.
+            UnavailableError: too many changes wait, those before this one take too long, or the service ends.
         """
-        if self._waiting >= MOST_WAITING:
-            raise OverloadedError(
-                f"{self._waiting} changes of the models wait for the one that runs. Try again in a moment."
-            )
-        self._waiting += 1
-        try:
-            await self._turn.acquire()
-        finally:
-            self._waiting -= 1
-        try:
+        async with self._turn.of(change):
             prepared = await self._prepare(change)
             try:
                 yield prepared
             finally:
                 if not prepared.committed:
                     await self._registry.abort(prepared.transition)
-        finally:
-            self._turn.release()
 
     async def commit(self, prepared: Prepared) -> ChangeReport:
         """Let a change happen, and wait a while until what it has removed has drained."""

@@ -90,7 +90,7 @@ class Opener:
         metrics: where the models are counted.
         batching: how batches are made.
         pool: where images are prepared and results finished; None: on the workers.
-        add_seconds: how long the loading of a model beside those that are served may take.
+        add_seconds: how long the loading of a model may take, but at the start.
         drain_seconds: how long a removed version waits for the requests that have found it.
         release_memory: returns memory that no model uses to the system; blocking, called on a thread.
         measure: returns how many bytes the process holds; blocking, called on a thread.

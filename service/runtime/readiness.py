@@ -62,4 +62,8 @@ class Readiness:
             reasons.append(
                 f"all {self._workers.count} threads that run batches are in runs that do not end; restart the service"
             )
+        elif self._workers.lost:
+            reasons.append(
+                "no thread that runs batches is alive, and the system gives no other one; it is tried again each second"
+            )
         return reasons or ([] if models else ["the model repository is empty"])

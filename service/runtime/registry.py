@@ -18,15 +18,12 @@ from service.runtime.model import Model
 from service.runtime.opening import Batching, Opener
 from service.runtime.readiness import Readiness
 from service.runtime.repository import Refusal
-from service.runtime.residence import STAY_SECONDS, Residence
+from service.runtime.residence import LOAD_SECONDS, STAY_SECONDS, Residence
 from service.runtime.served import Served
 from service.runtime.transitions import Transition, Transitions
 from service.runtime.wanted import Wanted
 
 log = logging.getLogger(LOGGER)
-
-LOAD_SECONDS = 30.0
-"""How long the loading of a model at the start may keep the others waiting."""
 
 
 class NotServed(NamedTuple):
@@ -84,6 +81,7 @@ class Registry:
             models=lambda: (*self.models, *self._transitions.aside),
             budget_bytes=budget_bytes,
             stay_seconds=stay_seconds,
+            load_seconds=load_seconds,
         )
         self._transitions = Transitions(
             self._served,
@@ -91,6 +89,7 @@ class Registry:
             opener=opener,
             residence=self.residence,
             discards=self._discards,
+            load_seconds=load_seconds,
         )
         for servable in wanted.servables:
             ttl_seconds = wanted.ttl_seconds(servable.name)

@@ -10,6 +10,7 @@ from service.errors import FovealError, ModelsMemoryError, NotReadyError, for_cl
 from service.logs import LOGGER
 from service.runtime.faults import reason_of
 from service.runtime.health import Sleep
+from service.runtime.load_turn import in_turn
 from service.runtime.model import ASLEEP, Model
 from service.runtime.opening import Opener
 from service.runtime.retries import RETRY_SECONDS, Retries
@@ -17,6 +18,8 @@ from service.runtime.stays import Stays
 
 log = logging.getLogger(LOGGER)
 
+LOAD_SECONDS = 30.0
+"""How long the loading of a model may keep the others waiting."""
 STAY_SECONDS = 5.0
 """How long a model that was loaded for a request stays, although another one needs its room."""
 LOADING_AGAIN = "is being loaded again"
@@ -34,6 +37,7 @@ class Residence:
         models: returns all that may be in memory: those that are served, and those that will be.
         budget_bytes: how much memory the models may hold together; 0: any.
         stay_seconds: how long a model that was loaded for a request stays before another one may take its room.
+        load_seconds: how long the loading of a model may keep the others waiting; it goes on beside them.
         sleep: waits for so many seconds.
     """
 
@@ -44,6 +48,7 @@ class Residence:
         models: Callable[[], tuple[Model, ...]],
         budget_bytes: int = 0,
         stay_seconds: float = STAY_SECONDS,
+        load_seconds: float = LOAD_SECONDS,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._opener = opener
@@ -51,6 +56,7 @@ class Residence:
         self._models = models
         self._budget_bytes = budget_bytes
         self._stays = Stays(stay_seconds, self._clock)
+        self._load_seconds = load_seconds
         self._sleep = sleep
         self._line = asyncio.Lock()
         """Held by the model that is the next to get room."""
@@ -271,7 +277,8 @@ class Residence:
 
     async def _load_if_room(self, model: Model) -> bool:
         """Load a model where those that stay leave room for it; return whether there is nothing more to do."""
-        async with self._opener.turn:
+
+        async def load() -> bool:
             if model.queue is not None or model.wake is None:
                 return True
             if self._seconds_to_room(model):
@@ -279,6 +286,8 @@ class Residence:
             model.reason = LOADING_AGAIN
             await self._load(model)
             return True
+
+        return await in_turn(self._opener.turn, load, seconds=self._load_seconds, name=model)
 
     async def _load(self, model: Model) -> None:
         """Load a model and check it; one that fails is let go, and its requests are answered with the reason."""

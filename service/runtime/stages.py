@@ -128,7 +128,7 @@ class Stages:
         began = self._clock()
         try:
             entry.tensor, entry.context = entry.job.prepare()
-        except Exception as error:  # noqa: BLE001  # what one job meets must not fail the others of its batch
+        except BaseException as error:  # noqa: BLE001  # what one job meets must not fail the others of its batch
             self._answer([(entry, _not_prepared(error))])
             return False
         entry.trace.decode = self._clock() - began
@@ -198,7 +198,7 @@ class Stages:
         except MemoryError:
             log.error("The outputs of an image could not be read: not enough memory.")
             return UnavailableError("There is not enough memory to read what the network says now.")
-        except Exception:  # a bug that one job meets must not fail the others of its batch
+        except BaseException:  # what one job meets must not fail the others of its batch
             log.exception("A head failed with an unexpected error.")
             return InferenceError(HEAD_FAILED)
         entry.trace.head = self._clock() - began
@@ -207,7 +207,7 @@ class Stages:
         return JobResult(value, entry.trace)
 
 
-def _not_prepared(error: Exception) -> FovealError:
+def _not_prepared(error: BaseException) -> FovealError:
     if isinstance(error, FovealError):
         return without_frames(error)
     if isinstance(error, MemoryError):

@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from service.errors import FovealError, NotReadyError, ShuttingDownError, for_clients
 from service.logs import LOGGER
 from service.runtime.discards import Discards
 from service.runtime.faults import reason_of
 from service.runtime.finder import Finder
+from service.runtime.load_turn import in_turn
 from service.runtime.model import Model
 from service.runtime.opening import Opener
 from service.runtime.repository import Servable
@@ -44,6 +46,7 @@ class Transitions:
         opener: brings models into memory.
         residence: makes room for them.
         discards: lets go of those whose place was taken.
+        load_seconds: how long the loading of a model may keep the others waiting; it goes on beside them.
     """
 
     def __init__(
@@ -54,12 +57,14 @@ class Transitions:
         opener: Opener,
         residence: Residence,
         discards: Discards,
+        load_seconds: float,
     ) -> None:
         self._served = served
         self._finder = finder
         self._opener = opener
         self._residence = residence
         self._discards = discards
+        self._load_seconds = load_seconds
         self._aside: set[Model] = set()
 
     @property
@@ -87,18 +92,20 @@ class Transitions:
                 key = key_of(servable)
                 if key in aside or key in failures or self._served.serves(servable):
                     continue
-                async with self._opener.turn:
-                    self._opener.require_open()
-                    try:
-                        aside[key] = await self._load_aside(wanted, servable)
-                        self._aside.add(aside[key])
-                        await self._residence.shrink(aside[key])
-                    except ShuttingDownError:
-                        raise
-                    except FovealError as error:
-                        failures[key] = str(error)
-                    except Exception as error:  # noqa: BLE001  # whatever it is, it is why it is refused
-                        failures[key] = reason_of(error)
+                try:
+                    aside[key] = await in_turn(
+                        self._opener.turn,
+                        partial(self._load_aside, wanted, servable),
+                        seconds=self._load_seconds,
+                        name=f"{servable.name} version {servable.version}",
+                        drop=self._drop,
+                    )
+                except ShuttingDownError:
+                    raise
+                except FovealError as error:
+                    failures[key] = str(error)
+                except Exception as error:  # noqa: BLE001  # whatever it is, it is why it is refused
+                    failures[key] = reason_of(error)
                 if key in failures:
                     self._opener.series.changed(servable.name, "refused")
                     log.error("%s version %d is refused: %s", *key, failures[key])
@@ -155,7 +162,12 @@ class Transitions:
             failed.mark_failed(for_clients(f"failed to load: {reason}", servable.path))
             self._served.enter(failed)
 
+    async def _drop(self, model: Model) -> None:
+        self._aside.discard(model)
+        await self._discards.at_once([model])
+
     async def _load_aside(self, wanted: Wanted, servable: Servable) -> Model:
+        self._opener.require_open()
         model = Model(servable, ttl_seconds=wanted.ttl_seconds(servable.name))
         await self._residence.make_room(model)
         try:
@@ -163,8 +175,10 @@ class Transitions:
             await self._opener.start(model, loaded)
             if model.state != "ready":
                 raise NotReadyError(f"{model} {model.reason}.")
+            self._aside.add(model)
+            await self._residence.shrink(model)
         except BaseException:
-            await self._discards.at_once([model])
+            await self._drop(model)
             raise
         return model
 

@@ -105,6 +105,7 @@ class Workers:
         count: how many threads.
         kept_seconds: how long one worker is kept free for the next single image; see `KEPT_SECONDS`.
         clock: the clock of the workers and of their lanes.
+        start_thread: starts one of the threads; raises RuntimeError where the system gives none.
     """
 
     def __init__(
@@ -112,11 +113,14 @@ class Workers:
         count: int,
         kept_seconds: float = KEPT_SECONDS,
         clock: Clock = time.perf_counter,
+        start_thread: "Callable[[Worker], None]" = threading.Thread.start,
     ) -> None:
         self.count = count
         self.clock = clock
         self.condition = threading.Condition()
         self._kept_seconds = kept_seconds
+        self._start_thread = start_thread
+        self._has_started = self._lacks_threads = False
         self._turns: Turns[Lane] = Turns()
         self._seats: list[Seat[Lane]] = []
         self._closing = False
@@ -143,6 +147,11 @@ class Workers:
         """How many of these live; `replace_dead` replaces the others."""
         return sum(worker.is_alive() for worker in self._workers)
 
+    @property
+    def lost(self) -> bool:
+        """Whether none of these lives, although they were started."""
+        return self._has_started and not self._closing and not self.alive
+
     def start(self, loop_clock: Clock | None = None) -> None:
         """Start the threads.
 
@@ -153,7 +162,8 @@ class Workers:
         if loop_clock is not None:
             self._loop_cost = LoopCost(loop_clock, self.clock)
         for worker in self._workers:
-            worker.start()
+            self._start_thread(worker)
+        self._has_started = True
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Let the workers run what is queued, then end them; blocks until they have ended, `seconds` at most.
@@ -165,7 +175,7 @@ class Workers:
             self.condition.notify_all()
         latest = time.monotonic() + seconds
         for worker in tuple(self._workers):
-            if worker.ident is not None:
+            if worker.is_alive():
                 worker.join(max(0.0, latest - time.monotonic()))
                 if worker.is_alive():
                     self._stuck.append(worker)
@@ -224,28 +234,33 @@ class Workers:
             return lane.is_out(turn)
 
     def replace_dead(self) -> int:
-        """Put new threads in the place of those that have died, and return how many."""
+        """Put new threads in the place of those that have died or never began, and return how many."""
         with self.condition:
-            dead = [
-                worker
-                for worker in self._workers
-                if worker.ident is not None and not worker.is_alive()
-            ]
-            if self._closing:
+            if self._closing or not self._has_started:
                 return 0
-            for worker in dead:
-                self._replace(worker)
-        return len(dead)
+            dead = [worker for worker in self._workers if not worker.is_alive()]
+            return sum(self._replace(worker) for worker in dead)
 
-    def _replace(self, worker: Worker) -> None:
+    def _replace(self, worker: Worker) -> bool:
+        """Put another thread in the place of one; return whether there was one, else `replace_dead` tries again."""
         self._workers.remove(worker)
         if worker.is_alive():
             self._stuck.append(worker)
             if len(self._stuck) > self.count:
-                return
+                return False
         fresh = Worker(worker.index, self._work)
         self._workers.append(fresh)
-        fresh.start()
+        try:
+            self._start_thread(fresh)
+        except (RuntimeError, MemoryError) as error:
+            if not self._lacks_threads:
+                log.error(
+                    "A thread that runs batches can not be replaced, and is tried again: %s", error
+                )
+            self._lacks_threads = True
+            return False
+        self._lacks_threads = False
+        return True
 
     # On the threads.
 

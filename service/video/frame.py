@@ -79,6 +79,8 @@ class Frame:
             pixels = stored.to_ndarray(
                 format=layout, width=width, height=stored.height, src_colorspace=matrix
             )
+        except MemoryError:  # FFmpeg's is one of both kinds
+            raise
         except (FFmpegError, ValueError) as error:
             raise BrokenVideoError(
                 f"The frame's pixels ({stored.format.name}) can not be converted to RGB: the video is damaged, or its "

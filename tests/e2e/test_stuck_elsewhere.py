@@ -197,3 +197,37 @@ def test_a_version_that_never_loads_leaves_the_one_before_and_does_not_keep_the_
         reloading.join()
     problem(answers[0], 503, "shutting_down")
     assert service.logged(r"^Foveal ended .* after the signal; every request is answered$")
+
+
+def test_a_change_whose_model_never_loads_keeps_neither_other_changes_nor_models_that_wake(
+    tmp_path: Path,
+) -> None:
+    models = tmp_path / "models"
+    write_servable(models, "colors")
+    write_servable(models, "sleepy")
+    (models / "foveal.toml").write_text("[models.sleepy]\nttl_seconds = 0.2\n")
+    keys = write_keys(tmp_path / "keys.toml", {"one": ("admin", "infer")})
+    with (
+        start(models=models, keys=keys, admin="true", load_seconds=0.5, max_load_seconds=12) as one,
+        httpx.Client(base_url=one.url, headers=bearer("one"), timeout=60) as http,
+    ):
+        while not one.logged("sleepy version 1 is unloaded"):
+            time.sleep(0.01)
+        write_servable(models, "colors", version=2, model=endless())
+        with ThreadPoolExecutor(1) as admin:
+            loading = admin.submit(http.put, "/v1/models/colors/versions/2")
+            while not one.logged("colors version 2 has been loading for more than 0.5 s"):
+                time.sleep(0.01)
+            assert http.post("/v1/classify?model=sleepy", content=DARK).status_code == 200
+            other = http.put("/v1/models/sleepy/aliases/stable", json={"version": 1})
+            detail = problem(other, 503, "overloaded")
+            assert other.headers["retry-after"]
+            assert "load_version of colors version 2" in detail
+            assert "FOVEAL_LOAD_SECONDS" in detail
+            assert not loading.done()
+            detail = problem(loading.result(), 422, "refused_model")
+            assert "colors version 2 did not load within 12 s" in detail
+        again = http.put("/v1/models/sleepy/aliases/stable", json={"version": 1})
+        assert again.status_code == 200, again.text
+        answer = http.post("/v1/classify?model=colors", content=DARK)
+        assert (answer.status_code, answer.json()["version"]) == (200, 1)

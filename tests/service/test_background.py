@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from service.background import background, watch_lag
+from service.background import AGAIN_SECONDS, background, kept_up, watch_lag
 from service.metrics import Metrics
 from tests.service.runtime.clocks import ManualClock
 
@@ -40,6 +40,22 @@ async def test_work_that_fails_is_logged_and_the_block_goes_on(
     (record,) = [one for one in caplog.records if one.levelno == logging.ERROR]
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ZeroDivisionError)
+
+
+async def test_work_without_end_that_fails_begins_again(caplog: pytest.LogCaptureFixture) -> None:
+    began, pauses = list[int](), list[float]()
+
+    async def work() -> None:
+        began.append(1)
+        if len(began) < 3:
+            raise MemoryError
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    await kept_up(work, sleep)
+    assert (len(began), pauses) == (3, [AGAIN_SECONDS] * 2)
+    assert [one.levelno for one in caplog.records] == [logging.ERROR] * 2
 
 
 async def test_the_lag_of_the_event_loop_is_observed() -> None:

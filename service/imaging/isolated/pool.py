@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from service.errors import DeadlineError, ShuttingDownError
-from service.imaging.isolated.child import PROGRAM, DecoderProcess, EndedError
+from service.imaging.isolated.child import PROGRAM, DecoderProcess
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
@@ -17,6 +17,10 @@ RETRY_SECONDS = 1.0
 
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """They are for the service, which ends its decoders after its last image; systemd sends them to every process."""
+
+
+OpenProcess = Callable[[str, int, Callable[[], float]], DecoderProcess]
+"""Starts a process: the module that it runs, the memory that it may take, and the clock of the deadlines."""
 
 
 class DecoderPool:
@@ -30,6 +34,7 @@ class DecoderPool:
         program: the module that they run.
         clock: the clock of the deadlines, in seconds.
         on_end: called with the reason whenever a process has ended before the service.
+        open_process: starts one.
     """
 
     def __init__(
@@ -40,8 +45,9 @@ class DecoderPool:
         on_end: Callable[[str], None],
         program: str = PROGRAM,
         clock: Callable[[], float] = time.perf_counter,
+        open_process: OpenProcess = DecoderProcess,
     ) -> None:
-        self._start_one = partial(DecoderProcess, program, memory_bytes, clock)
+        self._start_one = partial(open_process, program, memory_bytes, clock)
         self._clock = clock
         self._on_end = on_end
         self._missing = count
@@ -130,7 +136,7 @@ class DecoderPool:
                     return
             try:
                 self._start()
-            except (OSError, EndedError) as error:
+            except BaseException as error:  # noqa: BLE001  # all processes end with this thread
                 self._fail(error)
 
     def _start(self) -> None:
@@ -143,7 +149,7 @@ class DecoderPool:
             return
         try:
             process.wait_until_ready()
-        except (OSError, EndedError):
+        except BaseException:
             with self._changed:
                 self._all.discard(process)
             process.kill()
@@ -154,7 +160,7 @@ class DecoderPool:
             self._idle.append(process)
             self._freed.notify()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """Try again a little later; the log says it once."""
         with self._changed:
             if self._closed:

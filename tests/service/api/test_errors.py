@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
+
 from service.api.error_forms import error_response
-from service.api.errors import internal_error, invalid_parameters, problem
+from service.api.errors import error_of_fault, invalid_parameters, problem
 from service.api.record import RECORD_KEY, RequestRecord
 from service.errors import (
+    NO_THREAD,
     BodyTooLargeError,
     OverloadedError,
     UnsupportedEncodingError,
@@ -46,9 +49,17 @@ def test_a_coding_that_is_not_understood_is_answered_with_those_that_are() -> No
 def test_a_fault_shows_nothing_of_its_inside_and_is_recorded() -> None:
     record = RequestRecord("id-2")
     scope = {"path": "/v1/classify", RECORD_KEY: record}
-    body = json.loads(bytes(error_response(internal_error(), scope).body))
+    body = json.loads(bytes(error_response(error_of_fault(KeyError("inside")), scope).body))
     assert (body["code"], body["request_id"]) == ("internal_error", "id-2")
     assert record.error_code == "internal_error"
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError(NO_THREAD)])
+def test_a_shortage_of_memory_or_threads_can_be_tried_again(fault: Exception) -> None:
+    error = error_of_fault(fault)
+    assert (error.status, error.code) == (503, "unavailable")
+    assert problem(error, "id").headers["retry-after"] == "1"
+    assert error_of_fault(RuntimeError("another")).status == 500
 
 
 def test_every_invalid_parameter_is_named_with_what_was_sent() -> None:

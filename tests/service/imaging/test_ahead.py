@@ -4,17 +4,21 @@ import asyncio
 import gc
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from service.errors import (
+    NO_THREAD,
     BrokenImageError,
     ClientLeftError,
     DeadlineError,
     FovealError,
     InferenceError,
     OverloadedError,
+    UnavailableError,
 )
 from service.imaging.ahead import LARGE_PIXELS, DecodingAhead, find_large, is_large
 from tests.images import encode
@@ -61,6 +65,54 @@ async def test_every_call_has_its_own_outcome_in_order(ahead: DecodingAhead) -> 
     assert isinstance(results[1], BrokenImageError)
     assert isinstance(results[2], InferenceError)
     assert str(results[2]) == "The image could not be prepared."
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (MemoryError, UnavailableError),
+        (SystemExit, InferenceError),
+        (KeyboardInterrupt, InferenceError),
+    ],
+)
+async def test_what_ends_a_thread_fails_its_own_image_alone(
+    ahead: DecodingAhead, raised: type[BaseException], expected: type[FovealError]
+) -> None:
+    def end() -> int:
+        raise raised
+
+    results = await ahead.run([end, lambda: 2], timeout_seconds=10, disconnected=None)
+    assert (type(results[0]), results[1], ahead.waiting) == (expected, 2, 0)
+    assert await ahead.run([lambda: 3], timeout_seconds=10, disconnected=None) == [3]
+
+
+class Poor(ThreadPoolExecutor):
+    """Has so many threads to give; for a call that needs one more it raises what Python does."""
+
+    left = 1
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if not self.left:
+            raise RuntimeError(NO_THREAD)
+        self.left -= 1
+        return super().submit(fn, *args, **kwargs)
+
+
+async def test_without_a_thread_the_request_can_be_sent_again_and_takes_no_place() -> None:
+    pool, ran = Poor(1), list[int]()
+    made, gate = DecodingAhead(1, 2, pool), threading.Event()
+    pool.submit(gate.wait, 10)
+    for _ in range(3):
+        pool.left = 1
+        with pytest.raises(UnavailableError, match="no further thread"):
+            await made.run([lambda: ran.append(1)] * 2, timeout_seconds=10, disconnected=None)
+        assert made.waiting == 0
+    pool.left = 2
+    await asyncio.sleep(0)  # the event loop passes the cancels on
+    gate.set()
+    assert await made.run([lambda: 1, lambda: 2], timeout_seconds=10, disconnected=None) == [1, 2]
+    assert ran == [], "what was queued before it was refused is dropped"
+    made.close()
 
 
 @pytest.mark.parametrize("why", ["late", "left", "canceled"])

@@ -272,9 +272,12 @@ async def test_a_job_that_can_not_be_prepared_fails_alone_and_before_the_run() -
 
 
 @pytest.mark.parametrize("part", ["prepare", "finish"])
-async def test_a_fault_of_ours_in_one_job_does_not_take_its_neighbors_along(part: str) -> None:
+@pytest.mark.parametrize("raised", [ZeroDivisionError, SystemExit])
+async def test_a_fault_of_ours_in_one_job_does_not_take_its_neighbors_along(
+    part: str, raised: type[BaseException]
+) -> None:
     def fault(*_: object) -> Any:
-        raise ZeroDivisionError
+        raise raised
 
     network = DoublingNetwork.running()
     sound = number(1)

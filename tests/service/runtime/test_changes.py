@@ -20,7 +20,8 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.runtime.change import Change, ChangeReport
-from service.runtime.changes import MOST_WAITING, Changes
+from service.runtime.change_turn import MOST_WAITING
+from service.runtime.changes import Changes
 from service.runtime.device import Device
 from service.runtime.fleet import NO_FLEET, Fleet, Latest, ModelPlan, parse_selector
 from service.runtime.opening import Batching, Opener
@@ -280,6 +281,21 @@ async def test_so_many_changes_wait_for_the_one_that_runs() -> None:
         for one in waiting:
             one.cancel()
         await asyncio.wait(waiting)
+
+
+async def test_a_change_waits_for_the_one_that_runs_only_for_a_time_and_says_which_it_is() -> None:
+    async with house(servable("a")) as h:
+        h.put(servable("a"), servable("b", 2))
+        changes = Changes(h.registry, lambda: h.lies, h.lies, turn_seconds=0.01)
+        unload = Change(kind="unload_model", name="a")
+        async with changes.prepared(Change(kind="load_version", name="b", version=2)) as running:
+            with pytest.raises(
+                OverloadedError, match=r"still runs, .*: load_version of b version 2"
+            ):
+                await changes.change(unload)
+            assert not running.committed
+        report = await changes.change(unload)
+        assert report.removed == ["a:1"]
 
 
 async def test_the_answer_says_where_what_was_removed_has_not_drained() -> None:

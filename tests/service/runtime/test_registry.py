@@ -754,6 +754,24 @@ async def test_a_network_that_is_added_and_never_loads_is_refused() -> None:
         assert [model.name for model in registry.models] == ["then"]
 
 
+async def test_where_no_thread_lives_the_service_is_not_ready() -> None:
+    workers = Workers(1, start_thread=lambda _: None)
+    registry = Registry(
+        Wanted(()),
+        opener=Opener(
+            device=Device("cpu"),
+            open_model=Oddities(),
+            workers=workers,
+            metrics=Metrics(),
+            batching=Batching(capacity=8),
+        ),
+    )
+    assert registry.not_ready() == ["the model repository is empty"]
+    workers.start()
+    (reason,) = registry.not_ready()
+    assert "the system gives no other one" in reason
+
+
 async def test_where_no_thread_is_left_the_service_is_not_ready() -> None:
     registry = Registry(
         Wanted(()),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.errors import FovealError, NotReadyError, StuckError
+from service.errors import NO_THREAD, FovealError, NotReadyError, StuckError
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
 from service.runtime.instances import (
@@ -22,7 +22,7 @@ from service.runtime.instances import (
 )
 from service.runtime.job import Job, JobResult, Outputs, Tensor
 from service.runtime.watchdog import RETURN_SECONDS, Watchdog
-from service.runtime.workers import Workers
+from service.runtime.workers import Worker, Workers
 from tests.samples import total
 from tests.service.runtime.clocks import ManualClock
 
@@ -115,9 +115,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(workers: int = 1) -> AsyncIterator[Bench]:
+async def bench(
+    workers: int = 1, start_thread: Callable[[Worker], None] = threading.Thread.start
+) -> AsyncIterator[Bench]:
     clock = ManualClock()
-    crew = Workers(workers, clock=clock)
+    crew = Workers(workers, clock=clock, start_thread=start_thread)
     crew.start()
     made = Bench(clock, crew, Watchdog(crew), Metrics())
     try:
@@ -424,6 +426,43 @@ async def test_a_thread_that_has_died_is_replaced() -> None:
         await until(lambda: bool(deaths) and not b.workers.alive)
         b.rounds(1)
         assert getattr((await asking)[0], "value", None) == 8
+
+
+async def test_a_thread_that_can_not_be_replaced_is_tried_again_each_round(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refusals = 3
+
+    def start(worker: Worker) -> None:
+        nonlocal refusals
+        if deaths and refusals:
+            refusals -= 1
+            raise RuntimeError(NO_THREAD)
+        worker.start()
+
+    class Deadly(Batcher):
+        def ready_batches(self, now: float) -> Any:
+            if self.depth and not deaths:
+                deaths.append(threading.get_ident())
+                raise SystemExit
+            return super().ready_batches(now)
+
+    deaths: list[int] = []
+    async with bench(start_thread=start) as b:
+        series = b.metrics.of_version("m", 1)
+        batcher = Deadly([Network(b.clock)], b.workers, series, largest=8, capacity=9)
+        batcher.open()
+        b.batchers.append(batcher)
+        asking = b.ask(batcher, 4)
+        await until(lambda: bool(deaths) and not b.workers.alive)
+        b.rounds(3)
+        assert b.workers.lost
+        assert not asking.done()
+        b.rounds(1)
+        assert getattr((await asking)[0], "value", None) == 8
+        assert not b.workers.lost
+    said = [one.getMessage() for one in caplog.records if "can not be replaced" in one.getMessage()]
+    assert len(said) == 1, "once and not each second"
 
 
 async def test_it_watches_in_rounds() -> None:

@@ -224,6 +224,31 @@ def test_closing_ends_all_processes_lent_and_idle(pools: Pools) -> None:
     assert [one.name for one in threading.enumerate() if one.name == "foveal-decoders"] == []
 
 
+@pytest.mark.parametrize("raised", [MemoryError, RuntimeError, SystemExit])
+def test_what_ends_no_process_at_its_start_does_not_end_the_pool(
+    raised: type[BaseException],
+) -> None:
+    fails, ends = threading.Event(), list[str]()
+
+    def open_process(program: str, memory_bytes: int, clock: Callable[[], float]) -> DecoderProcess:
+        if fails.is_set():
+            fails.clear()
+            raise raised
+        return DecoderProcess(program, memory_bytes, clock)
+
+    pool = DecoderPool(
+        1, puppet.READY, on_end=ends.append, program="tests.puppet", open_process=open_process
+    )
+    pool.start()
+    try:
+        process = pool.take(until())
+        fails.set()
+        pool.discard(process, "crash")
+        assert pool.take(until()).pid != process.pid
+    finally:
+        pool.close()
+
+
 def test_a_closed_pool_lends_nothing_and_counts_nothing(pools: Pools) -> None:
     pool = pools()
     process = pool.take(until())
