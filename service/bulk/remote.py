@@ -58,12 +58,16 @@ class RemotePath:
             FileNotFoundError: it is not there.
             StorageError: the place does not answer, or refuses, or does not say how large the file is.
         """
-        size = self.size if self.size is not None else _there(self.place, self.path).size
-        if size is None:
+        try:
+            now = self.place.attempted(lambda: self.place.files.stat(self.path))
+        except FileGoneError as error:
+            raise FileNotFoundError(errno.ENOENT, "it is not there") from error
+        if now.size is None:
             raise StorageError(
                 f"{self}: the server does not say how large it is (Content-Length). Fetch it first."
             )
-        return io.BufferedReader(RemoteReader(self.place, self.path, size), CHUNK_BYTES)
+        reader = RemoteReader(self.place, self.path, now.size, now.validator)
+        return io.BufferedReader(reader, CHUNK_BYTES)
 
 
 @dataclass(slots=True)
@@ -127,14 +131,6 @@ class Places:
         if keeps:
             self._looked_at[str(url)] = found
         return found
-
-
-def _there(place: Place, path: str) -> RemotePath:
-    try:
-        found = place.attempted(lambda: place.files.stat(path))
-    except FileGoneError as error:
-        raise FileNotFoundError(errno.ENOENT, "it is not there") from error
-    return RemotePath(place, path, found.size)
 
 
 def _file(place: Place, path: str, *, is_web: bool) -> RemotePath | None:

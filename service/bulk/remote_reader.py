@@ -12,20 +12,23 @@ SMALL_GAP_BYTES = 1 << 20
 
 
 class RemoteReader(io.RawIOBase):
-    """Reads a file of a place. A connection that breaks is gone on with.
+    """Reads a file of a place. A connection that breaks is gone on with, but not in another file that took its place.
 
     Args:
         place: where it is.
         path: of the file.
         size: in bytes.
+        validator: what the place said of this file; see `RemoteFile`. Empty: a file that is replaced is not noticed.
     """
 
-    def __init__(self, place: Place, path: str, size: int) -> None:
+    def __init__(self, place: Place, path: str, size: int, validator: str = "") -> None:
         super().__init__()
         self._place = place
         self._path = path
         self._size = size
+        self._validator = validator
         self._position = 0
+        self._gave = False
         self._stream: Stream | None = None
         self._stream_at = 0
 
@@ -47,7 +50,7 @@ class RemoteReader(io.RawIOBase):
         """Fill a buffer, as far as the next block of the place goes.
 
         Raises:
-            OSError: the file is not there any more.
+            OSError: the file is not there any more, or another is in its place.
             StorageError: the place does not answer, or refuses.
         """
         wanted = min(len(buffer), self._size - self._position)
@@ -59,6 +62,7 @@ class RemoteReader(io.RawIOBase):
             raise FileNotFoundError(errno.ENOENT, "it is not there any more") from error
         buffer[: len(block)] = block
         self._position += len(block)
+        self._gave = True
         return len(block)
 
     def close(self) -> None:
@@ -79,6 +83,8 @@ class RemoteReader(io.RawIOBase):
             self._leave()
         if self._stream is None:
             self._stream, self._stream_at = self._place.files.open(self._path, self._position)
+            if self._gave:
+                self._require_unchanged()
         while self._stream_at < self._position:
             self._block(self._stream, min(CHUNK_BYTES, self._position - self._stream_at))
         return self._stream
@@ -92,6 +98,13 @@ class RemoteReader(io.RawIOBase):
             )
         self._stream_at += len(block)
         return block
+
+    def _require_unchanged(self) -> None:
+        if not self._validator:
+            return
+        now = self._place.files.stat(self._path)
+        if (now.size, now.validator) != (self._size, self._validator):
+            raise OSError(errno.ESTALE, "it was replaced while it was read")
 
     def _leave(self) -> None:
         if self._stream is not None:

@@ -23,6 +23,8 @@ COLUMNS = ("image", "img", "bytes", "jpg", "png")
 """Names of columns with images, the most usual first."""
 _BYTES = frozenset({"binary", "large_binary", "binary_view"})
 """Arrow's names of what a value of any length is."""
+_IMAGES = "Images are the bytes of their files (binary), or structs with the field bytes."
+SHOWN_COLUMNS = 10
 BATCH_ROWS = 16
 BUFFER_BYTES = 1 << 20
 
@@ -71,7 +73,12 @@ def images_in_table(
     try:
         with (
             arrow_source(path) as source,
-            pq.ParquetFile(source, buffer_size=BUFFER_BYTES, pre_buffer=False) as file,
+            pq.ParquetFile(
+                source,
+                buffer_size=BUFFER_BYTES,
+                pre_buffer=False,
+                page_checksum_verification=True,
+            ) as file,
         ):
             place = _place(path, file.schema_arrow, column)
             if isinstance(place, ConfigurationError):
@@ -135,23 +142,38 @@ def _place(path: SourceFile, schema: Any, column: str | None) -> list[str] | Con
     binary = {field.name: place for field in schema if (place := _binary(field))}
     if column is not None:
         if column not in binary:
-            held = ", ".join(schema.names)
+            found = (
+                schema.field(schema.names.index(column)).type if column in schema.names else None
+            )
+            reason = "there is no such column" if found is None else f"it has {found}, no bytes"
             return ConfigurationError(
-                f"{path}: --column {column}: there is no such column with bytes. Columns: {held}."
+                f"{path}: --column {column}: {reason}. {_IMAGES} Columns: {_shown(schema)}."
             )
         named = [column]
     else:
         named = [name for name in COLUMNS if name in binary] or list(binary)
-        if not named or (len(named) > 1 and named[0] not in COLUMNS):
-            which = "several columns" if named else "no column"
+        if not named:
             return ConfigurationError(
-                f"{path}: {which} with bytes, of {', '.join(schema.names)}. Name that of the images by --column."
+                f"{path}: no column has images. {_IMAGES} Columns: {_shown(schema)}."
+            )
+        if len(named) > 1 and named[0] not in COLUMNS:
+            return ConfigurationError(
+                f"{path}: several columns have bytes: {_listed(named)}. Name that of the images by --column."
             )
     if schema.names.count(named[0]) > 1:
         return ConfigurationError(
             f"{path}: several columns have the name {named[0]}. Write it with another name for each."
         )
     return binary[named[0]]
+
+
+def _shown(schema: Any) -> str:  # noqa: ANN401  # pyarrow has no types
+    return _listed([f"{field.name} ({field.type})" for field in schema])
+
+
+def _listed(names: list[str]) -> str:
+    left = len(names) - SHOWN_COLUMNS
+    return ", ".join(names[:SHOWN_COLUMNS]) + (f" and {left} more" if left > 0 else "")
 
 
 def _binary(field: Any) -> list[str]:  # noqa: ANN401

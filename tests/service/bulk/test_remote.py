@@ -358,6 +358,50 @@ def test_a_shard_whose_connection_breaks_is_gone_on_with(web: FileServer) -> Non
     assert 0 < begins[-1] <= 5_100_000
 
 
+@pytest.mark.parametrize("size", ["equal", "smaller", "larger"])
+def test_a_shard_that_is_replaced_while_it_is_read_gives_no_byte_of_the_other(
+    s3: Any, tmp_path: Path, size: str
+) -> None:
+    content = write_shard(tmp_path / "a.tar").read_bytes()
+    other = {
+        "equal": bytes(len(content)),
+        "smaller": bytes(len(content) - 1_000_000),
+        "larger": bytes(len(content) + 1_000_000),
+    }[size]
+    put(s3, "a.tar", content)
+    place = Place(open_remote(StorageUrl("s3", BUCKET)), PAUSES_SECONDS, lambda _: None)
+    with RemotePath(place, "a.tar", len(content)).open("rb") as file:
+        begin = file.read(5_000_000)
+        put(s3, "a.tar", other)
+        with pytest.raises(OSError, match="it was replaced while it was read"):
+            file.read()
+    assert content.startswith(begin)
+
+
+def test_a_shard_is_read_as_it_is_when_its_turn_comes_and_one_that_is_gone_says_so(
+    s3: Any, tmp_path: Path
+) -> None:
+    def put_shard(name: str, *images: bytes) -> None:
+        with tarfile.open(tmp_path / name, "w") as shard:
+            for number, image in enumerate(images, 1):
+                member = tarfile.TarInfo(f"{number}.jpg")
+                member.size = len(image)
+                shard.addfile(member, BytesIO(image))
+        put(s3, f"set/{name}", (tmp_path / name).read_bytes())
+
+    for name in ("a.tar", "b.tar", "c.tar"):
+        put_shard(name, name.encode())
+    items = sources(f"s3://{BUCKET}/set").images()
+    first = next(items)  # the bucket has been listed
+    put_shard("b.tar", b"b.tar", bytes(50_000))
+    s3.delete_object(Bucket=BUCKET, Key="set/c.tar")
+    read = {one.name.rpartition("/set/")[2]: one.read() for one in (first, *items)}
+    gone = read.pop("c.tar")
+    assert isinstance(gone, FovealError)
+    assert gone.code == "unreadable_source"
+    assert read == {"a.tar/1.jpg": b"a.tar", "b.tar/1.jpg": b"b.tar", "b.tar/2.jpg": bytes(50_000)}
+
+
 def test_a_gap_in_a_file_is_not_fetched(web: FileServer) -> None:
     path = write_shard(web.root / "a.tar")
     remote = RemotePath(place_of(web), "a.tar")
@@ -450,6 +494,8 @@ def test_a_place_is_asked_once_however_often_its_files_are_gone_through(web: Fil
         assert again.count() is None
     asked = [(method, path) for method, path, _ in web.requests]
     looked = [one for one in asked if one[0] == "HEAD" or one[1].endswith("/")]
-    assert sorted(looked) == sorted(
-        [("GET", "/a/"), ("GET", "/a/b/"), ("HEAD", "/c.jpg"), ("HEAD", "/d.tar")]
+    shard = ("HEAD", "/d.tar")  # is looked at whenever it is opened too
+    assert shard in looked
+    assert sorted(one for one in looked if one != shard) == sorted(
+        [("GET", "/a/"), ("GET", "/a/b/"), ("HEAD", "/c.jpg")]
     )

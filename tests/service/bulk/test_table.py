@@ -47,14 +47,21 @@ def test_the_column_is_found_or_named(tmp_path: Path) -> None:
     path = write_table(tmp_path / "a.parquet", key=[b"k"], thumb=[b"t"], number=[1])
 
     assert read(path, "thumb") == [("/0", b"t")]
-    with pytest.raises(ConfigurationError, match="several columns with bytes"):
+    with pytest.raises(ConfigurationError, match="several columns have bytes: key, thumb"):
         read(path)
-    with pytest.raises(ConfigurationError, match="--column number: there is no such column"):
+    with pytest.raises(ConfigurationError, match="--column number: it has int64, no bytes"):
         read(path, "number")
+    with pytest.raises(ConfigurationError, match=r"--column no: there is no such.*key \(binary\)"):
+        read(path, "no")
     only = write_table(tmp_path / "b.parquet", whatever=[b"w"])
     assert read(only) == [("/0", b"w")]
-    with pytest.raises(ConfigurationError, match="no column with bytes, of n"):
+    with pytest.raises(ConfigurationError, match=r"no column has images.*: n \(int64\)"):
         read(write_table(tmp_path / "c.parquet", n=[1]))
+    many = write_table(
+        tmp_path / "d.parquet", **{f"n{number}": ["a.jpg"] for number in range(1000)}
+    )
+    with pytest.raises(ConfigurationError, match=r"n9 \(string\) and 990 more\.$"):
+        read(many)
 
 
 def test_repeated_images_may_be_in_a_dictionary(tmp_path: Path) -> None:
@@ -84,6 +91,16 @@ def test_a_damaged_table_has_a_row_that_says_so(tmp_path: Path) -> None:
         path.write_bytes(content)
         assert read(path) == [("", "unreadable_source")]
         assert count_in_table(path) is None
+
+
+def test_a_changed_page_is_noticed_by_its_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"image": [b"the first", b"the second"]})
+    plain = {"use_dictionary": False, "compression": "none", "write_statistics": False}
+    pq.write_table(table, path, write_page_checksum=True, **plain)
+    assert read(path) == [("/0", b"the first"), ("/1", b"the second")]
+    path.write_bytes(path.read_bytes().replace(b"the second", b"the tenth.", 1))
+    assert read(path) == [("", "unreadable_source")]
 
 
 def test_a_table_without_images_that_nobody_named_is_skipped(tmp_path: Path) -> None:
