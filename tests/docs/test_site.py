@@ -4,11 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.live import serve
 from tests.playground.conftest import CHROMIUM, WAIT_MS
@@ -31,6 +32,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def url(site: Path) -> Iterator[str]:
+    """The site as a service shows it."""
+    with serve(guide=site) as live:
+        yield live.url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.mark.timeout(SECONDS)
@@ -88,45 +106,39 @@ def test_no_page_loads_anything_from_another_host(site: Path) -> None:
 
 
 @pytest.mark.timeout(SECONDS)
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
-def test_the_service_shows_the_site_and_its_search_works(site: Path) -> None:
-    with serve(guide=site) as live, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.set_default_timeout(4 * WAIT_MS)
-        messages: list[str] = []
-        page.on("console", lambda message: messages.append(message.text))
-        page.goto(live.url)
-        page.get_by_role("link", name="Guide").click()
-        page.get_by_role("heading", name="Quick start").wait_for()
-        page.get_by_role("textbox", name="Search").fill("letterbox")
-        page.locator(".md-search-result__link").first.click()
-        page.locator("h1").first.wait_for()
-        page.wait_for_load_state("networkidle")
-        assert page.url.startswith(f"{live.url}/docs/guide/")
-        browser.close()
+def test_the_service_shows_the_site_and_its_search_works(url: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(4 * WAIT_MS)
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.goto(url)
+    page.get_by_role("link", name="Guide").click()
+    page.get_by_role("heading", name="Quick start").wait_for()
+    page.get_by_role("textbox", name="Search").fill("letterbox")
+    page.locator(".md-search-result__link").first.click()
+    page.locator("h1").first.wait_for()
+    page.wait_for_load_state("networkidle")
+    assert page.url.startswith(f"{url}/docs/guide/")
+    page.close()
     assert messages == [], "a refused request to another host is one"
 
 
 @pytest.mark.timeout(2 * SECONDS)
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 @pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1600)])
 def test_axe_finds_nothing_on_its_pages_and_none_is_wider_than_the_window(
-    site: Path, scheme: str, width: int
+    url: str, browser: Browser, scheme: str, width: int
 ) -> None:
-    with serve(guide=site) as live, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        # axe adds its own script to the page, which the page's content security policy would refuse.
-        page = browser.new_page(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if scheme == "dark" else "light",
-            bypass_csp=True,
-        )
-        page.set_default_timeout(4 * WAIT_MS)
-        for name in ("index", "tutorial", "card", "batching", "proof"):
-            page.goto(f"{live.url}/docs/guide/{name}.html")
-            page.locator("h1").first.wait_for()
-            found = Axe().run(page)
-            assert found.response["violations"] == [], f"{name}: {found.generate_report()}"
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-        browser.close()
+    # axe adds its own script to the page, which the page's content security policy would refuse.
+    page = browser.new_page(
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if scheme == "dark" else "light",
+        bypass_csp=True,
+    )
+    page.set_default_timeout(4 * WAIT_MS)
+    for name in ("index", "tutorial", "card", "batching", "proof"):
+        page.goto(f"{url}/docs/guide/{name}.html")
+        page.locator("h1").first.wait_for()
+        found = Axe().run(page)
+        assert found.response["violations"] == [], f"{name}: {found.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+    page.close()
