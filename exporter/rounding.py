@@ -12,6 +12,9 @@ Floats = NDArray[np.float64]
 DAMPING = 0.01
 """A share of the mean variance, added to every variance: weights of inputs that hardly vary stay near their values."""
 
+SMALLEST = 1e-9
+"""A covariance whose smallest eigenvalue is no larger share of its largest one has no inverse in 64 bits."""
+
 BLOCK = 128
 """How many columns are corrected at once; it changes the speed only."""
 
@@ -27,14 +30,11 @@ def round_weights(weights: Floats, variance: Floats, levels: int) -> tuple[Float
     scales = np.abs(weights).max(axis=2) / levels
     scales[scales == 0] = 1
     columns = weights.shape[2]
-    means = variance.trace(axis1=1, axis2=2) / columns
-    damped = variance + (DAMPING * means + 1e-12)[:, None, None] * np.eye(columns)
     # Later columns make up for the errors of earlier ones, so the columns whose inputs vary most come first.
     order = np.argsort(-variance.diagonal(axis1=1, axis2=2), axis=1)
     rest = np.take_along_axis(weights, order[:, None], axis=2)
-    damped = np.take_along_axis(damped, order[:, :, None], axis=1)
-    damped = np.take_along_axis(damped, order[:, None], axis=2)
-    upper = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    ordered = np.take_along_axis(variance, order[:, :, None], axis=1)
+    upper = _factor(np.take_along_axis(ordered, order[:, None], axis=2))
     found = np.empty_like(rest)
     for begin in range(0, columns, BLOCK):
         end = min(begin + BLOCK, columns)
@@ -50,3 +50,25 @@ def round_weights(weights: Floats, variance: Floats, levels: int) -> tuple[Float
     integers = np.empty_like(found)
     np.put_along_axis(integers, np.broadcast_to(order[:, None], found.shape), found, axis=2)
     return integers, scales
+
+
+def _factor(variance: Floats) -> Floats:
+    """Return the upper triangular factor of the damped covariance's inverse, (groups, inputs, inputs).
+
+    What a few images give for inputs that hardly vary is rounding, and no covariance: it is damped more.
+    """
+    means = variance.trace(axis1=1, axis2=2) / variance.shape[2]
+    unit = np.eye(variance.shape[2])
+    damped = variance + (DAMPING * means + 1e-12)[:, None, None] * unit
+    try:
+        return _factor_of_inverse(damped)
+    except np.linalg.LinAlgError:
+        lowest, *_, highest = np.linalg.eigvalsh(damped).T
+        most = np.maximum(np.abs(lowest), np.abs(highest)) + 1e-12
+        missing = np.where(lowest > SMALLEST * most, 0, DAMPING * most - np.minimum(lowest, 0))
+        return _factor_of_inverse(damped + missing[:, None, None] * unit)
+
+
+def _factor_of_inverse(damped: Floats) -> Floats:
+    upper: Floats = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    return upper

@@ -6,6 +6,7 @@ and the servable itself everywhere else. docs/decisions/0027 and 0028 say how.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -16,6 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from exporter.bf16 import as_computed, to_bf16
+from exporter.errors import WriteError
 from exporter.int8 import EIGHT_BITS, quantize
 from exporter.network import Array, Head, Outputs
 from exporter.outcome import MadeVariant
@@ -24,7 +26,7 @@ from exporter.progress import Progress
 from exporter.proof import tool_versions
 from exporter.ranges import RULES
 from exporter.recipe import Task, VariantPrecision
-from exporter.writing import WRITTEN_DIGEST, graph_digest, write_file, write_servable
+from exporter.writing import NOTHING, WRITTEN_DIGEST, graph_digest, write_file, write_servable
 from service.card import REFERENCE_FILE, Accuracy, Card, Certificate, Variant
 from service.heads.agreement import (
     BOXES,
@@ -78,7 +80,7 @@ def write_variants(
     removed.
 
     Raises:
-        WriteError: no space or no permission.
+        WriteError: no space or no permission; no variant is left, and the servable is.
     """
     judge = _Judge(original)
     made: list[tuple[MadeVariant, onnx.ModelProto, Card]] = []
@@ -91,16 +93,32 @@ def write_variants(
         _path_of(original, one.precision).unlink(missing_ok=True)
     if not kept:
         return rows
-    sha256 = _write_reference(original.path.with_name(REFERENCE_FILE), original.reference)
-    for one, model, card in kept:
-        variant = Variant(
-            of_sha256=original.card.certificate.graph_sha256,
-            reference_sha256=sha256,
-            agreement=one.agreement,
-        )
-        signed = card.model_copy(update={"variant": variant})
-        write_servable(_path_of(original, one.precision), model, signed)
+    try:
+        _write(original, kept)
+    except WriteError as error:
+        raise WriteError(
+            f"{str(error).removesuffix(NOTHING).removesuffix('.')}. No variant was written; the servable "
+            f"{original.path} is whole without them. Export it again for the variants"
+        ) from error
     return rows
+
+
+def _write(original: Original, kept: Sequence[tuple[MadeVariant, onnx.ModelProto, Card]]) -> None:
+    frames = original.path.with_name(REFERENCE_FILE)
+    with ExitStack() as undo:
+        sha256 = _write_reference(frames, original.reference)
+        undo.callback(frames.unlink, missing_ok=True)
+        for one, model, card in kept:
+            variant = Variant(
+                of_sha256=original.card.certificate.graph_sha256,
+                reference_sha256=sha256,
+                agreement=one.agreement,
+            )
+            signed = card.model_copy(update={"variant": variant})
+            path = _path_of(original, one.precision)
+            write_servable(path, model, signed)
+            undo.callback(path.unlink, missing_ok=True)
+        undo.pop_all()
 
 
 def _row_of(original: Original) -> MadeVariant:

@@ -29,6 +29,8 @@ T = TypeVar("T")
 MODEL_FILE = "model.onnx"
 """The name of every servable's file, to which a graph's reference to its weights is relative."""
 RECIPE_FILE = "recipe.toml"
+NOTHING = " Nothing was written"
+"""The end of errors of a servable."""
 WRITTEN_DIGEST: Digest = 2
 """The kind of digest that new certificates have. Services from before `Certificate.digest` refuse a card with it."""
 
@@ -92,14 +94,11 @@ def write_servable(
     with ExitStack() as undo:
         try:
             _make_folders(path.parent, undo)
-            recipe = path.with_name(RECIPE_FILE)
-            if recipe_text is not None and recipe.exists():
-                raise WriteError(f"{recipe} exists: another export wrote this version. Start again")
+            if recipe_text is not None:
+                _claim(path.with_name(RECIPE_FILE), undo)
             card = _write_whole(path, model, heavy, card, recipe_text)
         except OSError as error:
-            raise WriteError(
-                f"{path} can not be written: {error.strerror}. Nothing was written"
-            ) from error
+            raise WriteError(f"{path} can not be written: {error.strerror}.{NOTHING}") from error
         undo.pop_all()
     return card
 
@@ -132,6 +131,21 @@ def _make_folders(folder: Path, undo: ExitStack) -> None:
     _make_folders(folder.parent, undo)
     folder.mkdir(exist_ok=True)
     undo.callback(_remove_empty, folder)
+
+
+def _claim(recipe: Path, undo: ExitStack) -> None:
+    """Make a version this export's own by its recipe file, which is empty until the servable is written.
+
+    Raises:
+        WriteError: another export has made it.
+    """
+    try:
+        recipe.touch(exist_ok=False)
+    except FileExistsError as error:
+        raise WriteError(
+            f"{recipe} exists: another export wrote this version. Start again"
+        ) from error
+    undo.callback(recipe.unlink, missing_ok=True)
 
 
 def _remove_empty(folder: Path) -> None:
@@ -181,7 +195,7 @@ def _require_space(path: Path, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise WriteError(
-            f"{path}: {needed / 1e6:.2f} MB are needed, {free / 1e6:.2f} MB are free. Nothing was written"
+            f"{path}: {needed / 1e6:.2f} MB are needed, {free / 1e6:.2f} MB are free.{NOTHING}"
         )
 
 

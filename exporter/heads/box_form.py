@@ -26,6 +26,10 @@ BEYOND = 0.05
 MANY = 0.2
 """Boxes that are read wrongly leave the frame, or have no area, at least this often."""
 
+SPREAD = 0.1
+"""Places with a smaller standard deviation, as a share of the frame, show nothing: an untrained network may give almost
+the same box everywhere."""
+
 BOX_WORDS = {
     "xyxy": "two corners, x before y",
     "yxyx": "two corners, y before x",
@@ -162,6 +166,8 @@ def _by_values(
     is_y_first = form in Y_FIRST
     size = size[::-1] if is_y_first else size
     first, second = rows[:, :2], rows[:, 2:]
+    if float((first / size).std(axis=0).max()) < SPREAD:
+        return
     ordered = float(np.mean((second > first).all(axis=1)))
     plain = Y_FIRST.get(form, form)
     if plain == "xyxy":
@@ -180,25 +186,52 @@ def _by_values(
                 if is_y_first
                 else "xyxy, or yxyx for y before x as TensorFlow's networks have it",
             )
+        _refuse_other_point(head, first, second, size)
     if "format" in head.assumed:
         _refuse_exchanged(head, *as_read, size)
+
+
+def _refuse_other_point(head: DetectHead, first: Array, second: Array, size: Array) -> None:
+    """Refuse centers with sizes of which many leave the frame, and none does as upper left corners, and the reverse.
+
+    Boxes that are what is stated may leave the frame too, but then on all sides: some of them leave it either way.
+    """
+    as_centers = _share_outside(first - second / 2, first + second / 2, size)
+    as_corners = _share_outside(first, first + second, size)
+    form = head.recipe.box_format
+    is_center = Y_FIRST.get(form, form) == "cxcywh"
+    leaves, otherwise = (as_centers, as_corners) if is_center else (as_corners, as_centers)
+    if leaves >= MANY and otherwise <= 1 - ALL:
+        other = _OTHER_POINT[form]
+        found = f"{leaves:.0%} leave the frame, and as {BOX_WORDS[other]} all lie in it"
+        raise _other(head, found, other)
+
+
+_OTHER_POINT = {"cxcywh": "xywh", "xywh": "cxcywh", "cycxhw": "yxhw", "yxhw": "cycxhw"}
+"""The format with the upper left corner in place of the center, or the reverse."""
 
 
 def _refuse_corners(
     head: DetectHead, first: Array, second: Array, ordered: float, size: Array
 ) -> None:
-    """Refuse corners of which many have no area, and all lie in the frame as centers with sizes."""
-    if (
-        ordered <= 1 - MANY
-        and float(np.mean((second > 0).all(axis=1))) >= ALL
-        and _share_outside(first - second / 2, first + second / 2, size) <= 1 - ALL
-    ):
+    """Refuse corners of which many have no area, and all lie in the frame as a point and a size."""
+    if ordered > 1 - MANY or float(np.mean((second > 0).all(axis=1))) < ALL:
+        return
+    is_y_first = head.recipe.box_format in Y_FIRST
+    if _share_outside(first - second / 2, first + second / 2, size) <= 1 - ALL:
         raise _other(
             head,
             f"only {ordered:.0%} have their second corner below and to the right of the first, and read as center and "
             "size all lie in the frame",
-            f"{'cycxhw' if head.recipe.box_format in Y_FIRST else 'cxcywh'}; or, if its sizes are half of width and "
+            f"{'cycxhw' if is_y_first else 'cxcywh'}; or, if its sizes are half of width and "
             "height, export the network with them doubled first",
+        )
+    if _share_outside(first, first + second, size) <= 1 - ALL:
+        raise _other(
+            head,
+            f"only {ordered:.0%} have their second corner below and to the right of the first, and read as a corner "
+            "and the size all lie in the frame",
+            "yxhw" if is_y_first else "xywh",
         )
 
 

@@ -1,6 +1,7 @@
 """Variants beside a servable: what is written, what is refused, and what their cards say."""
 
 import hashlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from PIL import Image
 
 from exporter.cli import main
-from exporter.errors import RecipeError
+from exporter.errors import RecipeError, WriteError
 from exporter.outcome import Exported
 from service.card import Card
 from service.servable_file import check_certificate, read_card
 from tests.exporter.exporting import export_to, outputs_of
 from tests.exporter.nets import LABELS, SIDE, save_weights, small
+from tests.exporter.test_writing import files_up_to
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
 
@@ -108,6 +110,19 @@ def test_a_variant_of_an_earlier_export_does_not_stay(tmp_path: Path) -> None:
     stale.write_bytes(b"old")
     exported(tmp_path, 0.01, "bf16")
     assert not stale.exists()
+
+
+def test_a_disk_without_room_for_the_variants_keeps_the_servable(tmp_path: Path) -> None:
+    with files_up_to(50_000), pytest.raises(WriteError) as refused:
+        exported(tmp_path, 20, "int8")
+
+    path = tmp_path / "1" / "model.onnx"
+    assert re.search(
+        r"reference\.npy can not be written: File too large\. No variant was written; the servable .* is whole",
+        str(refused.value),
+    )
+    assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
+    check_certificate(path, read_card(path))
 
 
 def test_variants_are_of_a_servable_in_fp32(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 import resource
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 import onnx
 import pytest
@@ -103,6 +106,31 @@ def test_model_and_recipe_are_written_together(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="another export wrote this version"):
         write_servable(path, model, card, "source = 2\n")
     assert path.with_name("recipe.toml").read_text() == "source = 1\n"
+
+
+def test_of_two_exports_at_once_one_writes_the_version_and_the_other_nothing(
+    tmp_path: Path,
+) -> None:
+    ready = Barrier(2)
+
+    def write(path: Path, text: str) -> str | None:
+        model = color_model()
+        card = color_card(digest=graph_digest(model))
+        ready.wait(timeout=30)
+        try:
+            write_servable(path, model, card, text)
+        except WriteError as error:
+            assert "another export wrote this version" in str(error)
+            return None
+        return text
+
+    for version in range(1, 31):
+        path = tmp_path / "net" / str(version) / "model.onnx"
+        with ThreadPoolExecutor(2) as pool:
+            both = list(pool.map(partial(write, path), ("source = 1\n", "source = 2\n")))
+        (written,) = [one for one in both if one is not None]
+        assert path.with_name("recipe.toml").read_text() == written
+        assert {one.name for one in path.parent.iterdir()} == {"model.onnx", "recipe.toml"}
 
 
 def test_a_new_version_is_one_more_than_the_last(tmp_path: Path) -> None:

@@ -16,7 +16,14 @@ from tests.exporter.heads.dense import as_form, dense_boxes
 from tests.exporter.heads.judged import detect_head
 
 WIDE = ImageInput(height=32, width=128, resize="stretch")
+SQUARE = ImageInput(height=64, width=64, resize="stretch")
 COUNT = 41
+
+
+def large(form: str) -> Array:
+    """Return boxes in pixels of a square frame (1, A, 4), all within it, of which many reach to its edges."""
+    sides = np.sort(np.random.default_rng(5).uniform(0, 1, (1, COUNT, 2, 2)), axis=2)
+    return as_form(sides.reshape(1, COUNT, 4) * SQUARE.width, form)
 
 
 def boxes(form: str, frame: ImageInput = WIDE) -> Array:
@@ -105,6 +112,40 @@ def test_stated_centers_that_can_only_be_corners_are_refused_and_the_reverse(
 ) -> None:
     with pytest.raises(RecipeError, match=f"are stated to be {stated}.*Give --box-format {form}"):
         judged(boxes(form), box_format=stated)
+
+
+@pytest.mark.parametrize(
+    ("form", "stated"),
+    [
+        *(("xywh", "cxcywh"), ("cxcywh", "xywh"), ("yxhw", "cycxhw"), ("cycxhw", "yxhw")),
+        *(("xywh", "xyxy"), ("yxhw", "yxyx")),
+    ],
+)
+def test_a_stated_point_that_can_only_be_another_one_is_refused(form: str, stated: str) -> None:
+    found = large(form)
+    words = rf"are stated to be {stated}.* all lie in (it|the frame)\. Give --box-format {form}"
+    with pytest.raises(RecipeError, match=words):
+        judged(found, SQUARE, box_format=stated)
+    assert judged(found, SQUARE, box_format=form).recipe.box_format == form
+
+
+def cut(form: str) -> Array:
+    """Return boxes that leave the frame by more than a twentieth of it, as those of objects that are cut off do."""
+    corners = (large("xyxy") - SQUARE.width / 2) * 1.3 + SQUARE.width / 2
+    for leaves in (corners < -0.05 * SQUARE.width, corners > 1.05 * SQUARE.width):
+        assert leaves.any(axis=-1).mean() > 0.2
+    return as_form(corners, form)
+
+
+@pytest.mark.parametrize("form", ["cxcywh", "xywh"])
+def test_right_boxes_that_leave_the_frame_are_believed(form: str) -> None:
+    assert judged(cut(form), SQUARE, box_format=form).recipe.box_format == form
+
+
+def test_the_boxes_of_an_untrained_network_may_leave_the_frame_on_one_side() -> None:
+    one = np.array([0.3, 0.3, 0.72, 0.72]) * SQUARE.width
+    found = one + np.random.default_rng(1).normal(0, 0.3, (1, COUNT, 4))
+    assert judged(found, SQUARE, box_format="cxcywh").recipe.box_format == "cxcywh"
 
 
 def test_y_from_the_bottom_is_refused_on_a_grid() -> None:
