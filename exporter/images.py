@@ -67,6 +67,11 @@ def require_folder(option: str, folder: Path) -> Path:
 def _readable(file: Path) -> bytes:
     try:
         body = file.read_bytes()
+        if not body:
+            raise RecipeError(
+                f"--images: {file.name} can not be proved with: the file is empty. Remove it from the folder, or "
+                "replace it"
+            )
         fit_encoded(body, THUMBNAIL, Limits())
     except (OSError, ImageError) as error:
         raise RecipeError(

@@ -34,6 +34,9 @@ EfficientNet-Lite0 with all layers in int8, on 280 views of photographs that it 
 change is 0.25, that of 99 % of the views at most 0.18, and 6 % have more than 0.1. In the 143 views in which fp32 gives
 a class more than 0.3, the best class stays the same in 99.3 %. So 0.1 would refuse a sound network for its tail."""
 
+ENOUGH_IMAGES = 8
+"""On fewer images a precision is judged with a warning; variants need as many clear results."""
+
 MEASURED_SECONDS = 1.0
 MOST_RUNS, LEAST_RUNS = 1000, 3
 """A tiny network would run a hundred thousand times in a second, and its median is known long before."""
@@ -75,9 +78,20 @@ def reduce_precision(
         progress: gets a step for each precision.
 
     Raises:
-        ProofError: no requested precision reaches 99 %; the message has the agreement of each.
+        ProofError: no requested precision reaches 99 %, and the message has the agreement of each; or int8 is
+            requested, and there is one image.
     """
+    if len(frames) == 1 and "int8" in requested:
+        raise ProofError(
+            "--precision int8 is calibrated with every second image and judged on the others, and there is one image. "
+            "Give more with --images and --image-limit"
+        )
     calibration, held_out = (frames[::2], frames[1::2]) if len(frames) > 1 else (frames, frames)
+    if len(held_out) < ENOUGH_IMAGES:
+        progress.warn(
+            f"a precision is judged on few images here ({len(held_out)}), and others may differ more: give at least "
+            f"{2 * ENOUGH_IMAGES} with --images and --image-limit"
+        )
     expected = outputs_of_each(model, head, held_out)
 
     def agreement(other: onnx.ModelProto, precision: Precision) -> float:

@@ -84,7 +84,7 @@ def write_variants(
     """
     judge = _Judge(original)
     made: list[tuple[MadeVariant, onnx.ModelProto, Card]] = []
-    for precision in wanted:
+    for precision in dict.fromkeys(wanted):
         progress.begin(f"Make the variant in {precision}")
         made.append(judge.judged(precision, *_reduced(original, precision, judge, progress)))
     rows = (_row_of(original), *(one for one, _, _ in made))

@@ -51,6 +51,24 @@ def test_a_lower_precision_keeps_the_contract_and_the_answers(
     assert {opset.domain for opset in reduced.model.opset_import} == {""}
 
 
+def test_int8_is_not_judged_on_the_image_that_it_is_calibrated_with(
+    digits: NDArray[np.uint8],
+) -> None:
+    model, head = onnx.load(LENET), ClassifyHead(10)
+    requested: list[Precision] = ["fp16", "int8"]
+    with pytest.raises(ProofError, match=r"there is one image.*--images"):
+        reduce_precision(model, head, digits[:1], requested, SilentProgress())
+    assert reduce_precision(model, head, digits[:1], ["fp16"], SilentProgress())
+
+
+@pytest.mark.parametrize(("count", "warns"), [(15, True), (16, False)])
+def test_few_images_to_judge_by_are_warned_of(count: int, warns: bool) -> None:  # noqa: FBT001 - a parameter
+    progress = SilentProgress()
+    frames = some_frames(count, 32)
+    reduce_precision(onnx.load(LENET), ClassifyHead(10), frames, ["fp16"], progress)
+    assert any("judged on few images here (7)" in one for one in progress.warnings) == warns
+
+
 @pytest.fixture
 def fragile() -> onnx.ModelProto:
     """LeNet-5 with logits too small for fp16."""

@@ -55,8 +55,9 @@ def exported(folder: Path, sharpness: float, *variants: str) -> Exported:
 def test_variants_lie_beside_the_servable_with_the_frames_that_they_were_judged_on(
     tmp_path: Path,
 ) -> None:
-    done = exported(tmp_path, 20, "int8", "bf16")
+    done = exported(tmp_path, 20, "int8", "bf16", "int8")
 
+    assert [one.precision for one in done.variants] == ["fp32", "int8", "bf16"]
     folder = done.path.parent
     names = {"model.onnx", "int8.onnx", "bf16.onnx", "reference.npy"}
     assert {file.name for file in folder.iterdir()} == names
