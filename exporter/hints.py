@@ -214,9 +214,9 @@ def accuracy_hints(measurement: Measurement) -> list[str]:
         more = f"; and {len(measurement.left_out) - SHOWN} more" * (
             len(measurement.left_out) > SHOWN
         )
-        hints.append(
-            f"{len(measurement.left_out)} images of {measurement.name} were not measured with: {reasons}{more}"
-        )
+        count = len(measurement.left_out)
+        left_out = "1 image" if count == 1 else f"{count} images"
+        hints.append(f"{left_out} of {measurement.name} could not be used: {reasons}{more}")
     return hints
 
 

@@ -11,6 +11,13 @@ from service.errors import LabelsError
 from service.labeled.truth import LabeledImage, LabeledImages, TrueBox, require_files
 
 PREFIX = "instances_"
+_FIELDS = {
+    "categories": ("id", "name"),
+    "annotations": ("image_id", "category_id", "bbox"),
+    "images": ("id", "file_name"),
+}
+"""The lists of the form, and what each of their entries must have."""
+_FORM = "It needs " + ", ".join(f"{part} ({', '.join(fields)})" for part, fields in _FIELDS.items())
 
 
 def read_coco(path: Path, images: Path | None) -> LabeledImages:
@@ -37,27 +44,30 @@ def read_annotations(path: Path) -> LabeledImages:
     """
     content = _content(path)
     try:
-        names = {one["id"]: str(one["name"]) for one in content["categories"]}
+        categories, annotations, images = (
+            _entries(content, part, fields) for part, fields in _FIELDS.items()
+        )
+        names = {one["id"]: str(one["name"]) for one in categories}
         boxes: dict[Any, list[TrueBox]] = {}
-        for one in content["annotations"]:
+        for one in annotations:
             boxes.setdefault(one["image_id"], []).append(_box(one, names))
-        listed = sorted(content["images"], key=lambda one: one["id"])
+        listed = sorted(images, key=lambda one: one["id"])
         _require_own({one["id"] for one in listed}, len(listed), boxes)
-        files = [Path(str(one["file_name"])) for one in listed]
-    except (KeyError, TypeError, ValueError) as error:
+        read = tuple(
+            LabeledImage(
+                Path(str(one["file_name"])), boxes=tuple(boxes.get(one["id"], ())), size=_size(one)
+            )
+            for one in listed
+        )
+    except TypeError as error:  # ids of several kinds, or that are lists
         raise LabelsError(
-            f"{path.name}: this is not COCO's form: {type(error).__name__} at {error}. It needs images (id, "
-            "file_name), categories (id, name) and annotations (image_id, category_id, bbox)"
+            f"{path.name}: this is not COCO's form: its ids are not all numbers. {_FORM}"
         ) from error
-    if not files:
+    except ValueError as error:
+        raise LabelsError(f"{path.name}: this is not COCO's form: {error}. {_FORM}") from error
+    if not read:
         raise LabelsError(f"{path.name}: it lists no images")
-    return LabeledImages(
-        path.name,
-        tuple(
-            LabeledImage(file, boxes=tuple(boxes.get(one["id"], ())), size=_size(one))
-            for one, file in zip(listed, files, strict=True)
-        ),
-    )
+    return LabeledImages(path.name, read)
 
 
 def find_coco(folder: Path) -> Path:
@@ -86,14 +96,37 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
+def _entries(content: dict[str, Any], part: str, fields: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the entries of one of the lists.
+
+    Raises:
+        ValueError: it says which list or entry lacks what.
+    """
+    if part not in content:
+        raise ValueError(f"it has no {part}")
+    entries = content[part]
+    if not isinstance(entries, list):
+        raise ValueError(f"{part} is no list")
+    for index, one in enumerate(entries):
+        if not isinstance(one, dict):
+            raise ValueError(f"{part}[{index}] is no object")
+        for field in fields:
+            if field not in one:
+                raise ValueError(f"{part}[{index}] has no {field}")
+    return entries
+
+
 def _box(one: dict[str, Any], names: dict[Any, str]) -> TrueBox:
     if one["category_id"] not in names:
-        raise ValueError(f"category_id {one['category_id']}, which is no category")
-    x, y, width, height = (float(value) for value in one["bbox"])
+        raise ValueError(f"category_id {one['category_id']} of an annotation is no category")
+    try:
+        x, y, width, height = (float(value) for value in one["bbox"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"bbox {one['bbox']} is not four numbers") from error
     if not all(map(math.isfinite, (x, y, x + width, y + height, width * height))):
-        raise ValueError(f"bbox {one['bbox']}, which is not finite")
+        raise ValueError(f"bbox {one['bbox']} is not finite")
     if width < 0 or height < 0:
-        raise ValueError(f"bbox {one['bbox']}, whose width or height is below 0")
+        raise ValueError(f"bbox {one['bbox']} has a width or height below 0")
     return TrueBox(
         names[one["category_id"]], (x, y, x + width, y + height), bool(one.get("iscrowd"))
     )
@@ -102,15 +135,23 @@ def _box(one: dict[str, Any], names: dict[Any, str]) -> TrueBox:
 def _require_own(ids: set[Any], images: int, boxes: Mapping[Any, object]) -> None:
     """Refuse images with the same id, and boxes of which none belongs to an image."""
     if len(ids) < images:
-        raise ValueError("images, of which several have the same id")
+        raise ValueError("several images have the same id")
     if ids and boxes and ids.isdisjoint(boxes):
         raise ValueError(
-            f"image_id {next(iter(boxes))!r}, which is no image, as of all annotations"
+            f"no annotation belongs to an image: image_id {next(iter(boxes))!r} is none"
         )
 
 
 def _size(one: dict[str, Any]) -> tuple[int, int] | None:
-    return (int(one["width"]), int(one["height"])) if {"width", "height"} <= one.keys() else None
+    stated = one.get("width"), one.get("height")
+    if None in stated:
+        return None
+    try:
+        return int(stated[0]), int(stated[1])  # type: ignore[arg-type]  # what JSON has there
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"width {stated[0]!r} and height {stated[1]!r} of an image are no numbers"
+        ) from error
 
 
 def _folder_of(path: Path, first: str) -> Path:

@@ -93,19 +93,23 @@ def test_one_missing_image_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"categories": None}, "TypeError at "),
-        ({"categories": [{"id": 17}]}, "KeyError at 'name'"),
-        ({"annotations": [{"image_id": 9, "category_id": 5, "bbox": [0, 0, 1, 1]}]}, "id 5, which is no category"),
-        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [0, 0, 1]}]}, "ValueError at not enough"),
-        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": "abcd"}]}, "ValueError at could not"),
-        ({"annotations": [{"category_id": 3, "bbox": [0, 0, 1, 1]}]}, "KeyError at 'image_id'"),
-        ({"images": [{"id": 9}]}, "KeyError at 'file_name'"),
-        ({"images": [{"file_name": "b.png"}]}, "KeyError at 'id'"),
+        ({"categories": None}, "categories is no list"),
+        ({"categories": [{"id": 17}]}, "categories\\[0\\] has no name"),
+        ({"annotations": [{"image_id": 9, "category_id": 5, "bbox": [0, 0, 1, 1]}]}, "of an annotation is no category"),
+        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [0, 0, 1]}]}, "is not four numbers"),
+        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": "abcd"}]}, "bbox abcd is not four numbers"),
+        ({"annotations": [{"category_id": 3, "bbox": [0, 0, 1, 1]}]}, "annotations\\[0\\] has no image_id"),
+        ({"images": [{"id": 9}]}, "images\\[0\\] has no file_name"),
+        ({"images": [{"file_name": "b.png"}]}, "images\\[0\\] has no id"),
         ({"images": []}, "it lists no images"),
-        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [0, 0, float("nan"), 1]}]}, "which is not finite"),
-        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [0, 0, 1e200, 1e200]}]}, "which is not finite"),
-        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [5, 5, -5, 1]}]}, "width or height is below 0"),
-        ({"annotations": [{"image_id": "9", "category_id": 3, "bbox": [0, 0, 1, 1]}]}, "image_id '9', which is no"),
+        ({"images": [7]}, r"images\[0\] is no object"),
+        ({"images": [{"id": 9, "file_name": "b.png", "width": "wide", "height": 2}]}, "width 'wide' and height 2"),
+        ({"images": [{"id": 9, "file_name": "b.png"}, {"id": "x", "file_name": "c"}]}, "ids are not all numbers"),
+        ({"categories": [{"id": [], "name": "a"}]}, "ids are not all numbers"),
+        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [0, 0, float("nan"), 1]}]}, "is not finite"),
+        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [0, 0, 1e200, 1e200]}]}, "is not finite"),
+        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [5, 5, -5, 1]}]}, "a width or height below 0"),
+        ({"annotations": [{"image_id": "9", "category_id": 3, "bbox": [0, 0, 1, 1]}]}, "annotation belongs to"),
         ({"images": [{"id": 9, "file_name": "b.png"}, {"id": 9, "file_name": "deep/a.png"}]}, "have the same id"),
     ],
 )  # fmt: skip
@@ -120,7 +124,7 @@ def test_another_form_is_refused_with_what_is_wrong(
 
 def test_a_missing_part_is_another_form(tmp_path: Path) -> None:
     with pytest.raises(
-        LabelsError, match=r"KeyError at 'categories'\. It needs images \(id, file_"
+        LabelsError, match=r"it has no categories\. It needs categories \(id, name\), "
     ):
         read_coco(write(tmp_path / "set.json", {"images": []}), None)
 
