@@ -22,6 +22,7 @@ END_SECONDS = 60.0
 CHILDREN_SECONDS = 10.0
 QUIET = {"RAY_memory_monitor_refresh_ms": "0"}
 """Else Ray kills its own processes where other programs fill the machine's memory."""
+_CONTROLLER = r"ray::ServeController\b"
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,10 @@ class LocalRay:
     headers: Mapping[str, str]
 
     def replicas(self, kind: str) -> list[psutil.Process]:
-        """Return the processes of one kind: `ingress`, `model` or `coordinator`."""
-        title = re.compile(rf"ray::ServeReplica:[^:]+:{kind}\b")
+        """Return the processes of one kind: `ingress`, `model` or `coordinator`, or Ray Serve's own `controller`."""
+        title = re.compile(
+            _CONTROLLER if kind == "controller" else rf"ray::ServeReplica:[^:]+:{kind}\b"
+        )
         found = self.process.children(recursive=True)
         return [one for one in found if title.match(_title(one))]
 

@@ -12,8 +12,8 @@ from benchmarks.cluster.clients import Tally, clients
 from benchmarks.cluster.local_ray import LocalRay, local_ray
 from benchmarks.usage import Tree
 
-KILLED = ("model", "ingress", "model", "ingress", "coordinator")
-"""In this order, without end."""
+KILLED = ("model", "ingress", "model", "ingress", "coordinator", "controller")
+"""In this order, without end. The controller is Ray Serve's own."""
 SCRAPE_SECONDS = 5.0
 CLIENTS = 8
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from service.bulk.answers import Answer
@@ -16,6 +17,7 @@ from service.bulk.predictor import Wanted
 from service.bulk.record import Record
 from service.bulk.rows import Served
 from service.errors import ConfigurationError, InferenceError
+from service.runtime.daemon_call import daemon_call
 
 MOST_LOSSES = 3
 """So often a chunk is tried again whose process died; then its images go one by one, each as often again."""
@@ -156,6 +158,7 @@ class ClusterAnswers:
         self._members: list[_Member] = []
         self._keeping: list[asyncio.Task[None]] = []
         self._failure: Exception | None = None
+        self._failing = asyncio.Event()
         self.losses = 0
         """How many processes have died."""
 
@@ -205,12 +208,30 @@ class ClusterAnswers:
         for _ in range(MOST_LOSSES):
             member = await self._taken(alone=alone)
             try:
-                return list(await member.worker.answers(read))
+                return await self._asked(member, read)
             except WorkerLostError:
                 await self._lose(member)
             finally:
                 await self._given_back(member)
         return None
+
+    async def _asked(self, member: _Member, read: Read) -> list[Answer]:
+        """Return what a process answers; a machine that is gone may never do, also when the run has failed.
+
+        Raises:
+            WorkerLostError: the process died.
+            Exception: none can work any more.
+        """
+        asking = asyncio.ensure_future(member.worker.answers(read))
+        failing = asyncio.create_task(self._failing.wait())
+        try:
+            await asyncio.wait({asking, failing}, return_when=asyncio.FIRST_COMPLETED)
+            if self._failure is not None and not asking.done():
+                raise self._failure
+            return list(await asking)
+        finally:
+            asking.cancel()
+            failing.cancel()
 
     def _suspected(self, name: str) -> Answer:
         record = self.record
@@ -234,12 +255,12 @@ class ClusterAnswers:
                 self.losses += 1
                 self._note(f"A process of the cluster died while it started: {error}")
             except Exception as error:  # noqa: BLE001  # what waits for a process would wait forever
-                await self._fail(error)
+                await self.fail(error)
                 return
             await asyncio.sleep(self._pause_seconds * max(1, failures))
         self._places_left -= 1
         if not self._places_left:
-            await self._fail(
+            await self.fail(
                 ConfigurationError(f"No process of the cluster starts any more: {last}")
             )
 
@@ -250,7 +271,8 @@ class ClusterAnswers:
             WorkerLostError: it died before it could take a chunk.
             ConfigurationError: see `_description`.
         """
-        worker = self._start(place)
+        # In a thread: without its head, Ray waits here.
+        worker = await daemon_call(partial(self._start, place), "foveal-ray-start")
         try:
             await worker.ready()
             found = await self._description(worker, place)
@@ -320,9 +342,10 @@ class ClusterAnswers:
         async with self._changed:
             self._members.remove(member)
 
-    async def _fail(self, error: Exception) -> None:
+    async def fail(self, error: Exception) -> None:
         """End the run: what one process can not do, none can."""
         self._failure = error
+        self._failing.set()
         if not self._described.done():
             self._described.set_exception(error)
         async with self._changed:
@@ -334,7 +357,7 @@ class ClusterAnswers:
         gpu = " and a GPU" if place.gpus else ""
         self._note(
             f"No process has loaded the model yet. Each needs {place.cpus} CPUs{gpu} of a machine, which other work on "
-            "the cluster may have; `ray status` shows it."
+            "the cluster may have; `ray status` shows it, and --ray-cpus 1 asks for less."
         )
 
 

@@ -7,9 +7,11 @@ import asyncio
 import os
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from service.bulk.answers import Answer, Answers, open_answers
@@ -22,8 +24,9 @@ from service.bulk.cluster import (
     WorkerLostError,
     places_of,
 )
+from service.bulk.head_watch import LOOK_SECONDS, head_is_gone
 from service.bulk.predictor import Wanted
-from service.cluster.connection import connected, import_ray
+from service.cluster.connection import connected, import_ray, require_answer
 from service.cluster.replicas import Refused
 from service.errors import ConfigurationError
 from service.logs import configure_logs
@@ -112,7 +115,12 @@ class RayWorker:
         return found
 
     def end(self) -> None:
-        self._ray.kill(self._actor)
+        # In a thread: without its head, Ray waits here. At the end of the run it ends its processes by itself.
+        Thread(target=self._kill, name="foveal-ray-kill", daemon=True).start()
+
+    def _kill(self) -> None:
+        with suppress(Exception):  # it is not connected any more, or the process is gone already
+            self._ray.kill(self._actor)
 
     async def _answer(self, reference: Any) -> Any:  # noqa: ANN401
         errors = self._ray.exceptions
@@ -173,6 +181,26 @@ async def open_cluster(
             return RayWorker(ray, place, settings, draws=draws)
 
         answers = ClusterAnswers(places, wanted, start, note)
-        async with answers.running():
+        async with _watching(_head_of(ray, cluster.address), answers), answers.running():
             note(f"{len(places)} processes of the cluster take the images.")
             yield answers
+
+
+def _head_of(ray: Any, address: str) -> str:  # noqa: ANN401
+    """Return where the head listens, for this process."""
+    is_client = address.startswith("ray://")
+    return address if is_client else str(ray.get_runtime_context().gcs_address)
+
+
+@asynccontextmanager
+async def _watching(head: str, answers: ClusterAnswers) -> AsyncIterator[None]:
+    """Let the run end where the head goes during the block."""
+
+    async def watch() -> None:
+        await answers.fail(await head_is_gone(partial(require_answer, head, LOOK_SECONDS)))
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()

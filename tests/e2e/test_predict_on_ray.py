@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -119,6 +120,47 @@ def test_no_kill_of_a_worker_or_of_the_command_loses_or_repeats_a_row(
     assert b"from before; 8 failed" in resumed.stderr
     assert out.read_bytes() == alone.read_bytes()
     assert out.read_bytes().startswith(before[: before.rfind(b"\n")])
+
+
+@pytest.mark.timeout(240)
+def test_a_head_that_goes_ends_the_run_in_order_and_it_goes_on_without_ray(
+    cluster: tuple[psutil.Process, str], repository: Path, tmp_path: Path
+) -> None:
+    started, address = cluster
+    names = []
+    for index in range(200):
+        path = tmp_path / f"{index:04}.png"
+        Image.fromarray(np.full((4, 4, 3), (index, 80, 9), np.uint8)).save(path)
+        names.append(f"{path}\n".encode())
+    out = tmp_path / "ray.jsonl"
+    command = [sys.executable, "-m", "service.cli", "predict", "-", "--task", "classify"]
+    command += ["--models", str(repository), "--out", str(out), "--resume"]
+
+    with subprocess.Popen(
+        [*command, "--ray", address, "--ray-cpus", "1"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    ) as running:
+        assert running.stdin is not None
+        running.stdin.write(b"".join(names[:100]))
+        running.stdin.flush()
+        wait_for_rows(out, 0, running)
+        for process in started.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        _, said = running.communicate(b"".join(names[100:]))
+    assert running.returncode == 2, said
+    assert b"The head of the cluster does not answer any more." in said
+    before = out.read_bytes()
+    assert 0 < before.count(b"\n") < 200
+    resumed = subprocess.run(
+        command, input=b"".join(names), capture_output=True, check=False, env=ENVIRONMENT
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert out.read_bytes().startswith(before)
+    rows = [json.loads(line)["image"] for line in out.read_bytes().splitlines()]
+    assert rows == [name.decode().strip() for name in names]
 
 
 def test_a_ray_that_is_not_there_is_an_error_that_names_it(

@@ -57,6 +57,9 @@ class Fake:
         if self.died.is_set():
             raise WorkerLostError("dead")
         self.has.append(read)
+        if self.cluster.silent is not None:
+            self.cluster.silent.set()
+            await self.died.wait()
         assert len(self.has) <= ROOM
         dying = asyncio.create_task(self.died.wait())
         try:
@@ -84,6 +87,8 @@ class FakeCluster:
         self.records: dict[str, Record] = {}
         self.started: list[Fake] = []
         self.notes: list[str] = []
+        self.silent: asyncio.Event | None = None
+        """Is set by a process that has a chunk and never answers; None: they answer."""
 
     def start(self, place: Place) -> Fake:
         self.started.append(fake := Fake(self, place))
@@ -170,6 +175,20 @@ async def test_a_chunk_that_waits_is_not_left_waiting_where_no_process_starts_ag
     with pytest.raises(ConfigurationError, match="starts any more"):
         async with answers.running():
             await answers.answers(read("a"))
+
+
+async def test_a_chunk_on_a_machine_that_is_silent_ends_where_the_run_fails() -> None:
+    cluster = FakeCluster()
+    answers = cluster.answers()
+    async with answers.running():
+        cluster.silent = asyncio.Event()
+        waiting = asyncio.create_task(answers.answers(read("a")))
+        await cluster.silent.wait()
+        await answers.fail(ConfigurationError("the head is gone"))
+        with pytest.raises(ConfigurationError, match="the head is gone"):
+            await waiting
+        with pytest.raises(ConfigurationError, match="the head is gone"):
+            await answers.answers(read("b"))
 
 
 @pytest.mark.parametrize(
