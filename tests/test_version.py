@@ -7,7 +7,6 @@ from importlib.metadata import version
 import pytest
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("module", "command"), [("service.cli", "foveal"), ("exporter.cli", "foveal-export")]
 )

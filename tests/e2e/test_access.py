@@ -23,8 +23,6 @@ from tests.keys import bearer, key_of, write_keys
 from tests.live import Live, problem, serve, start
 from tests.servables import write_servable
 
-pytestmark = pytest.mark.timeout(60)
-
 CAT = (Path(__file__).parents[1] / "data" / "cat.jpg").read_bytes()
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx
 import numpy as np
-import pytest
 
 from tests.clips import encode_clip
 from tests.e2e.test_chain import read_of, reading, scene
@@ -32,7 +31,6 @@ def readings_of(answer: httpx.Response) -> list[list[str]]:
     return [sorted(map(reading, read_of(frame))) for frame in frames]
 
 
-@pytest.mark.timeout(180)
 def test_a_swap_of_the_models_of_a_chain_fails_no_frame_of_a_video(tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()

@@ -37,7 +37,6 @@ def vectors(live: Live, images: list[bytes]) -> list[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_an_answer_has_the_same_bits_alone_among_others_and_under_load(
     tmp_path: Path,
 ) -> None:

@@ -64,7 +64,6 @@ def points_at(answer: Any, image: str, *, by_cell: bool = False) -> bool:
     ],
 )
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_the_heat_lies_on_the_thing(client: httpx.Client, query: str, image: str) -> None:
     label = THINGS[image][0]
     answer = explain(
@@ -147,7 +146,6 @@ def test_every_model_shows_its_filters_and_maps(client: httpx.Client, model: str
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_box_is_explained(client: httpx.Client) -> None:
     query = "view=cam&model=ssdlite-mobilenet-v2&class=cup&samples=250&score=false"
     answer = explain(client, query, "coffee", **{"X-Timeout-Ms": "100000"})

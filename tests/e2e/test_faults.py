@@ -137,7 +137,6 @@ def test_a_service_that_has_a_stuck_run_ends_with_its_signal(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_a_worker_gives_up_a_stuck_run_and_ends_beside_one_and_a_network_that_never_loads(
     tmp_path: Path,
 ) -> None:

@@ -620,7 +620,6 @@ def heavy_servable(folder: Path, name: str, megabytes: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_the_memory_of_fifty_loads_and_unloads_goes(tmp_path: Path) -> None:
     models = tmp_path / "models"
     write_servable(models)

@@ -46,7 +46,6 @@ def classify(service: Process) -> str:
     return answer.headers["x-request-id"][:20]
 
 
-@pytest.mark.timeout(60)
 def test_a_worker_that_the_kernel_ends_for_want_of_memory_dies_alone(
     group: Path, dear: bytes, repository: Path
 ) -> None:

@@ -269,7 +269,6 @@ def names(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("kind", "kills"), [("jsonl", 2), ("parquet", 1)])
-@pytest.mark.timeout(120)
 def test_kills_at_any_moment_lose_and_repeat_nothing(
     kind: str, kills: int, names: list[str], repository: Path, tmp_path: Path
 ) -> None:

@@ -24,7 +24,6 @@ REASONS = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="other processors divide without a trap")
 def test_hostile_networks_are_refused_with_the_reason_and_the_others_serve(tmp_path: Path) -> None:
     models = tmp_path / "models"
@@ -62,7 +61,6 @@ def test_hostile_networks_are_refused_with_the_reason_and_the_others_serve(tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_workers_try_a_network_once_and_the_log_names_the_reason(tmp_path: Path) -> None:
     models = tmp_path / "models"
     write_servable(models, "good")

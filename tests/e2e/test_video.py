@@ -406,7 +406,6 @@ def test_a_head_whose_backbone_is_another_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
 def test_a_minute_of_720p_leaves_memory_flat() -> None:
     """The process's peak, as the kernel counts it, grows by less than 200 MB."""
     body = encode_clip(minute(), rate=10, options={"preset": "ultrafast"})

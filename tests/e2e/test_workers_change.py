@@ -52,7 +52,6 @@ def answers(service: Process, query: str = "?model=colors") -> dict[str, object]
     return found
 
 
-@pytest.mark.timeout(60)
 def test_what_a_call_has_changed_of_a_model_with_a_policy_is_answered_by_either_worker(
     service: Process,
 ) -> None:
@@ -66,7 +65,6 @@ def test_what_a_call_has_changed_of_a_model_with_a_policy_is_answered_by_either_
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_every_worker_follows_and_none_does_where_one_can_not(
     service: Process, models: Path
 ) -> None:
@@ -106,7 +104,6 @@ def test_every_worker_follows_and_none_does_where_one_can_not(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_what_comes_into_the_watched_folder_is_served_by_all(
     service: Process, models: Path
 ) -> None:
@@ -119,7 +116,6 @@ def test_what_comes_into_the_watched_folder_is_served_by_all(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_a_file_that_is_seen_half_copied_is_refused_and_served_by_all_once_it_is_whole(
     service: Process, models: Path
 ) -> None:

@@ -22,8 +22,6 @@ ABC = ("a", "b", "c")
 FRAMES = some_frames(3, SIDE)
 Array = NDArray[Any]
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def network(
     *end: onnx.NodeProto, classes: int = 3, maps: bool = False, **constants: Array

@@ -14,8 +14,6 @@ from exporter.heads.segment import SegmentHead
 from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.nets import LABELS, SIDE, conv_onnx
 
-pytestmark = pytest.mark.timeout(60)
-
 PLACES = (SIDE // 8) ** 2
 
 

@@ -32,8 +32,6 @@ from tests.exporter.found import (
 from tests.exporter.heads.dense import FORMS, as_form, dense_boxes, relative_to_cells
 from tests.live import serve
 
-pytestmark = pytest.mark.timeout(120)
-
 OBJECTS = [10, 40, 62]
 """Boxes of the finest grid that are objects; all others have a score of 0.001."""
 

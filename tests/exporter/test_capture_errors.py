@@ -14,7 +14,7 @@ from service.card import ImageInput
 from tests.exporter.exporting import export_to
 from tests.exporter.nets import SIDE
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 FRAME = ImageInput(height=SIDE, width=SIDE, resize="stretch")
 INPUT = {"height": SIDE, "width": SIDE}

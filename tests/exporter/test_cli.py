@@ -16,8 +16,6 @@ from tests.exporter.nets import SIDE, conv_onnx
 ROOT = Path(__file__).parents[2]
 PLACES = (SIDE // 8) ** 2
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 def servable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

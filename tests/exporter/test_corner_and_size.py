@@ -19,8 +19,6 @@ from tests.exporter.test_half_sizes import LABELS, OUTPUTS, SSDLITE, Box
 from tests.exporter.test_models import photograph
 from tests.live import serve
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def adopt(folder: Path, **detect: Any) -> Exported:
     model = onnx.load(SSDLITE / "1" / "model.onnx")

@@ -21,8 +21,6 @@ from service.servable_file import read_card
 from tests.exporter.exporting import export_to
 from tests.exporter.found import detector
 
-pytestmark = pytest.mark.timeout(180)
-
 
 def batch(one: dict[str, Any]) -> Outputs:
     return {name: np.array(values)[None] for name, values in one.items()}

@@ -16,7 +16,6 @@ from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.nets import LABELS, SIDE, save_weights, small
 
 pytestmark = [
-    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces and scripts
 ]
 

@@ -18,8 +18,6 @@ from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.nets import LABELS, SIDE, conv_onnx
 from tests.live import serve
 
-pytestmark = pytest.mark.timeout(60)
-
 LIMIT = 4096
 
 

@@ -13,8 +13,6 @@ from exporter.errors import ProofError, WeightsError
 from tests.exporter.exporting import export_to
 from tests.exporter.test_activation_end import adopted, network, op, truth
 
-pytestmark = pytest.mark.timeout(60)
-
 IMAGES = 20
 PROOF = {"limit": IMAGES, "largest": 3, "agreement": 0.5, "images": "images"}
 

@@ -15,8 +15,6 @@ from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.found import CLASSES, KINDS, LABELS, SCORES, SIDE, boxes_of, detector
 from tests.live import serve
 
-pytestmark = pytest.mark.timeout(120)
-
 NAMES = [LABELS[kind] for kind in KINDS]
 """The words of the three objects, the best first: the third, the fifth and the first class."""
 

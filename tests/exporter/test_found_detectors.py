@@ -30,8 +30,6 @@ from tests.exporter.heads.crowds import crowd
 from tests.exporter.heads.dense import relative_to_cells
 from tests.live import serve
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def adopt(
     folder: Path, model: onnx.ModelProto, labels: list[str] | None = None, **detect: Any

@@ -14,8 +14,6 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from exporter.errors import ExportError, GraphError, RecipeError, SourceError
 from tests.exporter.exporting import export_to, outputs_of, some_frames
 
-pytestmark = pytest.mark.timeout(120)
-
 SIDE = 16
 LABELS = ["a", "b", "c"]
 Pixels = NDArray[Any]

@@ -17,7 +17,6 @@ from tests.exporter.test_found_forms import LABELS, SIDE, network, planes
 
 quantization = pytest.importorskip("onnxruntime.quantization")
 
-pytestmark = pytest.mark.timeout(120)
 
 FRAMES = some_frames(4, SIDE)
 

@@ -18,8 +18,6 @@ from tests.exporter.exporting import export_to
 from tests.exporter.test_models import ROOT, photograph
 from tests.live import serve
 
-pytestmark = pytest.mark.timeout(300)
-
 SSDLITE = ROOT / "models" / "ssdlite-mobilenet-v2"
 LABELS = [f"kind {index}" for index in range(91)]
 OUTPUTS = ("boxes", "scores", "classes")

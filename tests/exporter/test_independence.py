@@ -12,8 +12,6 @@ from service.servable_file import read_card
 from tests.exporter.exporting import export_to
 from tests.exporter.graphs import small_classifier
 
-pytestmark = pytest.mark.timeout(60)
-
 FOUR = ("a", "b", "c", "d")
 
 

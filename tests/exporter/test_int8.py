@@ -2,15 +2,12 @@
 
 import numpy as np
 import onnx
-import pytest
 from onnx import helper
 
 from exporter.int8 import quantize
 from exporter.progress import SilentProgress
 from tests.exporter.exporting import some_frames
 from tests.exporter.graphs import SIDE, image_graph, logits_of, normal
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def test_what_hurts_goes_back_to_float_and_most_stays_in_integers() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import numpy as np
 import onnx
-import pytest
 import torch
 from torchvision.ops import batched_nms
 
@@ -20,8 +19,6 @@ from service.servable_file import read_card
 from tests.exporter.exporting import export_to, outputs_of
 from tests.exporter.test_models import ROOT, photograph
 from tests.live import serve
-
-pytestmark = pytest.mark.timeout(300)
 
 SOURCE = ROOT / "models" / "ssdlite-mobilenet-v2" / "1" / "model.onnx"
 LABELS = [f"kind {index}" for index in range(91)]

@@ -17,8 +17,6 @@ from tests.exporter.exporting import export_to
 from tests.exporter.test_activation_end import ABC, SIDE, network, op
 from tests.live import serve
 
-pytestmark = pytest.mark.timeout(120)
-
 FRAME = np.random.default_rng(11).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 Ends = Sequence[onnx.NodeProto]
 

@@ -26,7 +26,6 @@ from tests.images import photograph
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore"),  # the frameworks' own, about their own internals
 ]
 

@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 LENET = ROOT / "models/lenet5/1/model.onnx"
 
 pytestmark = [
-    pytest.mark.timeout(60),
     pytest.mark.filterwarnings("ignore"),  # the converters', about small numbers
 ]
 

@@ -22,7 +22,6 @@ from exporter.writing import graph_digest
 from tests.exporter.nets import LABELS, SIDE, ZeroPadded, save_weights, small
 
 pytestmark = [
-    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
 ]
 

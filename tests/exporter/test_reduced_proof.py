@@ -18,7 +18,6 @@ from tests.exporter.exporting import QUICK, outputs_of
 from tests.exporter.test_activation_end import FRAMES, adopted, network, op, truth
 
 pytestmark = [
-    pytest.mark.timeout(60),
     pytest.mark.filterwarnings("ignore"),  # the converters', about small numbers
 ]
 

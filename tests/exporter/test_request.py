@@ -24,7 +24,6 @@ from service.servable_file import read_card
 from tests.exporter.nets import SIDE, conv_onnx, small
 
 pytestmark = [
-    pytest.mark.timeout(240),
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces and scripts
 ]
 

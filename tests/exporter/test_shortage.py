@@ -103,7 +103,6 @@ class Greedy(torch.nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_an_export_at_a_limit_of_memory_ends_with_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "greedy.py").write_text(NETWORK)
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")

@@ -17,8 +17,6 @@ from exporter.graph import integers
 from tests.exporter.exporting import export_to
 from tests.exporter.test_activation_end import adopted, network, op, truth
 
-pytestmark = pytest.mark.timeout(60)
-
 LENGTH_ONE = (op("ReduceL2", "scores", "axis", output="length"), op("Div", "scores", "length"))
 WEIGHTS = np.array([[0.6, -0.8, 0], [0, 0.6, 0.8], [1, 0, 0]], np.float32)
 

@@ -20,8 +20,6 @@ from tests.exporter.graphs import SIDE, normal, pixel_graph
 LABELS = ["a", "b", "c"]
 TYPES = [TensorProto.FLOAT16, TensorProto.BFLOAT16]
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def constant(name: str, kind: int, *, raw: bool) -> onnx.NodeProto:
     """Return a node that gives weights (3, 3, 16, 16) of 16 bits."""

@@ -20,8 +20,6 @@ from tests.exporter.exporting import export_to
 from tests.exporter.found import CLASSES, LABELS, SIDE, detector
 from tests.live import serve
 
-pytestmark = pytest.mark.timeout(120)
-
 ANCHORS = 144
 LEAST, OVERLAP, MOST = 0.05, 0.5, 100
 

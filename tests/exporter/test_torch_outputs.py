@@ -20,7 +20,6 @@ from exporter.tracing import PIXELS, capture
 from tests.exporter.nets import SIDE, small
 
 pytestmark = [
-    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
 ]
 

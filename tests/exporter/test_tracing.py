@@ -16,7 +16,6 @@ from tests.exporter.graphs import normal
 from tests.exporter.nets import SIDE, small
 
 pytestmark = [
-    pytest.mark.timeout(60),
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
 ]
 

@@ -19,7 +19,7 @@ from tests.exporter.exporting import export_to, outputs_of
 from tests.exporter.nets import LABELS, SIDE, save_weights, small
 from tests.exporter.test_writing import files_up_to
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 SMALL = "python:tests.exporter.nets:Small"
 COUNT = 40

@@ -8,8 +8,6 @@ from tests.live import Live
 from tests.playground.conftest import close_page, open_page
 from tests.playground.pages import choose_task, settle, show
 
-pytestmark = pytest.mark.timeout(90)
-
 MOST_STOPS = 150
 """Of the Tab key on the whole page; more would be a trap."""
 

@@ -21,8 +21,6 @@ from tests.live import MODELS, Live
 from tests.playground.conftest import WAIT_MS, close_page, open_page
 from tests.playground.pages import rectangle
 
-pytestmark = pytest.mark.timeout(60)
-
 MODEL = MODELS / "efficientnet-lite0" / "1" / "model.onnx"
 PIXELS = np.asarray(Image.open(BytesIO(photograph("coffee"))).convert("RGB"))[:256, 200:456]
 MARGIN = 16

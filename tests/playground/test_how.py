@@ -17,8 +17,6 @@ from playwright.sync_api import Browser, FilePayload, Locator, Page, expect
 from tests.live import MODELS, Live
 from tests.playground.conftest import close_page, open_page
 
-pytestmark = pytest.mark.timeout(60)
-
 MODEL = MODELS / "efficientnet-lite0" / "1" / "model.onnx"
 MEAN, SCALE, MARGIN = 127.0, 128.0, 16
 """From models/efficientnet-lite0/recipe.toml; an image of 256×256 pixels is cropped to its middle and not resized."""

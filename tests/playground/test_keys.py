@@ -11,8 +11,6 @@ from tests.keys import key_of, write_keys
 from tests.live import MODELS, Live, serve
 from tests.playground.conftest import WAIT_MS, close_page
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:

@@ -19,8 +19,6 @@ from tests.playground.conftest import close_page, open_page
 from tests.playground.pages import PIXELS, choose_task, settle, show
 from tests.servables import color_card, write_servable
 
-pytestmark = pytest.mark.timeout(60)
-
 CAT = Path(__file__).parents[1] / "data" / "cat.jpg"
 VIDEO = FilePayload(name="bikes.mp4", mimeType="video/mp4", buffer=bikes())
 DROP = """async ([name, bytes]) => {

@@ -17,8 +17,6 @@ from tests.live import Live, serve
 from tests.playground.conftest import WAIT_MS, close_page
 from tests.playground.pages import choose_task, pixels, settle, show
 
-pytestmark = pytest.mark.timeout(60)
-
 CUP = Path(__file__).parents[2] / "service" / "playground" / "samples" / "cup.jpg"
 HIDE = """() => {
   Object.defineProperty(document, "hidden", { get: () => true, configurable: true });

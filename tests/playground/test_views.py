@@ -12,8 +12,6 @@ from tests.live import Live
 from tests.playground.conftest import close_page, open_page
 from tests.playground.pages import choose_task, pixels, rectangle, settle, show
 
-pytestmark = pytest.mark.timeout(60)
-
 CAT = Path(__file__).parents[1] / "data" / "cat.jpg"
 CUP = Path(__file__).parents[2] / "service" / "playground" / "samples" / "cup.jpg"
 WIDTH, HEIGHT = 600, 400  # the sample's

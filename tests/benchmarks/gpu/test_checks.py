@@ -20,7 +20,6 @@ from service.runtime.device import Device
 from service.runtime.io_binding import CaptureLock
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("model", ["lenet5", "motion"])
 def test_every_check_of_a_network_runs_and_nothing_is_wrong(tmp_path: Path, model: str) -> None:
     found: dict[str, Any] = {}

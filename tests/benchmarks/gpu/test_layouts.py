@@ -4,14 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from benchmarks.gpu.layouts import MEASURED, OPTIONS, measure
 from benchmarks.gpu.order import Order
 from service.runtime.device import Device, plan_session, with_cuda
 
 
-@pytest.mark.timeout(60)
 def test_each_set_of_options_is_timed_and_compared(tmp_path: Path) -> None:
     found: dict[str, dict[str, Any]] = {}
 

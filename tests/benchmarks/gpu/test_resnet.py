@@ -23,7 +23,6 @@ def images(count: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_with_torchvisions_weights_it_computes_what_torchvisions_does() -> None:
     torch = pytest.importorskip("torch")
     torchvision = pytest.importorskip("torchvision")

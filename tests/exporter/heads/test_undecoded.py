@@ -17,8 +17,6 @@ from tests.exporter.found import CELLS, LABELS, detector, scores_of
 from tests.exporter.heads.dense import FORMS, Boxes, as_form, dense_boxes, grid_cells
 from tests.exporter.heads.judged import detect_head
 
-pytestmark = pytest.mark.timeout(120)
-
 SIZE = (320, 320)
 ANCHOR = 4
 """The side of an anchor, in strides."""

@@ -22,7 +22,6 @@ from service.servable_file import read_card
 from tests.exporter.exporting import QUICK, export_to
 
 pytestmark = [
-    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
 ]
 

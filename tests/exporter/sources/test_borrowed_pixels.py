@@ -11,8 +11,6 @@ from torchvision import models
 from exporter.outcome import Exported
 from tests.exporter.exporting import export_to
 
-pytestmark = pytest.mark.timeout(120)
-
 SMALL: dict[str, Any] = {
     "labels": ("a", "b", "c"),
     "input": {"height": 64, "width": 64, "shorter_side": 64},

@@ -16,7 +16,6 @@ from exporter.sources.registry import load_network
 from tests.exporter.nets import SIDE, Small, small
 
 pytestmark = [
-    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces and scripts
 ]
 DYNAMIC = torch.export.Dim.DYNAMIC

@@ -19,7 +19,6 @@ from exporter.tracing import PIXELS
 from tests.exporter.exporting import export_to, outputs_of
 
 pytestmark = [
-    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
 ]
 

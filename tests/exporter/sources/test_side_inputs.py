@@ -25,7 +25,6 @@ FRAMES = some_frames(3, SIDE)
 ABC = ("a", "b", "c")
 Array = NDArray[Any]
 
-pytestmark = pytest.mark.timeout(120)
 
 OTHERS: dict[str, tuple[list[int | str], int, onnx.NodeProto]] = {
     "temperature": (["n", 1], 1, helper.make_node("Mul", ["scores", "temperature"], ["out"])),

@@ -16,7 +16,6 @@ from exporter.recipe import make_recipe
 from exporter.sources.registry import load_network
 
 pytestmark = [
-    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
 ]
 

@@ -24,8 +24,6 @@ from exporter.sources.torchvision_build import (
     last_layer,
 )
 
-pytestmark = pytest.mark.timeout(120)
-
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -20,7 +20,6 @@ from exporter.sources.registry import load_network
 from tests.exporter.exporting import some_frames
 
 pytestmark = [
-    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
 ]
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -35,7 +35,6 @@ tf = pytest.importorskip(
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore"),  # the library's own, about its own internals
 ]
 

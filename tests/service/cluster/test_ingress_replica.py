@@ -22,7 +22,7 @@ from service.settings import Settings
 from tests.images import plain
 from tests.servables import write_servable
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.anyio
 
 RELOAD = {"kind": "reload"}
 

@@ -18,7 +18,6 @@ from tests.service.planning.profiles import make_profile
 CPU = Device("cpu", 0, "any")
 
 
-@pytest.mark.timeout(60)
 def test_a_model_is_measured_stage_by_stage_and_at_full_load(
     repository: Path, tmp_path: Path
 ) -> None:
@@ -40,7 +39,6 @@ def test_a_model_is_measured_stage_by_stage_and_at_full_load(
     assert profile.replica().capacity == pytest.approx(profile.full_load, rel=0.01)
 
 
-@pytest.mark.timeout(60)
 def test_a_service_that_does_not_answer_the_image_is_told_of(repository: Path) -> None:
     (servable,), _ = scan_repository(repository)
     noise = SampleImage("noise", b"no image")
@@ -48,7 +46,6 @@ def test_a_service_that_does_not_answer_the_image_is_told_of(repository: Path) -
         measure_full_load(servable, noise, "/v1/classify", {}, clients=1, seconds=0.1)
 
 
-@pytest.mark.timeout(60)
 def test_a_service_that_does_not_start_says_why(repository: Path) -> None:
     (servable,), _ = scan_repository(repository)
     with pytest.raises(ConfigurationError, match=r"did not start: .*FOVEAL_THREADS"):

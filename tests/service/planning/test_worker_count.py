@@ -70,7 +70,6 @@ def test_a_network_that_is_heavy_beyond_doubt_is_not_measured(tmp_path: Path) ->
     assert (found.count, found.because) == (1, "colors takes 1e+10 multiplications for an image")
 
 
-@pytest.mark.timeout(60)
 def test_a_tiny_network_gets_a_worker_a_core_and_is_measured_once(
     repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

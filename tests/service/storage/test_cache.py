@@ -19,8 +19,6 @@ from tests.service.storage.models import write_large
 SIZE = 1_000_000
 MODULE = "tests.service.storage.fetch_once"
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def test_the_least_recently_used_goes_and_never_what_is_served(
     server: FileServer, tmp_path: Path, open_place: Open

@@ -20,8 +20,6 @@ from tests.service.storage.models import write_large
 
 MODEL = "/colors/1/model.onnx"
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 def registry() -> CollectorRegistry:

@@ -10,8 +10,6 @@ import pytest
 from tests.servables import write_servable
 from tests.service.storage.stand_ins import stand_in_for
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.mark.parametrize("url", ["gs://bucket/models", "hf://owner/name/models"])
 def test_a_folder_is_served_from_there(url: str, tmp_path: Path) -> None:

@@ -33,8 +33,6 @@ from tests.live import Live, serve
 from tests.servables import color_card, color_model, write_servable
 from tests.service.api.dialects.answers import refused
 
-pytestmark = pytest.mark.timeout(60)
-
 MIB = 2**20
 SIDE = 512
 MAP_BYTES = 3 * SIDE * SIDE * 4
