@@ -27,6 +27,15 @@ from tests.samples import total
 MODELS = Path(__file__).parents[1] / "models"
 
 
+def bundled(folder: Path, *names: str) -> Path:
+    """Return a folder of these bundled models alone: all of them take two seconds of a processor to load."""
+    models = folder / "bundled"
+    models.mkdir()
+    for name in names:
+        (models / name).symlink_to(MODELS / name)
+    return models
+
+
 @dataclass(frozen=True)
 class Live:
     """A running service: where it listens, and the parts that it runs on."""
@@ -94,7 +103,7 @@ class Process:
         return [found for message in messages if (found := re.search(pattern, message))]
 
     def wait_for_exit(self) -> int:
-        code = self.process.wait(timeout=15)
+        code = self.process.wait(timeout=45)
         self.reader.join()
         return code
 

@@ -166,7 +166,7 @@ def _drop_head(module: nn.Module) -> None:
 
 
 def _described(where: str, module: nn.Module, recipe: Recipe, origin: str | None) -> TorchModel:
-    data: dict[str, Any] = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
+    data: dict[str, Any] = resolve_model_data_config(module)
     data["input_size"] = _input_size(module, data["input_size"])
     known: dict[str, Any] = vars(module)["pretrained_cfg"]
     tag = known.get("tag") or ""

@@ -13,7 +13,7 @@ import pytest
 
 from service.errors import FovealError, error_types
 from tests.images import photograph, plain
-from tests.live import Live, problem, serve
+from tests.live import Live, bundled, problem, serve
 from tests.service.imaging.test_decode import png_of_size
 
 FORM = {"content-type": "multipart/form-data; boundary=x"}
@@ -121,8 +121,12 @@ def test_an_announced_body_over_the_limit_is_refused_before_it_is_sent(tiny: htt
     assert b"100 Continue" not in answer
 
 
-def test_a_full_queue_answers_503_and_says_when_to_try_again() -> None:
-    with serve(queue_size=1) as service, httpx.Client(base_url=service.url) as http:
+def test_a_full_queue_answers_503_and_says_when_to_try_again(tmp_path: Path) -> None:
+    models = bundled(tmp_path, "lenet5")
+    with (
+        serve(models=models, queue_size=1) as service,
+        httpx.Client(base_url=service.url) as http,
+    ):
         pair = [("file", plain("red"))] * 2
         response = http.post("/v1/classify?model=lenet5", files=pair)
         assert "queue of 1" in problem(response, 503, "overloaded")

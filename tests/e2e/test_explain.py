@@ -12,7 +12,7 @@ from PIL import Image
 
 from service.settings import Settings
 from tests.images import photograph
-from tests.live import Live, problem, serve
+from tests.live import Live, bundled, problem, serve
 from tests.pngs import RGB, SIGNATURE, header
 
 COMPOSITIONS = Path(__file__).parents[1] / "data" / "compositions"
@@ -302,9 +302,9 @@ def test_a_client_that_leaves_frees_its_place(live: Live, client: httpx.Client) 
     assert explain(client, "view=rise&samples=4&score=false")["samples"] == 4
 
 
-def test_no_explainer_is_loaded_before_its_first_request(live: Live) -> None:
+def test_no_explainer_is_loaded_before_its_first_request(live: Live, tmp_path: Path) -> None:
     """The service of the other tests has loaded some; a new one has loaded none."""
-    with serve() as fresh:
+    with serve(models=bundled(tmp_path, "efficientnet-lite0")) as fresh:
         assert not fresh.services.engine.explainers.loaded
         explain_url = f"{fresh.url}/v1/explain?view=cam&score=false"
         assert httpx.post(explain_url, content=photograph("coffee"), timeout=30).status_code == 200

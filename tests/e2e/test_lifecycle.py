@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.images import photograph
-from tests.live import MODELS, serve, start
+from tests.live import MODELS, bundled, serve, start
 from tests.servables import color_model, write_servable
 
 
@@ -61,8 +61,11 @@ def test_sigterm_under_load_loses_no_accepted_request(workers: int, repository: 
     assert {name: answered.get(str(name)) for name in accepted} == dict.fromkeys(accepted, 200)
 
 
-def test_sigterm_first_fails_readiness_and_answers_on() -> None:
-    with start(grace_seconds=30) as service, httpx.Client(base_url=service.url) as http:
+def test_sigterm_first_fails_readiness_and_answers_on(repository: Path) -> None:
+    with (
+        start(models=repository, grace_seconds=30) as service,
+        httpx.Client(base_url=service.url) as http,
+    ):
         assert http.get("/health/ready").json() == {"status": "ready", "reasons": []}
         service.process.send_signal(signal.SIGTERM)
         while (ready := http.get("/health/ready")).status_code == 200:
@@ -123,8 +126,8 @@ def test_the_end_says_which_signal_came_what_is_waited_for_and_how_it_ended(
         assert service.lines[-1]["message"] == "Foveal ended; every worker ended by itself"
 
 
-def test_the_log_has_a_line_a_request_and_no_image() -> None:
-    with start() as service:
+def test_the_log_has_a_line_a_request_and_no_image(tmp_path: Path) -> None:
+    with start(models=bundled(tmp_path, "efficientnet-lite0")) as service:
         httpx.post(
             f"{service.url}/v1/classify",
             content=photograph("chelsea"),

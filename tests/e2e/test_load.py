@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.images import encode, photograph
-from tests.live import Live, serve
+from tests.live import Live, bundled, serve
 
 pytestmark = pytest.mark.anyio
 MODEL = "efficientnet-lite0"
@@ -42,9 +43,10 @@ async def classify(http: httpx.AsyncClient, image: bytes) -> dict[int, float]:
 
 
 @pytest.fixture(scope="module")
-def batching() -> Iterator[Live]:
+def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A service that batches even where, on a CPU, that gains nothing."""
-    with serve(max_batch=8) as service:
+    models = bundled(tmp_path_factory.mktemp("batching"), MODEL)
+    with serve(models=models, max_batch=8) as service:
         yield service
 
 
@@ -92,9 +94,10 @@ def hang_up(connection: socket.socket) -> None:
     connection.close()
 
 
-async def test_a_queue_that_overflows_refuses_some_and_loses_none() -> None:
+async def test_a_queue_that_overflows_refuses_some_and_loses_none(tmp_path: Path) -> None:
     image = photograph("chelsea")
-    with serve(queue_size=4, max_batch=2) as service:
+    models = bundled(tmp_path, MODEL)
+    with serve(models=models, queue_size=4, max_batch=2) as service:
         limits = httpx.Limits(max_connections=40)
         async with httpx.AsyncClient(base_url=service.url, limits=limits, timeout=15) as http:
             answers = await asyncio.gather(

@@ -102,6 +102,6 @@ def test_known_names_pass_and_nothing_is_a_name_where_it_is_allowed() -> None:
 
 
 def test_the_folders_of_imagenet_are_those_that_timm_lists() -> None:
-    listed = ImageNetInfo().label_names()  # type: ignore[no-untyped-call]
+    listed = ImageNetInfo().label_names()
 
     assert list(WORDNET_IDS) == listed
