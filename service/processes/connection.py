@@ -176,7 +176,10 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         headers = self.headers
-        require_host(headers, self.url, must=self.parser.get_http_version() == "1.1")
+        version = self.parser.get_http_version()
+        if version not in {"1.0", "1.1"}:  # a line without one is HTTP/0.9 to the parser
+            raise MalformedHttpError(f"HTTP/{version} is not understood. Send HTTP/1.1.")
+        require_host(headers, self.url, must=version == "1.1")
         if self._shedding.targets and self._is_shed(headers):
             self.cycle = SHED  # type: ignore[assignment]
         else:

@@ -228,6 +228,8 @@ def test_large_bodies_arrive_whole_however_they_are_cut(live: Live) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500,
         b"hello\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /health/live\r\n\r\n",
+        b"GET /health/live\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
