@@ -69,7 +69,7 @@ def test_sigterm_first_fails_readiness_and_answers_on(repository: Path) -> None:
         assert http.get("/health/ready").json() == {"status": "ready", "reasons": []}
         service.process.send_signal(signal.SIGTERM)
         while (ready := http.get("/health/ready")).status_code == 200:
-            pass
+            time.sleep(0.02)
         assert ready.status_code == 503
         assert ready.json()["reasons"] == ["the service is shutting down"]
         answer = http.post("/v1/classify", content=photograph("chelsea"))

@@ -87,6 +87,35 @@ async def test_an_error_after_it_is_the_last_piece() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("shortage", [MemoryError(), RuntimeError("can't start new thread")])
+async def test_a_shortage_passes_and_is_no_fault(shortage: Exception) -> None:
+    async def at_once(_: SendPiece) -> bytes:
+        raise shortage
+
+    async def later(send: SendPiece) -> bytes:
+        await send(b"one")
+        raise shortage
+
+    sent, record = Sent(), RequestRecord("id")
+    await respond(at_once, record, sent)
+    assert (sent.status, record.error_code) == (503, "unavailable")
+    assert sent.header(b"retry-after")
+
+    sent, record = Sent(), RequestRecord("id")
+    await respond(later, record, sent)
+    assert sent.status == 200
+    assert sent.pieces[1].startswith(b"failed: There is not enough memory")
+    assert record.error_code == "unavailable"
+
+
+async def test_a_fault_is_raised_for_the_log() -> None:
+    async def work(_: SendPiece) -> bytes:
+        raise RuntimeError("a fault")
+
+    with pytest.raises(RuntimeError, match="a fault"):
+        await respond(work, RequestRecord("id"), Sent())
+
+
 async def test_a_client_that_reads_nothing_for_too_long_has_left() -> None:
     raised: list[BaseException] = []
 

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 import pytest
+from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 from PIL import Image
 
+from service.errors import BrokenVideoError
+from service.video.frame import Frame, Orientation
 from service.video.opening import open_clip
 from service.video.reader import VideoInfo, VideoLimits
 from service.video.sampling import Sampling
@@ -51,6 +54,36 @@ def encoded(
             container.mux(stream.encode(frame.reformat(format=layout)))
         container.mux(stream.encode(None))
     return body.getvalue()
+
+
+class Unconvertible:
+    """Stored pixels whose conversion fails."""
+
+    width, height, format = 8, 6, VideoFormat("yuv420p")
+    colorspace = color_range = 0
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def to_ndarray(self, **_: object) -> object:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (av.error.MemoryError(12, "Cannot allocate memory"), MemoryError),
+        (MemoryError(), MemoryError),
+        (ValueError("no such conversion"), BrokenVideoError),
+    ],
+)
+def test_a_frame_is_not_damaged_where_there_is_no_memory_for_it(
+    raised: Exception, expected: type[Exception]
+) -> None:
+    stored = cast("av.VideoFrame", Unconvertible(raised))
+    frame = Frame(0, 0.0, stored, None, Orientation(), 10**6)
+    with pytest.raises(expected):
+        frame.image()
 
 
 def name_of(color: tuple[int, ...]) -> str:
