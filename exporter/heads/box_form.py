@@ -27,8 +27,8 @@ MANY = 0.2
 """Boxes that are read wrongly leave the frame, or have no area, at least this often."""
 
 SPREAD = 0.1
-"""Places with a smaller standard deviation, as a share of the frame, show nothing: an untrained network may give almost
-the same box everywhere."""
+"""Places with a smaller standard deviation, as a share of the frame, do not show which point of a box they are: an
+untrained network may give almost the same box everywhere."""
 
 BOX_WORDS = {
     "xyxy": "two corners, x before y",
@@ -166,8 +166,6 @@ def _by_values(
     is_y_first = form in Y_FIRST
     size = size[::-1] if is_y_first else size
     first, second = rows[:, :2], rows[:, 2:]
-    if float((first / size).std(axis=0).max()) < SPREAD:
-        return
     ordered = float(np.mean((second > first).all(axis=1)))
     plain = Y_FIRST.get(form, form)
     if plain == "xyxy":
@@ -196,6 +194,8 @@ def _refuse_other_point(head: DetectHead, first: Array, second: Array, size: Arr
 
     Boxes that are what is stated may leave the frame too, but then on all sides: some of them leave it either way.
     """
+    if not _are_spread(first, size):
+        return
     as_centers = _share_outside(first - second / 2, first + second / 2, size)
     as_corners = _share_outside(first, first + second, size)
     form = head.recipe.box_format
@@ -226,13 +226,17 @@ def _refuse_corners(
             f"{'cycxhw' if is_y_first else 'cxcywh'}; or, if its sizes are half of width and "
             "height, export the network with them doubled first",
         )
-    if _share_outside(first, first + second, size) <= 1 - ALL:
+    if _are_spread(first, size) and _share_outside(first, first + second, size) <= 1 - ALL:
         raise _other(
             head,
             f"only {ordered:.0%} have their second corner below and to the right of the first, and read as a corner "
             "and the size all lie in the frame",
             "yxhw" if is_y_first else "xywh",
         )
+
+
+def _are_spread(places: Array, size: Array) -> bool:
+    return float((places / size).std(axis=0).max()) >= SPREAD
 
 
 def _refuse_exchanged(head: DetectHead, first: Array, second: Array, size: Array) -> None:

@@ -50,11 +50,8 @@ class StreamedResponse(Response):
             await self._send(piece, send)
 
         try:
-            last = await self._work(send_piece)
-        except Exception as raised:
-            error = raised if isinstance(raised, FovealError) else shortage_of(raised)
-            if error is None:
-                raise
+            last = await self._last_piece(send_piece)
+        except FovealError as error:
             self._record.error_code = error.code
             if not self._begun:
                 await self._refuse(error, scope, receive, send)
@@ -62,6 +59,18 @@ class StreamedResponse(Response):
             last = await whole_call(self._fail, error)
         await self._begin(send)
         await send({"type": "http.response.body", "body": last})
+
+    async def _last_piece(self, send: SendPiece) -> bytes:
+        try:
+            return await self._work(send)
+        except (MemoryError, RuntimeError) as raised:
+            shortage = shortage_of(raised)
+            if shortage is None:
+                raise
+            try:
+                raise shortage from raised
+            finally:
+                del shortage  # it refers to this frame, which would keep the video
 
     async def _send(self, piece: bytes, send: Send) -> None:
         if not piece:

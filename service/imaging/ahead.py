@@ -121,7 +121,10 @@ class DecodingAhead:
             shortage = shortage_of(error)
             if shortage is None:
                 raise
-            raise shortage from error
+            try:
+                raise shortage from error
+            finally:
+                del shortage  # it refers to this frame, which would keep the images
         return futures
 
 

@@ -143,7 +143,7 @@ def test_right_boxes_that_leave_the_frame_are_believed(form: str) -> None:
 
 
 def test_the_boxes_of_an_untrained_network_may_leave_the_frame_on_one_side() -> None:
-    one = np.array([0.3, 0.3, 0.72, 0.72]) * SQUARE.width
+    one = np.array([0.3, 0.3, 0.72, 0.25]) * SQUARE.width
     found = one + np.random.default_rng(1).normal(0, 0.3, (1, COUNT, 4))
     assert judged(found, SQUARE, box_format="cxcywh").recipe.box_format == "cxcywh"
 
