@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import shutil
+import statistics
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -637,8 +638,9 @@ def test_the_memory_of_fifty_loads_and_unloads_goes(tmp_path: Path) -> None:
             if one["name"] == "heavy"
         )
         assert held > 16 << 20, "both of its matrices"
-        # The allocators now and then keep one of them for some rounds; what leaks would be 25 times as much.
-        assert max(sizes[25:]) - min(sizes[:25]) < 2 * held, "nothing stays of 50 times as much"
+        # The allocators now and then keep some of them for a while; of what leaks, 25 times as much stays.
+        grown = statistics.median(sizes[25:]) - statistics.median(sizes[:25])
+        assert grown < 2 * held, "nothing stays of 50 times as much"
         service.do("POST", "/v2/repository/models/heavy/unload")
         assert resident_bytes() < sizes[0] + 2 * held
 
