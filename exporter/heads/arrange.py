@@ -312,7 +312,7 @@ def _is_column_wise(rows: int, columns: int, labels: int) -> bool:
 
 
 def _refuse_other_heads(outputs: Sequence[Tensor]) -> None:
-    """Refuse instance segmentation, boxes that have their score in a fifth column, and levels that are not decoded."""
+    """Refuse instance segmentation, boxes in columns or with their score in a fifth column, and levels not decoded."""
     scored = next((one for one in outputs if len(one.dims) == 3 and one.dims[2] == 5), None)
     flat = next((one for one in outputs if scored and one.dims == scored.dims[:2]), None)
     if scored is not None and flat is not None:
@@ -331,4 +331,19 @@ def _refuse_other_heads(outputs: Sequence[Tensor]) -> None:
         raise RecipeError(
             "The network has mask prototypes beside its boxes, as instance segmentation has. --task detect serves "
             "boxes only: export the network without its mask head"
+        )
+    _refuse_columns([one for one in outputs if len(one.dims) == 3])
+
+
+def _refuse_columns(outputs: Sequence[Tensor]) -> None:
+    """Refuse boxes (N, 4, A) beside scores of the same A, which no decoder reads."""
+    if len(outputs) < 2:
+        return
+    boxes, *others = outputs
+    _, four, count = boxes.dims
+    beside = next((one for one in others if count in one.dims[1:]), None)
+    if four == 4 and count > 4 and beside is not None:
+        raise RecipeError(
+            f"The output {boxes.name} {boxes.dims} has its boxes in columns, beside {beside.name} {beside.dims}. "
+            "Export the network with boxes (N, A, 4), transposed; scores may be (N, A, K) or (N, K, A)"
         )

@@ -21,6 +21,7 @@ from tests.exporter.found import (
     best_of,
     boxes_of,
     detector,
+    scores_of,
 )
 from tests.live import serve
 
@@ -100,3 +101,13 @@ def test_scores_that_are_taken_for_the_ids_of_two_classes_are_refused(tmp_path: 
     ):
         export("boxes", "second", "first")
     export("boxes", "first", "second")
+
+
+def test_boxes_in_columns_beside_scores_are_refused_with_the_next_step(tmp_path: Path) -> None:
+    boxes, scores = (one.transpose(0, 2, 1) for one in (boxes_of(CELLS), scores_of(CELLS)))
+    onnx.save(detector({"boxes": boxes, "scores": scores}), tmp_path / "net.onnx")
+
+    with pytest.raises(
+        RecipeError, match=r"boxes \(1, 4, 84\) has its boxes in columns.*transposed"
+    ):
+        export_to(tmp_path, "onnx:net.onnx", task="detect", labels=LABELS)
