@@ -79,11 +79,12 @@ def arrange(
         if stated.decoder == "pair":
             ordered = pair(outputs, is_stated=bool(recipe.outputs)) or list(outputs)
         elif stated.decoder == "triple":
-            ordered = _triple(outputs) or list(outputs)
+            ordered = _triple(outputs, is_stated=bool(recipe.outputs)) or list(outputs)
         else:
             ordered = _first(outputs, lambda dims: len(dims) == 3)
         return recipe.model_copy(update={"detect": _with_form(stated, ordered)}), ordered
-    found = _triple(outputs) or pair(outputs, is_stated=bool(recipe.outputs))
+    is_stated = bool(recipe.outputs)
+    found = _triple(outputs, is_stated=is_stated) or pair(outputs, is_stated=is_stated)
     if found is not None:
         ordered, known = found, "triple" if len(found) == 3 else "pair"
     else:
@@ -207,23 +208,36 @@ def _is_vector(dims: Dims) -> bool:
     return dims == (1,) or len(dims) == 2 or (len(dims) > 2 and set(dims[2:]) == {1})
 
 
-def _triple(outputs: Sequence[Tensor]) -> list[Tensor] | None:
-    """Return boxes (N, A, 4), scores (N, A) and classes (N, A), in any order."""
+def _triple(outputs: Sequence[Tensor], *, is_stated: bool) -> list[Tensor] | None:
+    """Return boxes (N, A, 4), scores (N, A) and classes (N, A), in any order.
+
+    Where neither names nor types tell scores from classes, the order of outputs that the user states does.
+    """
     boxes = next((one for one in outputs if is_boxes(one)), None)
     flat = [one for one in outputs if boxes and one.dims == boxes.dims[:2]]
-    if boxes is None or len(flat) != 2:
+    if boxes is None or len(flat) < 2:
         return None
-    classes = next((one for one in flat if _names_classes(one)), None) or next(
-        (one for one in flat if one.is_integer), None
-    )
-    if classes is None:
-        named = ", ".join(one.name for one in flat)
+    # Names of scores first: `class_scores` names classes too. The number of detections may have the same shape.
+    scores = [one for one in flat if _begins_with(one, ("score", "conf", "prob"))]
+    classes = [one for one in flat if one not in scores and _names_classes(one)]
+    if len(scores) == len(classes) == 1:
+        return [boxes, *scores, *classes]
+    if len(flat) > 2:
+        return None
+    named = classes or [one for one in flat if one.is_integer]
+    if not named and is_stated:
+        return [boxes, *flat]
+    if not named:
+        listed = ", ".join(one.name for one in flat)
         raise RecipeError(
-            f"Which of the outputs {named} holds scores and which holds classes can not be known. Name them in order: "
+            f"Which of the outputs {listed} holds scores and which holds classes can not be known. Name them in order: "
             "--decoder triple --outputs BOXES,SCORES,CLASSES"
         )
-    scores = next(one for one in flat if one is not classes)
-    return [boxes, scores, classes]
+    return [boxes, next(one for one in flat if one is not named[0]), named[0]]
+
+
+def _begins_with(one: Tensor, begins: tuple[str, ...]) -> bool:
+    return any(word.startswith(begins) for word in one.words)
 
 
 def _names_classes(one: Tensor) -> bool:
@@ -298,7 +312,7 @@ def _is_column_wise(rows: int, columns: int, labels: int) -> bool:
 
 
 def _refuse_other_heads(outputs: Sequence[Tensor]) -> None:
-    """Refuse instance segmentation, boxes that have their score in a fifth column, and levels that are not decoded."""
+    """Refuse instance segmentation, boxes in columns or with their score in a fifth column, and levels not decoded."""
     scored = next((one for one in outputs if len(one.dims) == 3 and one.dims[2] == 5), None)
     flat = next((one for one in outputs if scored and one.dims == scored.dims[:2]), None)
     if scored is not None and flat is not None:
@@ -317,4 +331,19 @@ def _refuse_other_heads(outputs: Sequence[Tensor]) -> None:
         raise RecipeError(
             "The network has mask prototypes beside its boxes, as instance segmentation has. --task detect serves "
             "boxes only: export the network without its mask head"
+        )
+    _refuse_columns([one for one in outputs if len(one.dims) == 3])
+
+
+def _refuse_columns(outputs: Sequence[Tensor]) -> None:
+    """Refuse boxes (N, 4, A) beside scores of the same A, which no decoder reads."""
+    if len(outputs) < 2:
+        return
+    boxes, *others = outputs
+    _, four, count = boxes.dims
+    beside = next((one for one in others if count in one.dims[1:]), None)
+    if four == 4 and count > 4 and beside is not None:
+        raise RecipeError(
+            f"The output {boxes.name} {boxes.dims} has its boxes in columns, beside {beside.name} {beside.dims}. "
+            "Export the network with boxes (N, A, 4), transposed; scores may be (N, A, K) or (N, K, A)"
         )

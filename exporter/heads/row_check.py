@@ -20,7 +20,7 @@ LEAST_ORDERED = 0.5
 
 
 def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
-    """Refuse rows whose class ids are no integers, or whose boxes are not two corners and the classes all the same.
+    """Refuse class ids that are no integers, and rows whose boxes are not two corners and the classes all the same.
 
     Args:
         head: of any decoder.
@@ -30,13 +30,20 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         RecipeError: the message names the decoders that could be right.
     """
     decoder = head.recipe.decoder
-    if decoder not in _ROWS or head.is_known:
+    if decoder not in {*_ROWS, "triple"} or head.is_known:
         return
     rows = [_filled(one) for one in parts]
     boxes, scores, kinds = (np.concatenate(same) for same in zip(*rows, strict=True))
     if not len(kinds):
         return
     whole = bool(np.all(np.abs(kinds - np.round(kinds)) < 1e-3))
+    if decoder == "triple":
+        if not whole:
+            raise RecipeError(
+                f"--decoder triple: where the class id must be, real images give {_span(kinds)}. Name the outputs in "
+                "this order: --decoder triple --outputs BOXES,SCORES,CLASSES"
+            )
+        return
     if not whole and in_unit_range([kinds]) and np.array_equal(scores, np.round(scores)):
         raise RecipeError(
             f"--decoder {decoder}: where the score must be, real images give whole numbers, and {_span(kinds)} where "

@@ -270,7 +270,8 @@ def _refuse_contradiction(stated: Activation | None, kind: Kind, scores: list[Ar
     if stated == "none" and not in_unit_range(scores):
         raise RecipeError(
             f"--activation none says that the scores are probabilities, but they are {low:.3g} to {high:.3g} on real "
-            "images. Give --activation softmax or sigmoid, or neither to let the graph decide"
+            "images. Give --activation softmax or sigmoid if they are logits. Percentages and logarithms of "
+            "probabilities are none: export the network without the factor or the logarithm"
         )
     # The softmax of logarithms of probabilities is these probabilities.
     probabilities = {"softmax", "softmax_part", "sigmoid"}

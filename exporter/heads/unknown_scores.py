@@ -17,13 +17,19 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
     "bounded": (_NO_ACTIVATION, "They may be probabilities or logits", _STATE),
     "log": (
         _NO_ACTIVATION,
-        "They look like logarithms of probabilities that do not sum to one",
-        _STATE,
+        "They look like logarithms of probabilities that do not sum to one, as those of a sigmoid are",
+        (
+            "Export the network without the logarithm, or name the tensor before it with --outputs (of an ONNX file); "
+            f"{_LOGITS}"
+        ),
     ),
     "constant_sum": (
         _NO_ACTIVATION,
-        "They have the same sum for every image, as scaled probabilities have",
-        _STATE,
+        "They have the same sum for every image, as probabilities and percentages have",
+        (
+            "State --activation none if they are probabilities (0 to 1). If a factor makes percentages of them, export "
+            f"the network without it, or name the tensor before it with --outputs (of an ONNX file); {_LOGITS}"
+        ),
     ),
     "tanh": (
         "the graph ends in a tanh or a function like it, so that they can only be -1 to 1",

@@ -128,7 +128,7 @@ def test_stated_probabilities_are_taken_by_their_sums() -> None:
 @pytest.mark.parametrize(
     ("head", "end", "rows", "message"),
     [
-        (ClassifyHead(2, stated="none"), None, LOGITS, "they are -3 to 12 on real images"),
+        (ClassifyHead(2, stated="none"), None, LOGITS, "-3 to 12 on real images.*without the factor"),
         (ClassifyHead(2, stated="softmax"), "Softmax", SHARES, "ends in a softmax.*softmax would be"),
         (ClassifyHead(2, stated="softmax"), "Sigmoid", EACH_ALONE, r"ends in a sigmoid.*softmax would"),
         (ClassifyHead(2, stated="sigmoid"), "Softmax", SHARES, r"softmax\)\. --activation sigmoid, or"),

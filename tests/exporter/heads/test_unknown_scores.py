@@ -26,8 +26,8 @@ def test_what_the_graph_shows_needs_no_question() -> None:
     ("kind", "shows", "step"),
     [
         ("bounded", "does not end in a known activation", "--activation none (they are probab"),
-        ("log", "logarithms of probabilities that do not sum to one", "name another output"),
-        ("constant_sum", "the same sum for every image", "softmax or sigmoid (they are logits)"),
+        ("log", "logarithms of probabilities that do not sum to one", "without the logarithm"),
+        ("constant_sum", "the same sum for every image", "the network without it"),
         ("tanh", "ends in a tanh", "(x + 1) / 2"),
         ("cosine", "products of vectors of the length one", "(scores * s)"),
         ("signed", "they lie in -1 to 1", "state --activation softmax or sigmoid"),
