@@ -49,6 +49,7 @@ class StreamedResponse(Response):
         async def send_piece(piece: bytes) -> None:
             await self._send(piece, send)
 
+        error: FovealError | None = None
         try:
             last = await self._work(send_piece)
         except Exception as raised:
@@ -60,6 +61,9 @@ class StreamedResponse(Response):
                 await self._refuse(error, scope, receive, send)
                 return
             last = await whole_call(self._fail, error)
+        finally:
+            # Its traceback refers to this frame: a cycle would keep what a video holds until the collector runs.
+            error = None
         await self._begin(send)
         await send({"type": "http.response.body", "body": last})
 
