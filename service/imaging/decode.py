@@ -14,6 +14,7 @@ from service.errors import (
     TooManyPixelsError,
 )
 from service.imaging import bmp, png, tiff
+from service.imaging.announced import quick_pixels
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.deadline import CheckedBytes, GoOn, without_end
 from service.imaging.depth import Samples, in_strips, to_eight_bits
@@ -29,6 +30,7 @@ from service.imaging.metadata import (
 )
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, clear_pixels, load_frame, open_frame
+from service.imaging.shortage import SILENT_FORMATS, require_memory
 from service.imaging.tiff_pixels import load_tiff
 from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
@@ -159,6 +161,8 @@ def _open(body: bytes, limits: Limits) -> Image.Image:
     except UnidentifiedImageError as error:
         raise why_unread(body) from error
     except PILLOW_FAULTS as error:
+        if body.startswith(b"RIFF"):  # its canvas is allocated here
+            require_memory(min(quick_pixels(body) or 0, limits.max_pixels))
         if str(error).startswith("Unsupported BMP"):
             raise bmp.refused(body) from error
         raise why_unread(body) from error
@@ -268,6 +272,7 @@ def read_pixels(image: OpenedImage, go_on: GoOn = without_end) -> Image.Image:
     Raises:
         BrokenImageError: the pixels are damaged or cut short.
         UnsupportedImageError: they are of a kind of JPEG that is not read.
+        MemoryError: there is not enough memory for them.
     """
     if go_on is not without_end:
         _check_each_piece(image.file, go_on)
@@ -278,6 +283,8 @@ def read_pixels(image: OpenedImage, go_on: GoOn = without_end) -> Image.Image:
             f"The image holds more pixels than its header says. It is damaged. {_SEND_WHOLE}"
         ) from error
     except PILLOW_FAULTS as error:
+        if image.file.format in SILENT_FORMATS:
+            require_memory(image.file.width * image.file.height)
         raise _few_pixels(image.file.format) from error
 
 

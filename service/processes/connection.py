@@ -22,7 +22,7 @@ from service.errors import (
     OverloadedError,
 )
 from service.processes.answers import SHED, closing_answer, shed_answer
-from service.processes.half_closed import HalfClosed, can_be_known
+from service.processes.half_closed import HalfClosed, can_be_known, has_ended
 from service.processes.http_1_0 import answer_plainly
 from service.processes.limits import Limits
 from service.processes.named_host import require_host
@@ -33,6 +33,7 @@ from service.processes.uvicorn_parts import (
     HIGH_WATER_LIMIT,
     FlowControl,
     HttpToolsProtocol,
+    RequestResponseCycle,
 )
 
 Refuse = Callable[[FovealError], tuple[list[tuple[bytes, bytes]], bytes]]
@@ -93,6 +94,8 @@ class Connection(HttpToolsProtocol):
         self._closes_with_body = False
         self.idle_since = self.loop.time()
         self._patient: PatientTransport
+        self._answering: RequestResponseCycle | None = None
+        """What the application works on, or did last; `cycle` is the last request that was parsed."""
         self._held = b""
         self._in_body = False
         self._head_at = 0.0  # when the last head ended
@@ -106,6 +109,7 @@ class Connection(HttpToolsProtocol):
         self._discarded = 0
         self._discard_timer: asyncio.TimerHandle | None = None
         self._half_closed: HalfClosed | None = None
+        self._unread_end: HalfClosed | None = None  # looks for it while nothing is read
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -129,8 +133,13 @@ class Connection(HttpToolsProtocol):
         if self._half_closed is not None:
             self._half_closed.end()
             self._half_closed = None
+        self._stop_looking()
         self._unset_keepalive_if_required()
         self._held = b""
+        self.pipeline.clear()
+        if self._answering is not None:  # uvicorn tells only the last request
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -163,12 +172,15 @@ class Connection(HttpToolsProtocol):
         self._unread.remove(self._patient)
 
     def on_response_complete(self) -> None:
+        if self.pipeline and not self.transport.is_closing():
+            self._answering = self.pipeline[-1][0]  # uvicorn begins with it
         super().on_response_complete()
         self.idle_since = self.loop.time()
         if self._in_body and not self.pipeline and not self.transport.is_closing():
             self._discard_rest()
         if self._held and not self.transport.is_closing():
             held, self._held = self._held, b""
+            self._stop_looking()
             self.flow.resume_reading()
             self._parse(held)
         if self._half_closed is not None and self.cycle.response_complete:
@@ -184,6 +196,8 @@ class Connection(HttpToolsProtocol):
             self.cycle = SHED  # type: ignore[assignment]
         else:
             super().on_headers_complete()
+            if not self.pipeline:
+                self._answering = self.cycle
             if self.scope["http_version"] == "1.0":
                 answer_plainly(self.cycle)
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
@@ -247,12 +261,26 @@ class Connection(HttpToolsProtocol):
                 self._stop_timer()
                 self._held = data[start:]
                 self.flow.pause_reading()
+                self._look_for_end()
                 return
             end = self._end_of_slice(data, start)
             self._feed(data if end - start == size else memoryview(data)[start:end])
             start = end
         if not self._refused:
             self._watch()
+
+    def _look_for_end(self) -> None:
+        """See that a client has left though nothing is read from it."""
+        if self._unread_end is None and self.scheme == "http" and can_be_known():
+            raw = self._patient.raw
+            self._unread_end = HalfClosed(
+                raw, self.loop, lambda: has_ended(raw) and self._may_probe()
+            )
+
+    def _stop_looking(self) -> None:
+        if self._unread_end is not None:
+            self._unread_end.end()
+            self._unread_end = None
 
     def _end_of_slice(self, data: bytes, start: int) -> int:
         """Return where to stop: behind the head or the body, or soon where that end is not here or not known."""
@@ -341,10 +369,8 @@ class Connection(HttpToolsProtocol):
             self._discard_timer = None
 
     def _may_probe(self) -> bool:
-        return not self.cycle.response_started and not self.pipeline and self._speaks_1_1()
-
-    def _speaks_1_1(self) -> bool:
-        return bool(self.cycle.scope["http_version"] == "1.1")
+        now = self._answering
+        return now is not None and not now.response_started and now.scope["http_version"] == "1.1"
 
     def _make_room(self) -> None:
         """Close a connection that nobody uses, or refuse this one."""

@@ -18,11 +18,27 @@ INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 _TCP_CLOSE = 7
 """The state of a connection that was reset (Linux, tcp_states.h)."""
+_TCP_CLOSE_WAIT = 8
+"""The state of one whose other side was ended."""
 
 
 def can_be_known() -> bool:
     """Return whether this system says what became of a connection."""
     return _TCP_INFO is not None
+
+
+def has_ended(transport: asyncio.Transport) -> bool:
+    """Return whether the client has ended its side, also where nothing is read from it."""
+    return _state_of(transport) == _TCP_CLOSE_WAIT
+
+
+def _state_of(transport: asyncio.Transport) -> int | None:
+    connection = transport.get_extra_info("socket")
+    assert _TCP_INFO is not None
+    try:
+        return int(connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0])
+    except OSError:  # no TCP: a socket of this machine
+        return None
 
 
 class HalfClosed:
@@ -57,7 +73,7 @@ class HalfClosed:
     def _check(self) -> None:
         if self._transport.is_closing():
             return
-        if self._is_reset():
+        if _state_of(self._transport) == _TCP_CLOSE:
             self._transport.abort()
             return
         if not self._probed and self._may_probe():
@@ -65,11 +81,3 @@ class HalfClosed:
             self._transport.write(INTERIM)
         self._timer = self._loop.call_later(self._seconds, self._check)
         self._seconds = min(2 * self._seconds, MOST_CHECK_SECONDS)
-
-    def _is_reset(self) -> bool:
-        connection = self._transport.get_extra_info("socket")
-        assert _TCP_INFO is not None
-        try:
-            return bool(connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] == _TCP_CLOSE)
-        except OSError:  # no TCP: a socket of this machine
-            return False

@@ -7,6 +7,8 @@ from io import BytesIO
 from PIL import Image
 
 from service.errors import BrokenVideoError
+from service.imaging.faults import PILLOW_FAULTS
+from service.imaging.shortage import require_memory
 from service.video.animation import AnimationFile, Part
 
 MOST_CHUNKS = 1_000_000
@@ -60,6 +62,11 @@ def _still(chunks: memoryview, size: tuple[int, int]) -> Image.Image:
     width, height = (struct.pack("<I", side - 1)[:3] for side in size)
     header = struct.pack("<4sIB3x", b"VP8X", 10, flags) + width + height
     riff = struct.pack("<4sI4s", b"RIFF", 4 + len(header) + len(chunks), b"WEBP")
-    with Image.open(BytesIO(b"".join((riff, header, chunks))), formats=["WEBP"]) as image:
-        image.load()
-        return image
+    file = BytesIO(b"".join((riff, header, chunks)))
+    try:
+        with Image.open(file, formats=["WEBP"]) as image:
+            image.load()
+            return image
+    except PILLOW_FAULTS:
+        require_memory(size[0] * size[1])
+        raise

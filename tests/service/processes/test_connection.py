@@ -24,6 +24,7 @@ from service.processes.half_closed import (
     CHECK_SECONDS,
     FIRST_SECONDS,
     INTERIM,
+    MOST_CHECK_SECONDS,
     can_be_known,
 )
 from service.processes.limits import Limits
@@ -728,3 +729,73 @@ async def test_an_application_sees_that_its_client_left() -> None:
         assert await exchange.receive() == {"type": "http.disconnect"}
         host.loop.advance(1000)  # no timer is left that touches it
         assert not host.state.connections
+
+
+async def test_it_sees_so_too_where_other_requests_wait_behind_its_own() -> None:
+    async with hosting() as host:
+        connection, raw = host.connect()
+        connection.data_received(GET % 0 + GET % 1 + GET % 2)
+        first = await host.request()
+        await first.receive()
+        await first.answer()
+        second = await host.request()
+        await second.receive()
+        await second.begin()
+        raw.taken()
+        connection.connection_lost(ConnectionResetError())
+        assert await asyncio.wait_for(second.receive(), 60) == {"type": "http.disconnect"}
+        await second.end()
+        assert not raw.taken()  # uvloop raises where a closed connection is written to
+        assert await host.started() == 2
+
+
+@pytest.mark.skipif(not can_be_known(), reason="this system does not tell the state of TCP")
+async def test_a_client_with_several_requests_is_asked_too_whether_it_is_gone() -> None:
+    async with hosting() as host:
+        connection, raw = host.connect()
+        connection.data_received(GET % 0 + GET % 1 + GET % 2)
+        first = await host.request()
+        await first.begin()
+        raw.taken()
+        assert connection.eof_received()
+        host.loop.advance(FIRST_SECONDS)
+        assert not raw.taken()  # within an answer there is no interim one
+        await first.end()
+        await host.request()
+        raw.taken()
+        host.loop.advance(2 * FIRST_SECONDS)
+        assert raw.taken() == INTERIM
+        raw.socket.state = 7  # the reset came
+        host.loop.advance(MOST_CHECK_SECONDS)
+        assert raw.aborted
+
+
+@pytest.mark.skipif(not can_be_known(), reason="this system does not tell the state of TCP")
+async def test_a_client_that_is_not_read_is_asked_once_it_has_ended_its_side() -> None:
+    async with hosting(Limits(waiting=1)) as host:
+        connection, raw = host.connect()
+        connection.data_received(GET % 0 + GET % 1 + GET % 2)
+        exchange = await host.request()
+        assert not raw.reads
+        host.loop.advance(FIRST_SECONDS)
+        assert not raw.taken()
+        raw.socket.state = 8  # CLOSE_WAIT
+        host.loop.advance(MOST_CHECK_SECONDS)
+        assert raw.taken() == INTERIM
+        await exchange.answer()
+        await (await host.request()).receive()
+        assert raw.reads  # from here on its end is read
+        host.loop.advance(10 * MOST_CHECK_SECONDS)
+        assert raw.taken() == OK
+        assert not raw.closed
+
+
+@pytest.mark.skipif(not can_be_known(), reason="this system does not tell the state of TCP")
+async def test_a_client_that_is_not_read_and_is_gone_is_closed() -> None:
+    async with hosting(Limits(waiting=1)) as host:
+        connection, raw = host.connect()
+        connection.data_received(GET % 0 + GET % 1 + GET % 2)
+        await host.request()
+        raw.socket.state = 7  # CLOSE
+        host.loop.advance(FIRST_SECONDS)
+        assert raw.aborted

@@ -1,7 +1,10 @@
 """Animated WebP files as videos: composed as RFC 9649 says, over white, and shown at their times."""
 
 import struct
+import subprocess
+import sys
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,3 +142,34 @@ def test_a_frame_that_exceeds_the_canvas_counts_as_large_as_it_is() -> None:
     body[at : at + 6] = small(9000 - 1) * 2
     with pytest.raises(TooManyPixelsError, match="9000×9000"):
         opened(bytes(body))
+
+
+WITHOUT_MEMORY = """
+import re, resource, sys
+from pathlib import Path
+from service.video.webp import read_webp
+
+large, small = (read_webp(Path(name).read_bytes()).parts[0] for name in sys.argv[1:])
+small.read()  # loads what a decoder loads once
+size = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (size + 32 * 2**20, resource.RLIM_INFINITY))
+try:
+    large.read()
+except MemoryError:
+    print("no memory")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory and /proc need Linux")
+def test_a_frame_without_memory_for_it_is_not_called_damaged(tmp_path: Path) -> None:
+    for name, size in (("large", (4000, 3000)), ("small", (64, 64))):
+        first, second = (Image.new("RGB", size, color) for color in ("red", "blue"))
+        first.save(tmp_path / name, "WEBP", save_all=True, append_images=[second], duration=100)
+    command = [
+        sys.executable,
+        "-c",
+        WITHOUT_MEMORY,
+        *(str(tmp_path / name) for name in ("large", "small")),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.stdout == "no memory\n", ended.stderr
