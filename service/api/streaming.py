@@ -49,7 +49,6 @@ class StreamedResponse(Response):
         async def send_piece(piece: bytes) -> None:
             await self._send(piece, send)
 
-        error: FovealError | None = None
         try:
             last = await self._last_piece(send_piece)
         except FovealError as error:
@@ -58,9 +57,6 @@ class StreamedResponse(Response):
                 await self._refuse(error, scope, receive, send)
                 return
             last = await whole_call(self._fail, error)
-        finally:
-            # Its traceback refers to this frame: a cycle would keep what a video holds until the collector runs.
-            error = None
         await self._begin(send)
         await send({"type": "http.response.body", "body": last})
 
