@@ -31,7 +31,8 @@ FovealError
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal
 from weakref import WeakMethod
@@ -581,6 +582,27 @@ def shortage_of(error: BaseException) -> UnavailableError | None:
         "There is not enough memory for this request now, or the system gives the service no further thread. "
         "Try again in a moment."
     )
+
+
+@contextmanager
+def told_shortages() -> Iterator[None]:
+    """Raise what the system has too little of within the block as the error for a client; see `shortage_of`.
+
+    Raises:
+        UnavailableError
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        shortage = shortage_of(error)
+        if shortage is None:
+            raise
+        try:
+            raise shortage from error
+        finally:
+            del (
+                shortage
+            )  # its traceback refers to this frame: the cycle would keep what the block held
 
 
 _RUNTIME = "[ONNXRuntimeError]"

@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.errors import problem
 from service.api.record import RequestRecord
-from service.errors import ClientLeftError, FovealError, shortage_of
+from service.errors import ClientLeftError, FovealError, told_shortages
 from service.whole_call import whole_call
 
 SendPiece = Callable[[bytes], Awaitable[None]]
@@ -50,7 +50,8 @@ class StreamedResponse(Response):
             await self._send(piece, send)
 
         try:
-            last = await self._last_piece(send_piece)
+            with told_shortages():
+                last = await self._work(send_piece)
         except FovealError as error:
             self._record.error_code = error.code
             if not self._begun:
@@ -59,18 +60,6 @@ class StreamedResponse(Response):
             last = await whole_call(self._fail, error)
         await self._begin(send)
         await send({"type": "http.response.body", "body": last})
-
-    async def _last_piece(self, send: SendPiece) -> bytes:
-        try:
-            return await self._work(send)
-        except (MemoryError, RuntimeError) as raised:
-            shortage = shortage_of(raised)
-            if shortage is None:
-                raise
-            try:
-                raise shortage from raised
-            finally:
-                del shortage  # it refers to this frame, which would keep the video
 
     async def _send(self, piece: bytes, send: Send) -> None:
         if not piece:

@@ -13,7 +13,7 @@ from service.errors import (
     InferenceError,
     OverloadedError,
     UnavailableError,
-    shortage_of,
+    told_shortages,
 )
 from service.imaging.announced import announced_pixels, quick_pixels
 from service.imaging.jpeg_header import JPEG_START
@@ -114,17 +114,12 @@ class DecodingAhead:
         """Queue all calls or none."""
         futures: list[asyncio.Future[T | FovealError]] = []
         try:
-            futures.extend(loop.run_in_executor(self._threads, _caught, call) for call in calls)
-        except (RuntimeError, MemoryError) as error:
+            with told_shortages():
+                futures.extend(loop.run_in_executor(self._threads, _caught, call) for call in calls)
+        except Exception:
             for future in futures:
                 future.cancel()
-            shortage = shortage_of(error)
-            if shortage is None:
-                raise
-            try:
-                raise shortage from error
-            finally:
-                del shortage  # it refers to this frame, which would keep the images
+            raise
         return futures
 
 

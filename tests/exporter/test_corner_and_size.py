@@ -8,21 +8,20 @@ from typing import Any
 
 import httpx
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.errors import RecipeError
 from exporter.outcome import Exported
-from tests.exporter.exporting import export_to
-from tests.exporter.test_half_sizes import LABELS, OUTPUTS, SSDLITE, Box
+from tests.exporter import ssdlite
+from tests.exporter.ssdlite import SSDLITE
+from tests.exporter.test_half_sizes import Box
 from tests.exporter.test_models import photograph
 from tests.live import serve
 
 
 def adopt(folder: Path, **detect: Any) -> Exported:
-    model = onnx.load(SSDLITE / "1" / "model.onnx")
-    del model.metadata_props[:]
+    model = ssdlite.stranger()
     graph = model.graph
     corners = np.eye(4, dtype=np.float32)
     first, second = corners[:, :2], corners[:, 2:]
@@ -30,17 +29,7 @@ def adopt(folder: Path, **detect: Any) -> Exported:
     graph.initializer.append(numpy_helper.from_array(turn, "turn"))
     graph.node.append(helper.make_node("MatMul", ["boxes", "turn"], ["sized"]))
     graph.output.append(helper.make_tensor_value_info("sized", TensorProto.FLOAT, None))
-    onnx.save(model, folder / "net.onnx")
-    return export_to(
-        folder,
-        "onnx:net.onnx",
-        task="detect",
-        name="sized",
-        labels=LABELS,
-        outputs=["sized", *OUTPUTS[1:]],
-        detect={"decoder": "triple", "class_offset": 0, "nms_free": False, **detect},
-        proof={"limit": 2, "largest": 2, "agreement": 0.0},
-    )
+    return ssdlite.adopt(folder, model, "sized", "sized", limit=2, nms_free=False, **detect)
 
 
 def test_another_form_is_refused_stated_or_taken(tmp_path: Path) -> None:

@@ -14,20 +14,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter.errors import RecipeError
 from exporter.outcome import Exported
-from tests.exporter.exporting import export_to
-from tests.exporter.test_models import ROOT, photograph
+from tests.exporter import ssdlite
+from tests.exporter.ssdlite import OUTPUTS, SSDLITE
+from tests.exporter.test_models import photograph
 from tests.live import serve
 
-SSDLITE = ROOT / "models" / "ssdlite-mobilenet-v2"
-LABELS = [f"kind {index}" for index in range(91)]
-OUTPUTS = ("boxes", "scores", "classes")
 Box = list[float]
 
 
 def centered(part: float) -> onnx.ModelProto:
     """Return SSDLite with boxes as their center and this part of width and height."""
-    model = onnx.load(SSDLITE / "1" / "model.onnx")
-    del model.metadata_props[:]
+    model = ssdlite.stranger()
     graph = model.graph
     corners = np.eye(4, dtype=np.float32)
     first, second = corners[:, :2], corners[:, 2:]
@@ -42,17 +39,7 @@ def centered(part: float) -> onnx.ModelProto:
 
 
 def adopt(folder: Path, part: float, **detect: Any) -> Exported:
-    onnx.save(centered(part), folder / "net.onnx")
-    return export_to(
-        folder,
-        "onnx:net.onnx",
-        task="detect",
-        name="centered",
-        labels=LABELS,
-        outputs=["centered", "scores", "classes"],
-        detect={"decoder": "triple", "class_offset": 0, "nms_free": False, **detect},
-        proof={"limit": 8, "largest": 2, "agreement": 0.0},
-    )
+    return ssdlite.adopt(folder, centered(part), "centered", "centered", nms_free=False, **detect)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import onnx
 import torch
 from torchvision.ops import batched_nms
 
@@ -16,31 +15,20 @@ from exporter.outcome import Exported
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 from service.servable_file import read_card
-from tests.exporter.exporting import export_to, outputs_of
-from tests.exporter.test_models import ROOT, photograph
+from tests.exporter import ssdlite
+from tests.exporter.exporting import outputs_of
+from tests.exporter.ssdlite import SSDLITE
+from tests.exporter.test_models import photograph
 from tests.live import serve
 
-SOURCE = ROOT / "models" / "ssdlite-mobilenet-v2" / "1" / "model.onnx"
-LABELS = [f"kind {index}" for index in range(91)]
+SOURCE = SSDLITE / "1" / "model.onnx"
 SCORE = 0.4
 WIDTH, HEIGHT = 512, 512
 
 
 def adopt(folder: Path, **detect: Any) -> Exported:
     """Export SSDLite's candidates. Its graph contains a NonMaxSuppression, for crowds alone."""
-    model = onnx.load(SOURCE)
-    del model.metadata_props[:]
-    onnx.save(model, folder / "net.onnx")
-    return export_to(
-        folder,
-        "onnx:net.onnx",
-        task="detect",
-        name="raw",
-        labels=LABELS,
-        outputs=["boxes", "scores", "classes"],
-        detect={"decoder": "triple", "class_offset": 0, **detect},
-        proof={"limit": 8, "largest": 2, "agreement": 0.0},
-    )
+    return ssdlite.adopt(folder, ssdlite.stranger(), "raw", "boxes", **detect)
 
 
 def by_hand(body: bytes) -> tuple[list[int], np.ndarray[Any, Any], np.ndarray[Any, Any]]:

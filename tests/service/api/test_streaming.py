@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -106,6 +108,22 @@ async def test_a_shortage_passes_and_is_no_fault(shortage: Exception) -> None:
     assert sent.status == 200
     assert sent.pieces[1].startswith(b"failed: There is not enough memory")
     assert record.error_code == "unavailable"
+
+
+async def test_nothing_is_kept_of_work_that_found_no_memory() -> None:
+    held: list[weakref.ref[Sent]] = []
+
+    async def work(_: SendPiece) -> bytes:
+        video = Sent()
+        held.append(weakref.ref(video))
+        raise MemoryError
+
+    gc.disable()
+    try:
+        await respond(work, RequestRecord("id"), Sent())
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_fault_is_raised_for_the_log() -> None:

@@ -408,7 +408,9 @@ async def test_what_is_being_stopped_does_not_keep_the_workers_from_ending() -> 
         assert b.workers.stuck == 1
 
 
-async def test_a_thread_that_has_died_is_replaced() -> None:
+def deadly(b: Bench, deaths: list[int]) -> Batcher:
+    """Return an open batcher that ends the first thread that looks at its images."""
+
     class Deadly(Batcher):
         def ready_batches(self, now: float) -> Any:
             if self.depth and not deaths:
@@ -416,12 +418,17 @@ async def test_a_thread_that_has_died_is_replaced() -> None:
                 raise SystemExit
             return super().ready_batches(now)
 
+    series = b.metrics.of_version("m", 1)
+    batcher = Deadly([Network(b.clock)], b.workers, series, largest=8, capacity=9)
+    batcher.open()
+    b.batchers.append(batcher)
+    return batcher
+
+
+async def test_a_thread_that_has_died_is_replaced() -> None:
     deaths: list[int] = []
     async with bench() as b:
-        series = b.metrics.of_version("m", 1)
-        batcher = Deadly([Network(b.clock)], b.workers, series, largest=8, capacity=9)
-        batcher.open()
-        b.batchers.append(batcher)
+        batcher = deadly(b, deaths)
         asking = b.ask(batcher, 4)
         await until(lambda: bool(deaths) and not b.workers.alive)
         b.rounds(1)
@@ -440,19 +447,9 @@ async def test_a_thread_that_can_not_be_replaced_is_tried_again_each_round(
             raise RuntimeError(NO_THREAD)
         worker.start()
 
-    class Deadly(Batcher):
-        def ready_batches(self, now: float) -> Any:
-            if self.depth and not deaths:
-                deaths.append(threading.get_ident())
-                raise SystemExit
-            return super().ready_batches(now)
-
     deaths: list[int] = []
     async with bench(start_thread=start) as b:
-        series = b.metrics.of_version("m", 1)
-        batcher = Deadly([Network(b.clock)], b.workers, series, largest=8, capacity=9)
-        batcher.open()
-        b.batchers.append(batcher)
+        batcher = deadly(b, deaths)
         asking = b.ask(batcher, 4)
         await until(lambda: bool(deaths) and not b.workers.alive)
         b.rounds(3)
