@@ -600,9 +600,7 @@ def told_shortages() -> Iterator[None]:
         try:
             raise shortage from error
         finally:
-            del (
-                shortage
-            )  # its traceback refers to this frame: the cycle would keep what the block held
+            del shortage  # it refers to this frame: the cycle would keep what the block held
 
 
 _RUNTIME = "[ONNXRuntimeError]"
