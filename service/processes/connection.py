@@ -14,20 +14,23 @@ import httptools
 from service.api.ingest.body import COMPLETE_KEY
 from service.api.middleware import given_id
 from service.api.shedding import Shedding
-from service.errors import (
-    FovealError,
-    HeadTimeoutError,
-    HeadTooLargeError,
-    MalformedHttpError,
-    OverloadedError,
-)
+from service.errors import FovealError, MalformedHttpError
 from service.processes.answers import SHED, closing_answer, shed_answer
+from service.processes.framing import Framing
 from service.processes.half_closed import HalfClosed, can_be_known, has_ended
 from service.processes.http_1_0 import answer_plainly
 from service.processes.limits import Limits
 from service.processes.named_host import require_host
 from service.processes.other_protocols import framing_of, parser_behind
-from service.processes.transport import LINGER_BYTES, PatientTransport
+from service.processes.refusals import (
+    head_too_large,
+    head_too_late,
+    not_http,
+    refusal_of,
+    too_many_connections,
+)
+from service.processes.rest_of_body import RestOfBody
+from service.processes.transport import PatientTransport
 from service.processes.unread import UnreadAnswers
 from service.processes.uvicorn_parts import (
     HIGH_WATER_LIMIT,
@@ -44,11 +47,6 @@ SPARED_SECONDS = 1.0
 LOOKED_AT = 64
 SHED_SECONDS = 0.1
 """How long nothing is read from a client that was refused: most send again at once, whatever Retry-After says."""
-HEAD_END = b"\r\n\r\n"
-SLICE_BYTES = 4096
-"""How much is parsed at once where the end of the request is not known."""
-DISCARD_SECONDS = 10.0
-"""How long the rest of a body may take that was answered before its end; then its connection is closed."""
 
 
 class Flow(FlowControl):
@@ -65,9 +63,6 @@ class Flow(FlowControl):
 
 class Connection(HttpToolsProtocol):
     """uvicorn's protocol behind limits.
-
-    Data is parsed in slices that hold the end of one head at most, so that the bytes of a head are counted exactly and
-    no request is parsed before it may wait.
 
     Args:
         limits: what a client may send.
@@ -97,17 +92,11 @@ class Connection(HttpToolsProtocol):
         self._answering: RequestResponseCycle | None = None
         """What the application works on, or did last; `cycle` is the last request that was parsed."""
         self._held = b""
-        self._in_body = False
+        self._framing = Framing()
         self._head_at = 0.0  # when the last head ended
-        self._body_left: int | None = None  # None: its length is not announced
-        self._outside = (
-            0  # bytes of this head, or in a body without a length those that are no body
-        )
-        self._head_tail = b""  # the last bytes of a head that has not ended
         self._framing_behind = b""  # of the body whose head has asked for another protocol
         self._refused = False
-        self._discarded = 0
-        self._discard_timer: asyncio.TimerHandle | None = None
+        self._rest: RestOfBody
         self._half_closed: HalfClosed | None = None
         self._unread_end: HalfClosed | None = None  # looks for it while nothing is read
         self._timer: asyncio.TimerHandle | None = None
@@ -119,15 +108,16 @@ class Connection(HttpToolsProtocol):
             transport,
             self.loop,
             write_seconds=self._limits.write_seconds,
-            still_sends=lambda: self._in_body or bool(self._held),
+            still_sends=lambda: self._framing.in_body or bool(self._held),
         )
+        self._rest = RestOfBody(self._patient, self.loop)
         if self._limits.connections and len(self.connections) > self._limits.connections:
             self._make_room()
         self._close_when_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
-        self._stop_discarding()
+        self._rest.end()
         self._patient.lost()
         self._unread.remove(self._patient)
         if self._half_closed is not None:
@@ -153,7 +143,7 @@ class Connection(HttpToolsProtocol):
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Keep the connection of a client that may wait for its answer."""
         cycle = self.cycle
-        waits = cycle is not None and not (cycle.response_complete or self._in_body)
+        waits = cycle is not None and not (cycle.response_complete or self._framing.in_body)
         if not waits or self._patient.lingers or self.scheme != "http" or not can_be_known():
             return None
         if self._half_closed is None:
@@ -176,8 +166,8 @@ class Connection(HttpToolsProtocol):
             self._answering = self.pipeline[-1][0]  # uvicorn begins with it
         super().on_response_complete()
         self.idle_since = self.loop.time()
-        if self._in_body and not self.pipeline and not self.transport.is_closing():
-            self._discard_rest()
+        if self._framing.in_body and not self.pipeline:
+            self._rest.begin(self._framing.body_left)
         if self._held and not self.transport.is_closing():
             held, self._held = self._held, b""
             self._stop_looking()
@@ -204,26 +194,19 @@ class Connection(HttpToolsProtocol):
             self._framing_behind = framing_of(headers)
         self.headers = []  # trailers come through the same callback, and are no headers
         self._head_at = self.loop.time()
-        self._in_body, self._outside = True, 0
-        self._body_left = _announced_length(headers)
+        self._framing.head_ended(headers)
 
     def on_body(self, body: bytes) -> None:
-        if self._body_left is None:
-            # The frame of a chunk may be as long as the chunk; only what it is longer is counted.
-            self._outside = max(0, self._outside - 2 * len(body))
-        else:
-            self._body_left -= len(body)
-        if self._discard_timer is not None:
-            self._discarded += len(body)
-            if self._discarded > LINGER_BYTES:
-                self._patient.raw.close()
+        size = len(body)
+        self._framing.body_came(size)
+        self._rest.came(size)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._framing_behind:  # the body is to come, though this parser does not read it
             return
-        self._in_body, self._outside = False, 0
-        self._stop_discarding()
+        self._framing.body_ended()
+        self._rest.end()
         if self._closes_with_body:
             self.transport.close()
         self.scope[COMPLETE_KEY] = True  # type: ignore[literal-required]
@@ -257,13 +240,13 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         start, size = 0, len(data)
         while start < size and not (self._refused or self._patient.lingers):
-            if len(self.pipeline) >= self._limits.waiting and not self._in_body:
+            if len(self.pipeline) >= self._limits.waiting and not self._framing.in_body:
                 self._stop_timer()
                 self._held = data[start:]
                 self.flow.pause_reading()
                 self._look_for_end()
                 return
-            end = self._end_of_slice(data, start)
+            end = self._framing.end_of_slice(data, start)
             self._feed(data if end - start == size else memoryview(data)[start:end])
             start = end
         if not self._refused:
@@ -282,40 +265,25 @@ class Connection(HttpToolsProtocol):
             self._unread_end.end()
             self._unread_end = None
 
-    def _end_of_slice(self, data: bytes, start: int) -> int:
-        """Return where to stop: behind the head or the body, or soon where that end is not here or not known."""
-        if not self._in_body:
-            if self._outside:
-                for missing in (1, 2, 3):  # the end may have begun in the slice before
-                    if self._head_tail.endswith(HEAD_END[:-missing]) and data.startswith(
-                        HEAD_END[-missing:], start
-                    ):
-                        return start + missing
-            found = data.find(HEAD_END, start, start + SLICE_BYTES)
-            if found >= 0:
-                return found + 4
-        elif self._body_left is not None:
-            return min(len(data), start + self._body_left)
-        return min(len(data), start + SLICE_BYTES)
-
     def _feed(self, data: bytes | memoryview) -> None:
-        counted = not self._in_body or self._body_left is None
+        framing, most = self._framing, self._limits.head_bytes
+        counted = framing.counts
         if counted:
-            self._outside += len(data)
-            if not self._in_body and self._outside > self._limits.head_bytes:
-                self._refuse_head()
+            framing.outside += len(data)
+            if not framing.in_body and framing.outside > most:
+                self._refuse(head_too_large(most))
                 return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as stop:
             self._parse_on(data[stop.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(_refusal_of(error))
+            self._refuse(refusal_of(error))
         else:
-            if counted and self._outside > self._limits.head_bytes:
-                self._refuse_head()
-            elif self._outside and not self._in_body:
-                self._head_tail = (self._head_tail + bytes(data[-3:]))[-3:]
+            if counted and framing.outside > most:
+                self._refuse(head_too_large(most))
+            else:
+                framing.keep_tail(data)
 
     def _parse_on(self, rest: bytes | memoryview) -> None:
         """Read what follows a head that asked for another protocol."""
@@ -326,47 +294,29 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser = parser_behind(framing, self)
         except httptools.HttpParserError as error:
-            self._refuse(MalformedHttpError(_not_http(error)))
+            self._refuse(not_http(error))
             return
         if rest:
             self._feed(rest)
 
     def _watch(self) -> None:
         """Limit the time of what has begun: a head, or the silence after an answer."""
-        if self._outside and not self._in_body:
+        if self._framing.outside and not self._framing.in_body:
             if self._timer is None:
                 self._timer = self.loop.call_later(self._limits.head_seconds, self._on_late)
         elif self._timer is not None:
             self._stop_timer()
         if self.cycle is not None and self.cycle.response_complete:
             self._close_when_idle()
-            if self._in_body and self._discard_timer is None and not self.transport.is_closing():
-                self._discard_rest()
+            if self._framing.in_body:
+                self._rest.begin(self._framing.body_left)
 
     def _on_late(self) -> None:
         self._timer = None
         if self.flow.read_paused:  # the rest may be there, and it is not the client that waits
             self._watch()
             return
-        limit = self._limits.head_seconds
-        self._refuse(
-            HeadTimeoutError(
-                f"The head of the request did not end within {limit:g} s of its first byte. Send it at once."
-            )
-        )
-
-    def _discard_rest(self) -> None:
-        """Read the rest of a body that was answered before its end, so that the connection can be used again."""
-        self._discarded = 0
-        if self._body_left is not None and self._body_left > LINGER_BYTES:
-            self.transport.close()
-        elif self._discard_timer is None:
-            self._discard_timer = self.loop.call_later(DISCARD_SECONDS, self._patient.linger)
-
-    def _stop_discarding(self) -> None:
-        if self._discard_timer is not None:
-            self._discard_timer.cancel()
-            self._discard_timer = None
+        self._refuse(head_too_late(self._limits.head_seconds))
 
     def _may_probe(self) -> bool:
         now = self._answering
@@ -379,18 +329,13 @@ class Connection(HttpToolsProtocol):
         if idle:
             min(idle, key=lambda one: one.idle_since).transport.close()
             return
-        limit = self._limits.connections
-        self._refuse(
-            OverloadedError(
-                f"{limit} connections are open, all that are allowed. Try again in a moment."
-            )
-        )
+        self._refuse(too_many_connections(self._limits.connections))
 
     @property
     def is_idle(self) -> bool:
         """Whether it waits for a request of which no byte has come, and was not opened just now."""
         answered = self.cycle is None or self.cycle.response_complete
-        waits = answered and not (self._outside or self._in_body or self._held)
+        waits = answered and not (self._framing.outside or self._framing.in_body or self._held)
         return waits and self.loop.time() - self.idle_since > SPARED_SECONDS
 
     def _close_when_idle(self) -> None:
@@ -405,24 +350,15 @@ class Connection(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _refuse_head(self) -> None:
-        limit = self._limits.head_bytes
-        self._refuse(
-            HeadTooLargeError(
-                f"The request line and the headers, or the frame of a chunked body, have more than {limit} bytes. "
-                "Send fewer or shorter headers."
-            )
-        )
-
     def _refuse(self, error: FovealError) -> None:
         """Answer what was sent last with an error, and close the connection; the answers before it are sent first."""
         headers, body = self._refuse_with(error)
         answered = self.cycle is None or self.cycle.response_complete
-        if not self._in_body and not answered:
+        if not self._framing.in_body and not answered:
             self._end_after_answers()
             return
         self._end()
-        if self._in_body:
+        if self._framing.in_body:
             self.cycle.disconnected = True  # what works on the request sees that its client is gone
             self.cycle.message_event.set()
             if answered or self.cycle.response_started or self.pipeline:
@@ -441,22 +377,3 @@ class Connection(HttpToolsProtocol):
         self._refused = True
         self._stop_timer()
         self._unset_keepalive_if_required()
-
-
-def _announced_length(headers: list[tuple[bytes, bytes]]) -> int | None:
-    """Return the body's length; None for a chunked body, whose headers the parser has checked for both."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value)
-    return None
-
-
-def _refusal_of(error: httptools.HttpParserError) -> FovealError:
-    """Return why a request is refused: as one of our callbacks says, or the parser."""
-    ours = error.__context__
-    return ours if isinstance(ours, FovealError) else MalformedHttpError(_not_http(error))
-
-
-def _not_http(error: httptools.HttpParserError) -> str:
-    reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f": {error}"
-    return f"The bytes are not an HTTP/1.1 request{reason}. Send plain HTTP/1.1 to this port."

@@ -17,7 +17,7 @@ from service.cluster import resending
 from service.faults import SHOWN
 from service.graph import outline
 from service.imaging import decode, overlay, tiff_directory
-from service.processes import connection, limits, transport
+from service.processes import limits, rest_of_body, transport
 from service.runtime import model
 from service.settings import Settings
 
@@ -40,7 +40,7 @@ NUMBERS = (
     f"`FOVEAL_HEAD_TIMEOUT_MS` ({limits.HEAD_SECONDS:g} s)",
     f"`FOVEAL_IDLE_TIMEOUT_MS` ({limits.IDLE_SECONDS:g} s)",
     f"up to {transport.LINGER_BYTES >> 20} MiB and for {transport.LINGER_SECONDS:g} s on a connection",
-    f"closed, {connection.DISCARD_SECONDS:g} s on one that is kept",
+    f"closed, {rest_of_body.DISCARD_SECONDS:g} s on one that is kept",
     f"reads less than {transport.LEAST_WRITTEN >> 10} KiB of its answer",
     f"A chain makes at most {definition.MOST_CROPS:,} crops of an image",
     f"at most {decode.DEEP_BYTES_PER_PIXEL} bytes for each pixel that is allowed",

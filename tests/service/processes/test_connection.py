@@ -19,7 +19,7 @@ from service.api.record import RequestRecord
 from service.api.shedding import Shedding
 from service.errors import FovealError, OverloadedError
 from service.metrics import Metrics
-from service.processes.connection import DISCARD_SECONDS, SHED_SECONDS, SPARED_SECONDS, Connection
+from service.processes.connection import SHED_SECONDS, SPARED_SECONDS, Connection
 from service.processes.half_closed import (
     CHECK_SECONDS,
     FIRST_SECONDS,
@@ -28,6 +28,7 @@ from service.processes.half_closed import (
     can_be_known,
 )
 from service.processes.limits import Limits
+from service.processes.rest_of_body import DISCARD_SECONDS
 from service.processes.transport import LINGER_BYTES, LINGER_SECONDS
 from service.processes.unread import UnreadAnswers
 from tests.service.api.clock import Timer
