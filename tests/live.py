@@ -62,7 +62,7 @@ def serve(
     engine = Engine(
         chosen,
         tasks=tasks,
-        on_loaded=lambda _: loaded.set(),
+        on_loaded=loaded.set,
         decoder_program=decoder_program,
         environment=os.environ,
     )

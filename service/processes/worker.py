@@ -102,7 +102,7 @@ def make_service(
         ConfigurationError: it can not start with these settings.
     """
 
-    def loaded(engine: Engine) -> None:
+    def loaded() -> None:
         spare_the_collector()
         server.begin()
         on_loaded(engine)

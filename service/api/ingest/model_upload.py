@@ -14,7 +14,6 @@ from fastapi import Request
 
 from service.api.ingest.body import next_chunk
 from service.api.ingest.pace import Pace
-from service.engine import FETCHED
 from service.errors import (
     BodyTooLargeError,
     DeadlineError,
@@ -24,6 +23,7 @@ from service.errors import (
     VersionExistsError,
 )
 from service.runtime.repository import MODEL_FILE
+from service.storage.repository_folder import FETCHED
 from service.whole_call import whole_call
 
 try:

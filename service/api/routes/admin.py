@@ -113,7 +113,7 @@ async def put_version(
     with span("receive"):
         upload = await receive_model(
             request,
-            services.engine.models_folder,
+            services.engine.models_folder.path,
             name,
             version,
             most_bytes=services.max_model_bytes,
@@ -140,14 +140,14 @@ async def delete_version(
 ) -> ChangeReport:
     services.require_admin()
     if file:
-        services.engine.require_folder()
+        services.engine.models_folder.require()
     # Each process knows for itself whether it serves the version, so that all of them decide.
     report = await services.change(
         Change(kind="unload_version", name=name, version=version, file=file)
     )
     if not file:
         return report
-    await services.engine.remove_file(name, version)
+    await services.engine.models_folder.remove(name, version)
     looked = await services.change(Change(kind="look", name=name, version=version))
     return report.followed_by(looked)
 

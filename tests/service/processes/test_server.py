@@ -19,7 +19,7 @@ from service.settings import Settings
 pytestmark = pytest.mark.anyio
 
 
-def app_of(models: Path, on_loaded: Callable[[Engine], None] | None = None) -> Telemetry:
+def app_of(models: Path, on_loaded: Callable[[], None] | None = None) -> Telemetry:
     settings = Settings(models=models)
     return create_app(Engine(settings, on_loaded=on_loaded), settings)
 
@@ -70,7 +70,7 @@ async def test_what_runs_beside_begins_before_the_app_and_ends_after_it(tmp_path
         yield
         events.append("end")
 
-    app = app_of(tmp_path, lambda _: events.append("loaded"))
+    app = app_of(tmp_path, lambda: events.append("loaded"))
     server = Server(app, grace_seconds=0, drain_seconds=1, beside=beside())
     with listen("127.0.0.1", 0) as listener:
         serving = asyncio.create_task(server.serve([listener]))
