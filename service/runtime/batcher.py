@@ -311,10 +311,12 @@ class Batcher:
 
     # Called by the workers with the condition held.
 
-    def ready_batches(self, now: float) -> list[ReadyBatch]:
+    def ready_batches(self, now: float, *, low_priority_yields: bool = False) -> list[ReadyBatch]:
         if not self._instances.any_free:
             return []
-        return self._lines.ready_batches(now, closed=self._closed)
+        return self._lines.ready_batches(
+            now, closed=self._closed, low_priority_yields=low_priority_yields
+        )
 
     def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
         entries, why_closed = self._lines.pop(

@@ -62,15 +62,24 @@ class Lines:
         """Return how many single images still fit."""
         return self._capacity - self.normal.depth
 
-    def ready_batches(self, now: float, *, closed: bool) -> list[ReadyBatch]:
-        """Return the batches that can be taken now or later; `closed`: no job comes any more.
+    def ready_batches(
+        self, now: float, *, closed: bool, low_priority_yields: bool = False
+    ) -> list[ReadyBatch]:
+        """Return the batches that can be taken now or later.
+
+        Args:
+            now: seconds of the workers' clock.
+            closed: no job comes any more.
+            low_priority_yields: jobs of low priority have had their share of all lanes' time.
 
         After a batch of single images only a low-priority job that has yielded for long enough is offered. By age alone
         it would wait as long as the images do, and the queue of a flood may hold several seconds of them.
         """
         offers = []
         low_priority = self.low_priority.waiting
-        yields = bool(low_priority) and now - low_priority[0].accepted_at < PATIENCE_SECONDS
+        yields = bool(low_priority) and (
+            low_priority_yields or now - low_priority[0].accepted_at < PATIENCE_SECONDS
+        )
         has_turn = bool(low_priority) and not yields and not self._low_priority_was_last
         if (normal := self.normal.waiting) and not has_turn:
             full = len(normal) >= self.largest or closed

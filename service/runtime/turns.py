@@ -125,17 +125,21 @@ class Turns(Generic[L]):
         seat.spent = start + seat.expected
         return Turn(seat, at, low_priority)
 
-    def settle(self, turn: Turn, at: float, beside: float = 0.0) -> None:
+    def settle(self, turn: Turn, at: float, beside: float = 0.0) -> float:
         """Charge the lane for what the batch took until this time of the clock, in place of what was expected.
+
+        Return how much more that is.
 
         `beside` is what its jobs cost elsewhere, in seconds of a core. A batch that was given up costs no more than
         expected: the images that come after it are not to blame.
         """
         seat = turn.seat
         if turn.given_up:
-            return
+            return 0.0
         if not turn.low_priority:
             seat.ended_at = at
         taken = (at - turn.began) * seat.cores + beside
-        seat.spent += taken - turn.charged
+        more = taken - turn.charged
+        seat.spent += more
         seat.expected += (taken - seat.expected) * SMOOTHING
+        return more

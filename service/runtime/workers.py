@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from service.logs import LOGGER
+from service.runtime.halves import Halves
 from service.runtime.loop_cost import LoopCost
 from service.runtime.turns import HOLD_SECONDS, Seat, Turn, Turns
 
@@ -43,8 +44,11 @@ class Lane(Protocol):
     All methods but `answer` and `abandon` are called with the workers' condition held.
     """
 
-    def ready_batches(self, now: float) -> Sequence[ReadyBatch]:
-        """Return the batches that can be taken now or later: at most one of each of its lines."""
+    def ready_batches(self, now: float, *, low_priority_yields: bool) -> Sequence[ReadyBatch]:
+        """Return the batches that can be taken now or later: at most one of each of its lines.
+
+        `low_priority_yields`: those of low priority yield, however long they have waited.
+        """
 
     def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
         """Remove the next batch of the line of `turn` and return what runs it outside the lock. Never raises.
@@ -96,7 +100,8 @@ class Workers:
     occupied the cores for the least time goes first (see `Turns`), and among equals the batch that has been ready
     for longest: several models share the cores without oversubscribing them, and a flood on one of them leaves the
     others their share. Batches that yield come after all others, and as long as others keep coming they leave one
-    worker free for these. Workers wait on a condition and never poll.
+    worker free for these. Those of low priority yield for a while, and whenever they have had half of the time
+    (see `Halves`). Workers wait on a condition and never poll.
 
     A thread whose batch does not end can not be killed. `give_up` puts another thread in its place, `count` times at
     most at the same time: a run that never ends keeps a core busy, and more threads would not help.
@@ -122,6 +127,7 @@ class Workers:
         self._start_thread = start_thread
         self._has_started = self._lacks_threads = False
         self._turns: Turns[Lane] = Turns()
+        self._halves = Halves()
         self._seats: list[Seat[Lane]] = []
         self._closing = False
         self._running = 0
@@ -196,7 +202,8 @@ class Workers:
         """Count a batch as ended; a lane calls this with the condition held, before it answers anybody."""
         turn.ended = True
         beside = 0.0 if self._loop_cost is None else self._loop_cost.of(turn.size)
-        self._turns.settle(turn, self.clock(), beside)
+        more = self._turns.settle(turn, self.clock(), beside)
+        self._halves.settle(more, low_priority=turn.low_priority)
         self._running -= 1
         self._running_low_priority -= turn.low_priority
         self.condition.notify()
@@ -283,10 +290,11 @@ class Workers:
             while True:
                 now = self.clock()
                 keeps = self.count > 1 and self._running_low_priority >= self.count - 1
+                yields = self._halves.low_priority_yields
                 offers = [
                     (self._kept(ready) if keeps else ready, seat)
                     for seat in self._seats
-                    for ready in seat.lane.ready_batches(now)
+                    for ready in seat.lane.ready_batches(now, low_priority_yields=yields)
                 ]
                 due = [offer for offer in offers if self._closing or offer[0].at <= now]
                 if due:
@@ -334,6 +342,7 @@ class Workers:
         turn = worker.turn = self._turns.begin(
             seat, now, low_priority=ready.low_priority, since=ready.at
         )
+        self._halves.begin(turn.charged, low_priority=ready.low_priority)
         batch = seat.lane.take(turn, self.count, alone=alone and self._alone_before)
         self._alone_before = alone
         self._running += 1

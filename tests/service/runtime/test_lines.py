@@ -45,6 +45,15 @@ async def test_a_low_priority_job_is_patient_for_a_second_only_however_long_imag
     assert [queue.taken(late) for _ in range(6)] == ["low", "normal"] * 3
 
 
+async def test_low_priority_jobs_yield_whenever_those_of_all_lanes_had_their_share() -> None:
+    queue = Queue()
+    queue.add(at=0.0, count=1)
+    queue.add(at=0.0, count=1, low_priority=True)
+    assert not any(one.yields for one in queue.lines.ready_batches(99.0, closed=False))
+    offers = queue.lines.ready_batches(99.0, closed=False, low_priority_yields=True)
+    assert [(one.low_priority, one.yields) for one in offers] == [(False, False), (True, True)]
+
+
 async def test_low_priority_jobs_that_are_older_than_all_images_go_before_them() -> None:
     queue = Queue()
     queue.add(at=0.0, count=3, low_priority=True)

@@ -412,11 +412,11 @@ def deadly(b: Bench, deaths: list[int]) -> Batcher:
     """Return an open batcher that ends the first thread that looks at its images."""
 
     class Deadly(Batcher):
-        def ready_batches(self, now: float) -> Any:
+        def ready_batches(self, now: float, *, low_priority_yields: bool = False) -> Any:
             if self.depth and not deaths:
                 deaths.append(threading.get_ident())
                 raise SystemExit
-            return super().ready_batches(now)
+            return super().ready_batches(now, low_priority_yields=low_priority_yields)
 
     series = b.metrics.of_version("m", 1)
     batcher = Deadly([Network(b.clock)], b.workers, series, largest=8, capacity=9)

@@ -53,10 +53,13 @@ class RecordingLane:
             self._offers.extend(batches)
             self._workers.condition.notify_all()
 
-    def ready_batches(self, now: float) -> Sequence[ReadyBatch]:
+    def ready_batches(self, now: float, *, low_priority_yields: bool) -> Sequence[ReadyBatch]:
         del now
         self.polls.release()
-        return list(self._offers)
+        return [
+            one._replace(yields=one.yields or (one.low_priority and low_priority_yields))
+            for one in self._offers
+        ]
 
     def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
         ready = next(one for one in self._offers if one.low_priority == turn.low_priority)
@@ -155,6 +158,36 @@ def test_a_batch_that_yields_is_taken_after_all_others_however_old() -> None:
     assert lane.record == [("lane", NOW - 1), ("lane", NOW - 50)]
 
 
+def test_jobs_of_low_priority_in_many_lanes_leave_half_of_the_time_to_single_images() -> None:
+    clock = ManualClock(NOW)
+
+    class Timed(RecordingLane):
+        """Its batches take ten seconds each."""
+
+        def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
+            run = super().take(turn, workers, alone=alone)
+            self.let_end.release()
+
+            def timed() -> None:
+                clock.advance(10.0)
+                run()
+
+            return timed
+
+    workers, record = Workers(1, clock=clock), list[Any]()
+    images = Timed(workers, "images", record)
+    images.offer(*[image(NOW)] * 10)
+    crowds = [Timed(workers, "crowd", record) for _ in range(4)]
+    for lane in crowds:
+        lane.offer(*[background(NOW - 5, yields=False)] * 10)
+    with working(workers, *crowds, images):
+        for _ in range(10):
+            images.has_begun()
+    begun = [name for name, _ in record]
+    last = max(index for index, name in enumerate(begun) if name == "images")
+    assert last in {18, 19}, "one of two batches, though one of five lanes"
+
+
 def test_a_batch_is_taken_at_its_time_and_not_before() -> None:
     clock = ManualClock(NOW)
     workers = Workers(1, clock=clock)
@@ -241,8 +274,10 @@ def test_the_next_batch_need_not_wait_until_the_last_one_is_answered() -> None:
     class OneAtATime(RecordingLane):
         running = False
 
-        def ready_batches(self, now: float) -> Sequence[ReadyBatch]:
-            return [] if self.running else super().ready_batches(now)
+        def ready_batches(self, now: float, *, low_priority_yields: bool) -> Sequence[ReadyBatch]:
+            if self.running:
+                return []
+            return super().ready_batches(now, low_priority_yields=low_priority_yields)
 
         def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
             self.running = True
