@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import Peers, Services
@@ -30,6 +30,7 @@ from service.api.middleware import Middleware, Telemetry, guarded
 from service.api.openapi import Components, publish
 from service.api.output_room import OutputRoom
 from service.api.protocol import Protocol, Protocols
+from service.api.queries import require_single_parameters
 from service.api.routes import operations
 from service.api.routes.admin import admin_router
 from service.api.routes.chain import chain_router
@@ -79,6 +80,7 @@ def create_app(
         redoc_url=None,
         # A redirect repeats the host that the client names, which may be another one's.
         redirect_slashes=False,
+        dependencies=[Depends(require_single_parameters)],
     )
     app.state.services = services
     handle_errors(app)

@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import parse_qsl
 
-from pydantic import Field, ValidationError, create_model
+from fastapi import Request
+from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from service.api.errors import invalid_parameters
@@ -165,36 +166,73 @@ def require_few_parameters(query: bytes) -> None:
         )
 
 
+async def require_single_parameters(request: Request) -> None:
+    """Refuse a query that has a parameter of its route more than once, for all routes of FastAPI; it takes the last.
+
+    Raises:
+        InvalidParameterError: it has.
+    """
+    query = request.scope["query_string"]
+    if b"&" not in query:
+        return
+    declared = getattr(request.scope.get("route"), "dependant", None)  # codespell:ignore dependant
+    single: set[str] = set()
+    for parameter in declared.query_params if declared else []:
+        kind = parameter.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            single |= kind.model_fields.keys() - _several_in(kind)
+        else:
+            single.add(parameter.alias)
+    seen: set[str] = set()
+    for name, _ in _pairs(query):
+        if name in seen:
+            raise _given_again(name)
+        if name in single:
+            seen.add(name)
+
+
 class QueryReader:
     """Reads query strings as one model; the same string is read once."""
 
     def __init__(self, query: type[TaskOptions]) -> None:
         self._query = query
-        self._several = {
-            name
-            for name, field in query.model_fields.items()
-            if get_origin(field.annotation) in {list, tuple}
-        }
+        self._several = _several_in(query)
         self._known = lru_cache(KNOWN_QUERIES)(self._read)
 
     def read(self, query: bytes) -> Any:  # noqa: ANN401  # an instance of the model that was given
         """Return the parameters of a query string.
 
         Raises:
-            InvalidParameterError: a parameter is unknown or out of range, which the message names; or there are more
-                than `MOST_PARAMETERS`.
+            InvalidParameterError: a parameter is unknown, out of range or there again, which the message names; or
+                there are more than `MOST_PARAMETERS`.
         """
         return (self._known if len(query) <= LONGEST_KNOWN_QUERY else self._read)(query)
 
     def _read(self, query: bytes) -> Any:  # noqa: ANN401  # as `read`
         require_few_parameters(query)
         given: dict[str, Any] = {}
-        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        for name, value in _pairs(query):
             if name in self._several:
                 given.setdefault(name, []).append(value)
+            elif name in given and name in self._query.model_fields:
+                raise _given_again(name)
             else:
                 given[name] = value
         try:
             return self._query.model_validate(given)
         except ValidationError as error:
             raise invalid_parameters(error.errors(), self._query.model_fields) from error
+
+
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    return parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+
+
+def _several_in(query: type[BaseModel]) -> set[str]:
+    """Return the names of the parameters that may be there more than once."""
+    fields = query.model_fields.items()
+    return {name for name, field in fields if get_origin(field.annotation) in {list, tuple}}
+
+
+def _given_again(name: str) -> InvalidParameterError:
+    return InvalidParameterError(f"{name}: it is there more than once. Send it once")

@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.types import Scope
 
 from service.api.deadline import LONGEST_TIMEOUT_MS, TIMEOUT_HEADER, Clock, Deadline, parse_timeout
+from service.errors import InvalidParameterError
 from service.runtime.job import JobResult, Trace
 from service.runtime.model import Model
 from service.spans import TracedRequest
@@ -79,7 +80,7 @@ class RequestRecord:
             InvalidParameterError: the client sent one that is not a number of milliseconds within range.
         """
         if self._deadline is None:
-            given = find_header(self.headers, _TIMEOUT)
+            given = find_single_header(self.headers, _TIMEOUT)
             seconds = self.timeout_seconds
             if given is not None:
                 seconds = min(parse_timeout(given), self.longest_seconds)
@@ -162,6 +163,39 @@ def header_of(request: Request, name: bytes) -> str | None:
     For headers that are read in every request with images: Starlette's mapping takes nearly four times as long.
     """
     return find_header(request.scope["headers"], name)
+
+
+def single_header_of(request: Request, name: bytes) -> str | None:
+    """Return the value of a request's header that must not be there more than once, None where it is not.
+
+    Raises:
+        InvalidParameterError: it is there more than once: what stands before this service may have read another one.
+    """
+    return find_single_header(request.scope["headers"], name)
+
+
+def list_header_of(request: Request, name: bytes) -> str:
+    """Return the values of a request's header that holds a list, in however many lines (RFC 9110, 5.3)."""
+    given = [value for key, value in request.scope["headers"] if key == name]
+    return b", ".join(given).decode("latin-1")
+
+
+def find_single_header(headers: Headers, name: bytes) -> str | None:
+    """Return the header's value, None where there is none of this name; `name` is in lower case.
+
+    Raises:
+        InvalidParameterError: it is there more than once.
+    """
+    found: bytes | None = None
+    for key, value in headers:
+        if key == name:
+            if found is not None:
+                shown = name.decode("latin-1").title()
+                raise InvalidParameterError(
+                    f"The header {shown} is there more than once. Send it once."
+                )
+            found = value
+    return None if found is None else found.decode("latin-1")
 
 
 def find_header(headers: Headers, name: bytes) -> str | None:

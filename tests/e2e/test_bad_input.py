@@ -48,6 +48,7 @@ def test_a_body_that_can_not_be_answered(
         b"--x\r\n",
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\ncut short',
         b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\nno file\r\n--x--\r\n',
+        b"--x\r\nContent-Type: image/png\r\nContent-Type: text/plain\r\n\r\ntwo\r\n--x--\r\n",
         b"--x\r\nContent-\x00Disposition\r\n\r\n\r\n--x--\r\n",
     ],
 )
@@ -74,6 +75,12 @@ def test_a_form_without_a_boundary(tiny: httpx.Client) -> None:
         ("top_k=0", 422, "invalid_parameter", "top_k"),
         ("top_k=4", 422, "invalid_parameter", "1 to 3"),
         ("top_k=many", 422, "invalid_parameter", "top_k: a whole number is expected, not 'many'"),
+        (
+            "model=colors&model=colors",
+            422,
+            "invalid_parameter",
+            "model: it is there more than once",
+        ),
         ("topk=1", 422, "invalid_parameter", "topk: there is no such parameter here; near: top_k"),
     ],
 )
@@ -88,6 +95,26 @@ def test_a_parameter_that_is_not_valid_is_named(
 def test_a_deadline_that_is_not_valid(tiny: httpx.Client, timeout: str) -> None:
     response = tiny.post("/v1/classify", content=plain("red"), headers={"X-Timeout-Ms": timeout})
     assert "X-Timeout-Ms" in problem(response, 422, "invalid_parameter")
+
+
+@pytest.mark.parametrize("path", ["/v1/chain", "/v1/explain", "/v1/video", "/v1/detect"])
+def test_a_parameter_that_is_there_twice_is_named_on_every_route(
+    tiny: httpx.Client, path: str
+) -> None:
+    detail = "model: it is there more than once"
+    response = tiny.post(f"{path}?model=colors&format=overlay&model=colors", content=plain("red"))
+    assert detail in problem(response, 422, "invalid_parameter")
+    if path in {"/v1/video", "/v1/detect"}:  # what may be repeated is not what is refused
+        response = tiny.post(f"{path}?classes=cup&classes=cat&model=a&model=b", content=b"x")
+        assert detail in problem(response, 422, "invalid_parameter")
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "X-Timeout-Ms"])
+def test_a_header_that_is_there_twice_is_named(tiny: httpx.Client, name: str) -> None:
+    for path in ("/v1/classify", "/v1/video"):
+        response = tiny.post(path, content=plain("red"), headers=[(name, "9"), (name, "9")])
+        detail = problem(response, 422, "invalid_parameter")
+        assert f"{name} is there more than once" in detail
 
 
 def test_an_unknown_path_and_a_wrong_method(tiny: httpx.Client) -> None:

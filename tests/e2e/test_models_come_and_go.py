@@ -321,6 +321,15 @@ def test_hostile_json_of_a_call_is_refused_before_it_is_built(
     assert unchanged.states() == {("colors", 1): "ready"}
 
 
+def test_a_refused_model_leaves_a_folder_that_was_there_before(unchanged: Service) -> None:
+    folder = unchanged.models / "prepared"
+    folder.mkdir()
+    answer = unchanged.admin.put("/v1/models/prepared/versions/1", content=b"no model at all")
+    problem(answer, 422, "refused_model")
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+
+
 def test_a_refused_model_leaves_no_folder(unchanged: Service) -> None:
     answer = unchanged.admin.put("/v1/models/none/versions/1", content=b"PK\3\4")
     problem(answer, 422, "refused_model")

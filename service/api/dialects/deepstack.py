@@ -15,7 +15,7 @@ from service.api.ingest.body import LARGE_BYTES, read_body
 from service.api.ingest.images import checked_images
 from service.api.ingest.multipart import Form, form_of, is_form
 from service.api.protocol import Call, Endpoint, Protocol, json_answer
-from service.api.record import header_of
+from service.api.record import single_header_of
 from service.api.responses import run_images
 from service.errors import EmptyBodyError, InvalidParameterError
 from service.tasks.classify import ClassifyOptions
@@ -105,7 +105,7 @@ async def _read(call: Call) -> Form:
     body = await read_body(call.request, call.services, call.record)
     if not body:
         raise EmptyBodyError("The request has no body. Send an image: curl -F image=@cat.jpg …")
-    content_type = header_of(call.request, b"content-type") or ""
+    content_type = single_header_of(call.request, b"content-type") or ""
     if not is_form(content_type):
         return Form([body], {})
     fields = call.services.max_form_fields

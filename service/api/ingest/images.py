@@ -24,7 +24,7 @@ from service.api.ingest.kind import (
 )
 from service.api.ingest.multipart import files_of, is_form, too_many_images
 from service.api.ingest.part import BASE64_PIECE
-from service.api.record import RequestRecord, header_of
+from service.api.record import RequestRecord, single_header_of
 from service.errors import (
     EmptyBodyError,
     MalformedBase64Error,
@@ -81,7 +81,7 @@ async def read_images(
         raise EmptyBodyError(
             "The request has no body. Send an image: curl --data-binary @cat.jpg …"
         )
-    content_type = header_of(request, b"content-type") or ""
+    content_type = single_header_of(request, b"content-type") or ""
     return await _parse(body, content_type, limits)
 
 

@@ -14,6 +14,7 @@ from fastapi import Request
 
 from service.api.ingest.body import next_chunk
 from service.api.ingest.pace import Pace
+from service.api.record import list_header_of
 from service.errors import (
     BodyTooLargeError,
     DeadlineError,
@@ -73,20 +74,27 @@ class UploadPlaces:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A model that was put into the repository."""
+    """A model that was put into the repository.
+
+    Attributes:
+        folder: of the version.
+        is_first: whether the folder of the model was made for it.
+    """
 
     folder: Path
+    is_first: bool
 
     async def remove(self) -> None:
         """Take it out again: it can not be served."""
-        await whole_call(_remove, self.folder)
+        await whole_call(_remove, self.folder, self.is_first)
 
 
-def _remove(folder: Path) -> None:
-    """Remove the folder of a version, and that of the model where it has no other."""
+def _remove(folder: Path, with_model: bool) -> None:  # noqa: FBT001  # called with whole_call
+    """Remove the folder of a version, and that of the model if it was made for it and holds no other by now."""
     shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        folder.parent.rmdir()
+    if with_model:
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
 
 
 async def receive_model(
@@ -123,7 +131,7 @@ async def receive_model(
         OverloadedError: there is no place.
         UnsupportedEncodingError: the body is compressed.
     """
-    if request.headers.get("content-encoding"):
+    if list_header_of(request, b"content-encoding"):
         raise UnsupportedEncodingError("Send the model's file as it is, without Content-Encoding.")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most_bytes:
@@ -197,8 +205,7 @@ async def _receive(
         if not file.is_open:
             return None
         await whole_call(file.write, bytes(gathered))
-    await whole_call(_move, draft, place)
-    return Upload(place)
+    return Upload(place, await whole_call(_move, draft, place))
 
 
 @contextlib.asynccontextmanager
@@ -274,10 +281,22 @@ def _arrives(draft: Path) -> bool:
         return False
 
 
-def _move(draft: Path, place: Path) -> None:
+def _move(draft: Path, place: Path) -> bool:
+    """Put a draft into its place; return whether the folder of the model was made for it."""
     _require_new(place)
-    place.parent.mkdir(exist_ok=True)
-    draft.rename(place)  # fails where the folder has come to be meanwhile and is not empty
+    model, is_new = place.parent, True
+    try:
+        model.mkdir()
+    except FileExistsError:
+        is_new = False
+    try:
+        draft.rename(place)  # fails where the folder has come to be meanwhile and is not empty
+    except OSError:
+        if is_new:
+            with contextlib.suppress(OSError):
+                model.rmdir()
+        raise
+    return is_new
 
 
 def _require_new(place: Path) -> None:

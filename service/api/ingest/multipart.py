@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 
 from service.api.ingest.framing import Headers, PartReader
-from service.api.ingest.part import PartHeaders, TransferDecoder, parameters_of
+from service.api.ingest.part import PartHeaders, TransferDecoder, boundary_of
 from service.errors import MalformedMultipartError, TooManyImagesError
 from service.value import value
 
@@ -52,8 +52,7 @@ class FormReader:
         most_fields: int = MOST_FIELDS,
         wanted: Collection[str] = (),
     ) -> None:
-        _, options = parameters_of(content_type)
-        boundary = options.get(b"boundary")
+        boundary = boundary_of(content_type)
         if not boundary:
             raise MalformedMultipartError(
                 "The content type names no boundary. Let your HTTP client build the form."
@@ -74,7 +73,7 @@ class FormReader:
 
     @property
     def values(self) -> dict[str, bytes]:
-        """The wanted fields that have come, by name; of several with a name the last."""
+        """The wanted fields that have come, by name."""
         return self._files.values
 
     def write(self, chunk: bytes) -> None:
@@ -245,6 +244,10 @@ class _FileEvents:
     def _begin_field(self, name: str) -> None:
         if len(self.fields) < SHOWN_FIELDS:
             self.fields.append(name)
+        if name in self.values:
+            raise MalformedMultipartError(
+                f"The form has the field {name} more than once. Send it once."
+            )
         if name in self._wanted:
             self._field, self.values[name] = name, b""
 

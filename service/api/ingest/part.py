@@ -15,6 +15,8 @@ TEXT_TYPES = {"application/json", "application/x-www-form-urlencoded", "applicat
 MOST_PARAMETERS = 100
 """Semicolons in a header of a part: the readers of parameters take time by the square of their number."""
 
+_READ = (b"content-disposition", b"content-type", b"content-transfer-encoding")
+"""The headers of a part that are read, in lower case."""
 IDENTITIES = {b"", b"binary", b"8bit", b"7bit"}
 SPACES = b" \t\r\n"
 BASE64_PIECE = 2**18
@@ -40,11 +42,37 @@ def parameters_of(header: bytes | str) -> tuple[bytes, dict[bytes, bytes]]:
     return parse_options_header(text)
 
 
+def boundary_of(content_type: str) -> bytes:
+    """Return the boundary that a form's content type names; empty where it names none.
+
+    Raises:
+        MalformedMultipartError: it names several, or has too many parameters.
+    """
+    boundary = parameters_of(content_type)[1].get(b"boundary", b"")
+    names = [name.lower() for name, _ in _PARAMETER.findall(content_type.encode("latin-1"))]
+    if names.count(b"boundary") > 1:
+        raise MalformedMultipartError(
+            "The content type names several boundaries. Let your HTTP client build the form."
+        )
+    return boundary
+
+
 class PartHeaders:
-    """The headers of a part that matter."""
+    """The headers of a part that matter.
+
+    Raises:
+        MalformedMultipartError: one of them is there more than once.
+    """
 
     def __init__(self, headers: Headers) -> None:
         found = dict(headers)
+        if len(found) < len(headers):
+            names = [name for name, _ in headers]
+            for name in _READ:
+                if names.count(name) > 1:
+                    raise MalformedMultipartError(
+                        f"The form can not be parsed: a part has the header {name.decode()} more than once."
+                    )
         self.disposition = found.get(b"content-disposition", b"")
         self.content_type = found.get(b"content-type", b"")
         self.transfer_encoding = found.get(b"content-transfer-encoding", b"").lower()

@@ -13,7 +13,7 @@ from service.api.ingest.growing_file import GrowingFile
 from service.api.ingest.kind import HEAD_BYTES, URLENCODED, not_a_video, stripped_by_curl
 from service.api.ingest.multipart import FormReader, is_form
 from service.api.ingest.pace import Pace
-from service.api.record import RequestRecord, announced_bytes, header_of
+from service.api.record import RequestRecord, announced_bytes, single_header_of
 from service.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -107,7 +107,7 @@ class _Upload:
         self, request: Request, record: RequestRecord, limit: int, patience_seconds: float
     ) -> None:
         announced = announced_bytes(request)
-        content_type = header_of(request, b"content-type") or ""
+        content_type = single_header_of(request, b"content-type") or ""
         form = is_form(content_type)
         coding = content_coding(request)
         self.file = GrowingFile(None if form or coding else announced, patience_seconds)

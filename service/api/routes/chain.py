@@ -10,7 +10,7 @@ from service.api.deps import RecordDep, Services, ServicesDep
 from service.api.ingest.images import read_images
 from service.api.negotiation import preferred
 from service.api.openapi import Components
-from service.api.record import RequestRecord, route_of
+from service.api.record import RequestRecord, list_header_of, route_of
 from service.api.responses import (
     JsonResponse,
     image_response,
@@ -67,7 +67,7 @@ async def read_chain(
     """docs/chains.md describes chains, and the file that makes one."""
     call = services.engine.chains.call(query.model)
     record.model = call.chain.name
-    media_type = _media_type(query.format, request.headers.get("accept", ""))
+    media_type = _media_type(query.format, list_header_of(request, b"accept"))
     images = await read_images(request, services, record, held=False)
     if media_type != JSON:
         require_single(images, "format=overlay")

@@ -12,7 +12,7 @@ from service.api.ingest.images import read_images
 from service.api.negotiation import preferred
 from service.api.openapi import Components, any_of, fields_of, typed_dict
 from service.api.queries import ModelQuery
-from service.api.record import RequestRecord
+from service.api.record import RequestRecord, list_header_of
 from service.api.responses import (
     image_response,
     require_single,
@@ -119,7 +119,7 @@ async def _filters(call: ExplainCall, record: RequestRecord) -> Response:
 
 def _accepted(request: Request) -> Form:
     """Return the form that the request's `Accept` prefers."""
-    accept = request.headers.get("accept", "")
+    accept = list_header_of(request, b"accept")
     return "sheet" if preferred(accept, [JSON, PNG]) == PNG else "json"
 
 

@@ -6,6 +6,7 @@ from pydantic_core import to_json
 from starlette.requests import Request
 
 from service.api.deps import ServicesDep
+from service.api.record import list_header_of
 
 router = APIRouter(tags=["operations"])
 
@@ -57,6 +58,6 @@ async def ready(services: ServicesDep) -> Response:
     },
 )
 async def metrics(request: Request, services: ServicesDep) -> Response:
-    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    encode, content_type = choose_encoder(list_header_of(request, b"accept"))
     text = await services.exposition(content_type, encode, services.metrics.registry)
     return Response(text, headers={"Content-Type": content_type})

@@ -11,7 +11,7 @@ from service.api.ingest.images import read_images
 from service.api.negotiation import preferred
 from service.api.openapi import Components
 from service.api.queries import FormatQuery, ModelQuery, task_query
-from service.api.record import RequestRecord, header_of
+from service.api.record import RequestRecord, list_header_of
 from service.api.responses import image_response, json_response, run_images
 from service.api.schemas import image_body, responses, task_response
 from service.calls import TaskCall
@@ -83,7 +83,7 @@ async def _answer(
     name, media_type = None, JSON
     if task.renderings:
         assert isinstance(query, FormatQuery)
-        name, media_type = choose_form(task, query.format, header_of(request, b"accept") or "")
+        name, media_type = choose_form(task, query.format, list_header_of(request, b"accept"))
     call = services.engine.dispatch.call(
         task,
         query,

@@ -12,7 +12,7 @@ from service.api.ingest.upload import receiving
 from service.api.negotiation import preferred
 from service.api.openapi import Components
 from service.api.queries import VideoQuery, video_options, video_query
-from service.api.record import RequestRecord, route_of
+from service.api.record import RequestRecord, list_header_of, route_of
 from service.api.schemas import responses, video_body, video_event, video_response
 from service.api.streaming import SendPiece, StreamedResponse
 from service.chains.chains import CHAIN
@@ -62,7 +62,7 @@ def _respond(
     run = _run_of(engine, query, deadline.allowed_seconds)
     record.found(run.model)
     record.model = run.served.get("chain") or record.model
-    accept = request.headers.get("accept", "")
+    accept = list_header_of(request, b"accept")
     media_type = MP4 if query.format == "overlay" else preferred(accept, [JSON, NDJSON, SSE])
     writer = WRITERS[media_type]()
     return StreamedResponse(

@@ -16,7 +16,9 @@ from tests.images import plain
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("query", ["", "top_k=2", "top_k=9", "model=none", "top=1", "version=x"])
+@pytest.mark.parametrize(
+    "query", ["", "top_k=2", "top_k=9", "model=none", "top=1", "version=x", "top_k=2&top_k=3"]
+)
 async def test_it_answers_as_the_router_behind_it(repository: Path, query: str) -> None:
     settings = Settings(models=repository, threads=1)
     engine = Engine(settings)

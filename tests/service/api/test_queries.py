@@ -61,6 +61,9 @@ def test_long_query_strings_are_not_kept() -> None:
             b"x" * 5000 + b"=1",
             "^x{40}: there is no such parameter here; there are score_threshold, ",
         ),
+        (b"model=a&version=1&model=b", "^model: it is there more than once. Send it once$"),
+        (b"model=&model=", "^model: it is there more than once"),
+        (b"a=1&a=1", "^a: there is no such parameter here"),
         (b"version=first", "^version: a whole number is expected, not 'first'$"),
         *(
             (b"version=" + text, "^version: a version is a whole number that does not begin with 0")

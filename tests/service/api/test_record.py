@@ -6,7 +6,14 @@ from contextlib import contextmanager
 import pytest
 from fastapi import Request
 
-from service.api.record import RequestRecord, announced_bytes, find_header, header_of
+from service.api.record import (
+    RequestRecord,
+    announced_bytes,
+    find_header,
+    find_single_header,
+    header_of,
+    list_header_of,
+)
 from service.errors import InvalidParameterError
 from service.runtime.job import Trace
 from tests.service.api.clock import Clock
@@ -95,6 +102,21 @@ def test_the_first_header_of_a_name_counts() -> None:
     assert find_header(headers, b"b") == "é"
     assert find_header(headers, b"c") is None
     assert header_of(Request({"type": "http", "headers": headers}), b"a") == "1"
+
+
+def test_a_header_with_one_meaning_is_refused_where_it_is_there_again() -> None:
+    headers = [(b"a", b"1"), (b"x-timeout-ms", b"\xe9"), (b"x-timeout-ms", b"\xe9")]
+    assert find_single_header(headers, b"a") == "1"
+    assert find_single_header(headers, b"b") is None
+    with pytest.raises(InvalidParameterError, match="X-Timeout-Ms is there more than once"):
+        find_single_header(headers, b"x-timeout-ms")
+
+
+def test_a_list_may_be_in_several_headers() -> None:
+    headers = [(b"accept", b"text/html"), (b"a", b"1"), (b"accept", b"image/png;q=0.1, */*")]
+    request = Request({"type": "http", "headers": headers})
+    assert list_header_of(request, b"accept") == "text/html, image/png;q=0.1, */*"
+    assert list_header_of(request, b"b") == ""
 
 
 @pytest.mark.parametrize(

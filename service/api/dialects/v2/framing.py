@@ -2,7 +2,7 @@
 
 from fastapi import Request
 
-from service.api.record import header_of
+from service.api.record import single_header_of
 from service.errors import InvalidParameterError
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
@@ -17,11 +17,9 @@ def json_bytes(request: Request, body_bytes: int) -> int | None:
     Raises:
         InvalidParameterError: it is not a whole number from 0 to the body's size, or there are several.
     """
-    given = header_of(request, _LENGTH)
+    given = single_header_of(request, _LENGTH)
     if given is None:
         return None
-    if sum(name == _LENGTH for name, _ in request.scope["headers"]) > 1:
-        raise InvalidParameterError(f"{LENGTH_HEADER} is there more than once. Send it once.")
     valid = given.isascii() and given.isdecimal() and len(given) <= _MOST_DIGITS
     if not valid or int(given) > body_bytes:
         raise InvalidParameterError(

@@ -14,7 +14,7 @@ from service.api.dialects.v2.request import InferRequest, read_raw, read_request
 from service.api.dialects.v2.response import write_answer
 from service.api.dialects.v2.ultralytics import UltralyticsView
 from service.api.ingest.body import LARGE_BYTES, read_body
-from service.api.record import RequestRecord, header_of
+from service.api.record import RequestRecord, list_header_of
 from service.api.tensors import SMALL_BYTES, TensorLimits, limits_of, run_tensors
 from service.calls import TensorCall
 from service.errors import EmptyBodyError
@@ -78,7 +78,7 @@ async def _respond(
     wanted: InferRequest,
     rows: Sequence[Outputs],
 ) -> Response:
-    coding = wanted_coding(header_of(request, b"accept-encoding") or "")
+    coding = wanted_coding(list_header_of(request, b"accept-encoding"))
     in_time = record.deadline.require_time
 
     def write() -> tuple[bytes, int | None]:

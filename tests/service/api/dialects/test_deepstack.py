@@ -88,6 +88,11 @@ def test_a_body_that_is_no_form_is_the_image(http: httpx.Client) -> None:
         (form(ORANGE, {"min_confidence": "nan"}), 400, "min_confidence"),
         (form(ORANGE, {"min_confidence": "40"}), 400, "not '40'"),
         (form(ORANGE, {"min_confidence": "0" * 2000}), 400, "more than 1024 bytes"),
+        (
+            {"data": {"min_confidence": ["0.1", "0.9"]}, "files": [("image", ORANGE)]},
+            400,
+            "min_confidence more than once",
+        ),
         (form(ORANGE, {str(number): "" for number in range(1001)}), 400, "1000 parts"),
         ({"data": {"min_confidence": "0.4"}, "files": {"a": ("", b"")}}, 400, "no file"),
         ({"files": [("image", ORANGE), ("image", ORANGE)]}, 413, "more than 1 images"),

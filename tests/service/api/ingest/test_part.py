@@ -9,6 +9,7 @@ from service.api.ingest.part import (
     MOST_PARAMETERS,
     PartHeaders,
     TransferDecoder,
+    boundary_of,
     parameters_of,
 )
 from service.errors import MalformedMultipartError
@@ -30,6 +31,31 @@ def test_a_header_has_so_many_parameters_and_not_one_more() -> None:
     assert parameters_of(most)[1] == {b"a": b"b"}
     with pytest.raises(MalformedMultipartError, match=f"{MOST_PARAMETERS + 1} semicolons"):
         parameters_of(most + b";")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "boundary"),
+    [
+        ("multipart/form-data; boundary=b0", b"b0"),
+        ('multipart/form-data; charset=utf-8; Boundary="b 0"', b"b 0"),
+        ('multipart/form-data; boundary="a; boundary=b"', b"a; boundary=b"),
+        ("multipart/form-data", b""),
+    ],
+)
+def test_a_content_type_names_the_boundary(content_type: str, boundary: bytes) -> None:
+    assert boundary_of(content_type) == boundary
+
+
+def test_a_content_type_that_names_two_boundaries_is_refused() -> None:
+    with pytest.raises(MalformedMultipartError, match="several boundaries"):
+        boundary_of("multipart/form-data; boundary=a; BOUNDARY=b")
+
+
+def test_a_part_has_each_header_that_is_read_once() -> None:
+    twice = [(b"content-type", b"image/png"), (b"x-other", b"1"), (b"content-type", b"text/plain")]
+    with pytest.raises(MalformedMultipartError, match="header content-type more than once"):
+        PartHeaders(twice)
+    assert PartHeaders([*twice[:2], (b"x-other", b"2")]).has_file_type()
 
 
 @pytest.mark.parametrize(
