@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError, EncodeError
 
 from service.card import Card
 from service.graph.first_layer import FirstLayer, first_layer
@@ -50,9 +51,20 @@ class InstrumentedGraph:
 def instrument_graph(path: Path, card: Card) -> InstrumentedGraph:
     """Read a servable's file and add its inner maps to the outputs; the file itself stays as it is.
 
-    It reads all weights, so it blocks for as long as the disk needs.
+    It reads all weights, so it blocks for as long as the disk needs. The file was loaded before: where it can not be
+    read or written again, there is no memory for it.
+
+    Raises:
+        MemoryError: there is not enough memory.
+        OSError: the file can not be read.
     """
-    model = onnx.load(path)
+    try:
+        return _instrumented(onnx.load(path), card)
+    except (DecodeError, EncodeError) as error:
+        raise MemoryError(f"{path}: {error}") from error
+
+
+def _instrumented(model: onnx.ModelProto, card: Card) -> InstrumentedGraph:
     wiring = Wiring(model.graph)
     head = find_linear_head(wiring) if card.task == "classify" else None
     inner = [stage.tensor for stage in card.stages] + ([head.map] if head else [])

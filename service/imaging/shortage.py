@@ -1,4 +1,4 @@
-"""Was a file damaged, or was there no memory? The decoders of WebP and AVIF fail in the same way for both."""
+"""Was a file damaged, or was there no memory? Decoders of WebP, AVIF and videos fail in the same way for both."""
 
 import mmap
 from collections.abc import Callable
@@ -19,11 +19,11 @@ def reserve(size: int) -> None:
     mmap.mmap(-1, size).close()
 
 
-def require_memory(pixels: int, reserve: Callable[[int], None] = reserve) -> None:
+def require_memory(pixels: int = 0, reserve: Callable[[int], None] = reserve) -> None:
     """Call this when such a decoder has failed.
 
     Args:
-        pixels: of the image, by its header.
+        pixels: of the image or frame, by its header; 0: not known.
         reserve: takes bytes; raises OSError or MemoryError where there are not as many.
 
     Raises:

@@ -21,6 +21,7 @@ from service.errors import (
     UnsupportedVideoError,
     VideoError,
 )
+from service.imaging.shortage import require_memory
 from service.video import signature
 from service.video.allowed import ALL, Allowed
 from service.video.avi import has_gaps, periods_of_packets, reorder_delay, shown_periods
@@ -108,6 +109,7 @@ def open_video(source: Source, allowed: Allowed = ALL) -> OpenVideo:
         speaks = describes_every_packet(video.codec)
         delay = reorder_delay(packets, video.decoder, describe if speaks else None)
     except FFmpegError:
+        require_memory()
         delay = 0
     finally:
         video.close()
@@ -167,6 +169,7 @@ def open_container(source: Source, allowed: Allowed = ALL) -> InputContainer:
     try:
         container = av.open(source, options=options, metadata_errors="replace")
     except (FFmpegError, ValueError, EOFError) as error:
+        require_memory()
         raise _not_opened(head, error, allowed) from error
     assert isinstance(container, InputContainer)
     return container
@@ -246,6 +249,7 @@ def decoder_of(stream: VideoStream, allowed: Allowed = ALL) -> VideoCodecContext
     try:
         context = stream.codec_context
     except FFmpegError:
+        require_memory()
         context = None
     if context is None or (not context.is_open and context.codec is None):
         raise UnsupportedVideoError(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
+from service.imaging.shortage import require_memory
 from service.video.container import OpenVideo, Packet
 from service.video.packets import GROUPED_CODECS, Group, PacketReader, Unit
 
@@ -150,12 +151,17 @@ class FrameDecoder:
         return self._number / float(self._video.stream.average_rate or 25)
 
     def _decode(self, packet: Packet) -> list[VideoFrame]:
-        """Decode one packet. A damaged one gives no frame: the packets after it may be intact."""
+        """Decode one packet. A damaged one gives no frame: the packets after it may be intact.
+
+        Raises:
+            MemoryError: there is no memory for its frame.
+        """
         if self._stopped.is_set():
             return []
         try:
             return self._counted(self._context.decode(packet))
         except FFmpegError:
+            self._require_memory()
             self.damaged += 1
             return []
 
@@ -164,9 +170,14 @@ class FrameDecoder:
         try:
             return self._counted(self._context.decode(None))
         except FFmpegError:
+            self._require_memory()
             return []
         finally:
             self._context.flush_buffers()
+
+    def _require_memory(self) -> None:
+        """Blame no packet for a decoder that had no memory: some call it invalid data."""
+        require_memory(self._context.width * self._context.height)
 
     def _counted(self, frames: Sequence[VideoFrame]) -> list[VideoFrame]:
         self.decoded += len(frames)

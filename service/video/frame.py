@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import BrokenVideoError, TooManyPixelsError
+from service.imaging.shortage import require_memory
 
 HD_LINES = 720
 """From so many lines on, a video that does not name its color matrix is read as BT.709; below, as BT.601."""
@@ -113,6 +114,7 @@ def orientation(stored: VideoFrame) -> Orientation:
     try:
         tiny = stored.reformat(width=16, height=16, format="gray", interpolation="POINT")
     except (FFmpegError, ValueError):
+        require_memory()
         return Orientation()  # a side of a million pixels, which no file with a matrix has
     # PyAV's stub names the wrong type.
     data = cast("SideDataContainer", tiny.side_data).get(SideDataType.DISPLAYMATRIX)

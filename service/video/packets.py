@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast
 from av.error import FFmpegError
 from av.packet import Packet as AnyPacket
 
+from service.imaging.shortage import require_memory
 from service.video.bitstream import describer, describes_every_packet
 from service.video.coded import Coded, Entry
 from service.video.container import OpenVideo, Packet, is_cover
@@ -191,6 +192,7 @@ class PacketReader:
                 if not packet.is_corrupt:
                     yield cast("Packet", packet)
         except FFmpegError as error:
+            require_memory()
             self.failure = error.strerror or str(error)
 
     def _note_end(self, packet: "AnyPacket[Any]") -> None:

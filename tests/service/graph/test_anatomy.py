@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +98,39 @@ def test_only_a_classifier_has_a_linear_head(path: Path) -> None:
     assert instrumented.anatomy.head is None
     assert instrumented.anatomy.last is None
     assert outputs_of(instrumented.graph) == ["logits", "map_1", "map_2"]
+
+
+PROGRAM = """
+import gc, re, resource, sys
+from pathlib import Path
+from service.graph.anatomy import instrument_graph
+from tests.service.graph.test_anatomy import card_with
+
+path, card = Path(sys.argv[1]), card_with()
+
+def limited(more):
+    gc.collect()
+    size = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (size + more, resource.RLIM_INFINITY))
+    try:
+        return "whole" if instrument_graph(path, card).graph else "nothing"
+    except MemoryError:
+        return "no memory"
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+instrument_graph(path, card)
+print(sorted({limited(part * 2**20) for part in range(0, 90, 3)}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory and /proc need Linux")
+def test_where_there_is_no_memory_for_the_graph_that_is_said(path: Path) -> None:
+    """Its library says that it "failed to serialize", or that the file can not be parsed."""
+    model = onnx.load(path)
+    weights = np.zeros(4 * 2**20, np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "many"))
+    onnx.save(model, path)
+    command = [sys.executable, "-c", PROGRAM, str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.stdout == "['no memory', 'whole']\n", ended.stderr

@@ -148,6 +148,8 @@ class Script:
     name: str = "h264"
     at_end: list[list[Frame] | None] = field(default_factory=list)
     skip_frame: str = "unset"
+    width: int = 64
+    height: int = 48
     calls: list[tuple[int, str]] = field(default_factory=list)
     flushed: int = 0
 
