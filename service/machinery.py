@@ -28,6 +28,7 @@ from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
 from service.shadows import Shadows
+from service.started_threads import start_default_threads, start_threads
 from service.storage.repository_folder import RepositoryFolder
 from service.storage.storage import ModelStorage
 from service.tasks.networks import require_fitting
@@ -112,6 +113,7 @@ class Machinery:
             device, images = elsewhere.device, elsewhere.imaging_threads
             self.threads = elsewhere.batches
         self._workers = Workers(self.threads)
+        self._images = images
         self._pool = ThreadPoolExecutor(images, "foveal-imaging") if images else None
         self.storage = storage or make_storage(settings, self.metrics.storage)
         self.models_folder = RepositoryFolder(self.storage)
@@ -207,9 +209,12 @@ class Machinery:
             if self.tracer is not None:
                 self.tracer.start()
                 stack.push_async_callback(self.tracer.close)
+            start_default_threads()
             if self._pool is not None:
                 stack.callback(self._pool.shutdown)
+                start_threads(self._pool.submit, self._images)
             self.pipeline.decoder.start()
+            self.pipeline.ahead.start()
             stack.push_async_callback(asyncio.to_thread, self.pipeline.decoder.close)
             stack.push_async_callback(asyncio.to_thread, self.pipeline.ahead.close)
             # A GPU is not what the event loop takes time from, so models that run on it share its time alone.

@@ -18,6 +18,7 @@ from service.errors import (
 from service.imaging.announced import announced_pixels, quick_pixels
 from service.imaging.jpeg_header import JPEG_START
 from service.logs import LOGGER
+from service.started_threads import start_threads
 
 log = logging.getLogger(LOGGER)
 
@@ -61,7 +62,12 @@ class DecodingAhead:
     def __init__(self, threads: int, capacity: int, pool: Executor | None = None) -> None:
         self.waiting = 0
         self._capacity = capacity
+        self._count = threads
         self._threads = pool or ThreadPoolExecutor(threads, "foveal-large")
+
+    def start(self) -> None:
+        """Start the threads, so that none need be started under load."""
+        start_threads(self._threads.submit, self._count)
 
     def close(self) -> None:
         """End the threads; blocking."""

@@ -98,6 +98,15 @@ class Poor(ThreadPoolExecutor):
         return super().submit(fn, *args, **kwargs)
 
 
+def test_its_threads_start_before_the_first_image_comes() -> None:
+    before = {one for one in threading.enumerate() if one.name.startswith("foveal-large")}
+    made = DecodingAhead(3, 4)
+    made.start()
+    now = {one for one in threading.enumerate() if one.name.startswith("foveal-large")}
+    assert len(now - before) == 3
+    made.close()
+
+
 async def test_without_a_thread_the_request_can_be_sent_again_and_takes_no_place() -> None:
     pool, ran = Poor(1), list[int]()
     made, gate = DecodingAhead(1, 2, pool), threading.Event()
