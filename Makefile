@@ -123,7 +123,7 @@ CHAOS ?= 5
 chaos: .venv/.test ## Attack the service on a real socket, for some minutes (CHAOS=5)
 	ulimit -n 4096; CHAOS=$(CHAOS) $(BIN)/pytest --timeout=300 \
 		tests/e2e/test_slow_clients.py tests/e2e/test_hostile_heads.py tests/e2e/test_large_bodies.py \
-		tests/e2e/test_model_uploads.py
+		tests/e2e/test_model_uploads.py tests/e2e/test_mixed_floods.py
 
 # Everything goes to 127.0.0.1. It needs 4 GiB of memory; FOVEAL_WORKERS=2 and other settings are passed on.
 SOAK ?= 60

@@ -30,7 +30,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 BODIES = CACHE / "bodies" / "flood"
 MODEL = "efficientnet-lite0"
 CLASSIFY, EXPLAIN = f"/v1/classify?model={MODEL}", f"/v1/explain?view=cam&model={MODEL}"
-VIDEO = f"/v1/video?model={MODEL}"
+VIDEO, CHAIN = f"/v1/video?model={MODEL}", "/v1/chain"
+DIGITS = ROOT / "service" / "playground" / "samples" / "digits.jpg"
 PEAK_CLIENTS, FEW_CLIENTS = 16, 4
 
 
@@ -38,7 +39,7 @@ def crowds_of(bodies: Mapping[str, Path]) -> dict[str, list[Crowd]]:
     """Return the floods by their names, as the clients that find their peaks.
 
     Args:
-        bodies: the files of a `photograph`, a `camera`'s image and a `video`.
+        bodies: the files of a `photograph`, a `camera`'s image, `digits` and a `video`.
     """
     photograph, jpeg = bodies["photograph"], "image/jpeg"
     images = Crowd("images", CLASSIFY, photograph, jpeg, PEAK_CLIENTS)
@@ -50,6 +51,7 @@ def crowds_of(bodies: Mapping[str, Path]) -> dict[str, list[Crowd]]:
             Crowd("explanations", EXPLAIN, photograph, jpeg, FEW_CLIENTS),
             Crowd("videos", VIDEO, bodies["video"], "video/mp4", FEW_CLIENTS),
         ],
+        "with chains": [images, Crowd("chains", CHAIN, bodies["digits"], jpeg, FEW_CLIENTS)],
     }
 
 
@@ -121,6 +123,7 @@ def _bodies() -> dict[str, Path]:
     made = {
         "photograph": IMAGES["640×480 JPEG"](),
         "camera": IMAGES["4000×3000 JPEG"](),
+        "digits": DIGITS.read_bytes(),
         "video": make_bodies().mp4,
     }
     files = {name: BODIES / name for name in made}
