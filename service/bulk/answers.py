@@ -1,5 +1,6 @@
 """Images → their rows, with drawings on request, by this process's engine."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class Answering(Protocol):
         Raises:
             ConfigurationError: nothing answers any more.
         """
+        ...
+
+    async def failed(self) -> Exception:
+        """Return why nothing answers any more, once that is so."""
         ...
 
 
@@ -87,6 +92,11 @@ class Answers:
         if self._drawing is None:
             return [Answer(row) for row in rows]
         return await self._drawn(self._drawing, read, outcomes, rows)
+
+    async def failed(self) -> Exception:
+        """Never return: what fails in this process is found when an image is answered."""
+        never: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        return await never
 
     async def _drawn(
         self, call: TaskCall, read: Read, outcomes: Sequence[Outcome], rows: Sequence[Row]

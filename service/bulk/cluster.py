@@ -27,6 +27,8 @@ MOST_STARTS = 5
 """So often in a row a process is started that dies before it has its model."""
 WAIT_NOTE_SECONDS = 15.0
 """After so long without any process, a note says what is waited for."""
+ROOM_SECONDS = 600.0
+"""After so long without any process, the run ends: a cluster that grows has its machines by then."""
 
 
 class WorkerLostError(Exception):
@@ -134,6 +136,8 @@ class ClusterAnswers:
         start: starts one.
         note: tells the user.
         pause_seconds: see `PAUSE_SECONDS`.
+        note_seconds: see `WAIT_NOTE_SECONDS`.
+        room_seconds: see `ROOM_SECONDS`.
     """
 
     def __init__(
@@ -144,6 +148,8 @@ class ClusterAnswers:
         note: Callable[[str], None],
         *,
         pause_seconds: float = PAUSE_SECONDS,
+        note_seconds: float = WAIT_NOTE_SECONDS,
+        room_seconds: float = ROOM_SECONDS,
     ) -> None:
         self._places = places
         self._places_left = len(places)
@@ -151,6 +157,10 @@ class ClusterAnswers:
         self._start = start
         self._note = note
         self._pause_seconds = pause_seconds
+        self._note_seconds = note_seconds
+        self._room_seconds = room_seconds
+        self._started = 0
+        """How many processes run, with or without their model."""
         self._described: asyncio.Future[Description] = asyncio.get_running_loop().create_future()
         self._describing = asyncio.Lock()
         self._suspecting = asyncio.Lock()
@@ -167,13 +177,13 @@ class ClusterAnswers:
         """Keep a process in each place for the length of the block, which begins when the first one has its model.
 
         Raises:
-            ConfigurationError: a process says that it can not work, as where there is no such model.
+            ConfigurationError: a process says that it can not work, as where there is no such model; or the cluster
+                has no room for one.
         """
         self._keeping = [asyncio.create_task(self._keep(place)) for place in self._places]
-        waiting = asyncio.create_task(self._say_what_is_waited_for())
+        waiting = asyncio.create_task(self._require_room())
         try:
             await asyncio.shield(self._described)
-            waiting.cancel()
             yield
         finally:
             if self._described.done() and not self._described.cancelled():
@@ -202,6 +212,12 @@ class ClusterAnswers:
                 found = await self._tried([image], alone=True)
             answers += [self._suspected(image[0])] if found is None else found
         return answers
+
+    async def failed(self) -> Exception:
+        """Return why nothing answers any more, once that is so."""
+        await self._failing.wait()
+        assert self._failure is not None
+        return self._failure
 
     async def _tried(self, read: Read, *, alone: bool) -> list[Answer] | None:
         """Return the answers; None where `MOST_LOSSES` processes died."""
@@ -275,14 +291,28 @@ class ClusterAnswers:
         worker = await daemon_call(partial(self._start, place), "foveal-ray-start")
         try:
             await worker.ready()
-            found = await self._description(worker, place)
-            member = _Member(worker, found.in_flight)
-            async with self._changed:
-                self._members.append(member)
-                self._changed.notify_all()
-            await member.lost.wait()
+            async with self._has_started():
+                found = await self._description(worker, place)
+                member = _Member(worker, found.in_flight)
+                async with self._changed:
+                    self._members.append(member)
+                    self._changed.notify_all()
+                await member.lost.wait()
         finally:
             worker.end()
+
+    @asynccontextmanager
+    async def _has_started(self) -> AsyncIterator[None]:
+        """Count a process for the length of the block."""
+        async with self._changed:
+            self._started += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._started -= 1
+                self._changed.notify_all()
 
     async def _description(self, worker: Worker, place: Place) -> Description:
         """Load the model in a process; the first one chooses the version, and the others have to have the same.
@@ -351,14 +381,41 @@ class ClusterAnswers:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _say_what_is_waited_for(self) -> None:
-        await asyncio.sleep(WAIT_NOTE_SECONDS)
+    async def _require_room(self) -> None:
+        """End the run where the cluster has no room for any process for too long."""
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: not self._started)
+            if await self._starts_within(self._note_seconds):
+                continue
+            needs = self._needs()
+            self._note(
+                f"No process runs on the cluster now. {needs}, which other work on it may have; `ray status` shows it, "
+                f"and --ray-cpus 1 asks for less. This waits for {self._room_seconds:g} s at most."
+            )
+            if not await self._starts_within(self._room_seconds - self._note_seconds):
+                await self.fail(
+                    ConfigurationError(
+                        f"The cluster had no room for a process for {self._room_seconds:g} s. {needs}, and other work "
+                        "has them: a service on Ray keeps the CPUs of its replicas. Make room, start a machine, or ask "
+                        "for less with --ray-cpus 1; go on with --resume."
+                    )
+                )
+                return
+
+    async def _starts_within(self, seconds: float) -> bool:
+        """Wait until a process runs, and return whether one did in this time."""
+        try:
+            async with asyncio.timeout(seconds), self._changed:
+                await self._changed.wait_for(lambda: self._started)
+        except TimeoutError:
+            return False
+        return True
+
+    def _needs(self) -> str:
         place = self._places[0]
         gpu = " and a GPU" if place.gpus else ""
-        self._note(
-            f"No process has loaded the model yet. Each needs {place.cpus} CPUs{gpu} of a machine, which other work on "
-            "the cluster may have; `ray status` shows it, and --ray-cpus 1 asks for less."
-        )
+        return f"Each needs {place.cpus} CPUs{gpu} of a machine"
 
 
 def _require_same(found: Record, expected: Record, place: Place) -> None:

@@ -22,6 +22,7 @@ async def head_is_gone(
     look_seconds: float = LOOK_SECONDS,
     gone_seconds: float = GONE_SECONDS,
     clock: Callable[[], float] = time.monotonic,
+    on_silent: Callable[[], None] = lambda: None,
 ) -> ConfigurationError:
     """Return why a head does not answer any more, once it has not for `gone_seconds`.
 
@@ -30,6 +31,7 @@ async def head_is_gone(
         look_seconds: between two looks.
         gone_seconds: since the first look in a row that failed.
         clock: seconds.
+        on_silent: called at the first look in a row that failed.
     """
     since: float | None = None
     while True:
@@ -39,7 +41,9 @@ async def head_is_gone(
             await daemon_call(look, "foveal-ray-head")
             since = None
         except ConfigurationError as error:
-            since = began if since is None else since
+            if since is None:
+                since = began
+                on_silent()
             if clock() - since >= gone_seconds:
                 return ConfigurationError(
                     f"The head of the cluster does not answer any more. {error} The rows of the images before are "

@@ -168,6 +168,7 @@ class _Job:
             answer=self._answering.answers,
             write=self._write,
             in_flight=self._answering.in_flight,
+            failed=self._answering.failed,
         )
         async with _counting(counted, self._pace), signals(run.stop, self._show) as came:
             try:

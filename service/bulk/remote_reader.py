@@ -18,7 +18,8 @@ class RemoteReader(io.RawIOBase):
         place: where it is.
         path: of the file.
         size: in bytes.
-        validator: what the place said of this file; see `RemoteFile`. Empty: a file that is replaced is not noticed.
+        validator: what the place said of this file; see `RemoteFile`. Empty: one of the same size in its place is not
+            noticed.
     """
 
     def __init__(self, place: Place, path: str, size: int, validator: str = "") -> None:
@@ -73,6 +74,10 @@ class RemoteReader(io.RawIOBase):
         try:
             stream = self._at_position()
             block = self._block(stream, wanted)
+        except FileGoneError:  # it, or the version that was opened
+            self._leave()
+            self._require_unchanged()
+            raise
         except BaseException:
             self._leave()
             raise
@@ -100,8 +105,6 @@ class RemoteReader(io.RawIOBase):
         return block
 
     def _require_unchanged(self) -> None:
-        if not self._validator:
-            return
         now = self._place.files.stat(self._path)
         if (now.size, now.validator) != (self._size, self._validator):
             raise OSError(errno.ESTALE, "it was replaced while it was read")

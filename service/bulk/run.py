@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from service.bulk.chunks import Chunks, Read, read_some
 from service.bulk.item import Item
@@ -25,6 +25,8 @@ class Run(Generic[R]):
         answer: returns what is to be written of each image, in order.
         write: writes that; called on a thread, one call at a time.
         in_flight: chunks that are read or computed at once; this bounds the memory.
+        failed: returns why the function will answer nothing any more, once that is so: the run then ends, also where
+            the sources keep it waiting. None: nothing is known before the function is called.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Run(Generic[R]):
         answer: Callable[[Read], Awaitable[Sequence[R]]],
         write: Callable[[Sequence[R]], None],
         in_flight: int,
+        failed: Callable[[], Coroutine[Any, Any, Exception]] | None = None,
     ) -> None:
         self._chunks = chunks
         self._answer = answer
         self._write = write
         self._in_flight = in_flight
+        self._failed = failed
         self._turn = asyncio.Lock()
         self._stopped = asyncio.Event()
         self._ended = False
@@ -54,6 +58,7 @@ class Run(Generic[R]):
             Exception: what the sources, the function or the writing raise. What was in flight is dropped.
         """
         flight: deque[asyncio.Task[list[R]]] = deque()
+        failing = None if self._failed is None else asyncio.create_task(self._failed())
         try:
             while True:
                 while not self._no_more and len(flight) < self._in_flight:
@@ -62,11 +67,13 @@ class Run(Generic[R]):
                     return self._ended
                 found: list[R] = []
                 while flight and (not found or flight[0].done()):
-                    found += await flight[0]
+                    found += await _unless(failing, flight[0])
                     flight.popleft()
                 if found:
                     await whole_call(self._write, found)
         finally:
+            if failing is not None:
+                failing.cancel()
             for task in flight:
                 task.cancel()
             for task in flight:
@@ -105,3 +112,16 @@ class Run(Generic[R]):
         finally:
             taking.cancel()
             stopping.cancel()
+
+
+async def _unless(failing: asyncio.Task[Exception] | None, task: asyncio.Task[R]) -> R:
+    """Return what a task returns, unless there is a failure first.
+
+    Raises:
+        Exception: that of the task, or the failure.
+    """
+    if failing is not None:
+        await asyncio.wait({failing, task}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise failing.result()
+    return await task

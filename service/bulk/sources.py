@@ -76,7 +76,7 @@ class Sources:
     Args:
         names: the sources, in the order in which their images come.
         largest: bytes that an image may have.
-        listed: where the list of paths is read from.
+        listed: where the list of paths is read from, as they come: `read` returns what is there.
         separator: what ends a path in the list: a line end, or a zero byte.
         column: of Parquet files, the one with the images; None: found.
         left_out: files that no folder has as sources, such as the results.
@@ -371,13 +371,11 @@ def _item_of(path: SourceFile, largest: int) -> Item:
 
 def _entries(listed: BinaryIO, separator: bytes) -> Iterator[str]:
     """Yield the paths of a list as they come, without the byte order mark that editors put before the first."""
-    lines = listed if separator == b"\n" else _split(listed, separator)
-    for at, line in enumerate(lines):
-        entry = line.removesuffix(separator)
-        if at == 0:
-            entry = entry.removeprefix(BOM_UTF8)
-        if separator == b"\n":
-            entry = entry.removesuffix(b"\r")
+    end = b"\r" if separator == b"\n" else b""
+    begin = BOM_UTF8
+    for line in _split(listed, separator):
+        entry = line.removeprefix(begin).removesuffix(end)
+        begin = b""
         if entry:
             yield _decoded(entry)
 

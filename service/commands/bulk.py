@@ -4,9 +4,10 @@ import asyncio
 import os
 import sys
 from collections.abc import Coroutine
+from io import BytesIO
 from pathlib import Path
 from signal import SIGINT
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -103,7 +104,7 @@ def predict_command(
     if ray_cpus is not None and ray is None:
         raise ConfigurationError("--ray-cpus is for --ray ADDRESS.")
     mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"
-    given = Input(tuple(sources), sys.stdin.buffer, b"\0" if null else b"\n", column)
+    given = Input(tuple(sources), _listed(), b"\0" if null else b"\n", column)
     output = Output(out, mode, coco, coco_annotations, images)
     wanted = Wanted(task, model, tuple(option or ()))
     cluster = None if ray is None else Cluster(ray, ray_cpus)
@@ -150,6 +151,15 @@ def evaluate_command(
     given = Evaluation(tuple(sources), labels, column, label_column, out, overwrite)
     wanted = Wanted(task, model, tuple(option or ()))
     _exit_with(evaluate(_settings(models, device), wanted, given, wide_console()))
+
+
+def _listed() -> BinaryIO:
+    """Return stdin without its buffer, whose lock a thread that waits for the next path would hold at the end."""
+    if sys.stdin is None:  # it was closed before the start
+        return BytesIO()
+    buffer = sys.stdin.buffer
+    raw: BinaryIO = getattr(buffer, "raw", buffer)
+    return raw
 
 
 def _settings(models: str | None, device: str | None) -> Settings:

@@ -22,9 +22,10 @@ from service.runtime.batch_spans import (
     note_left,
     traced_batch,
 )
+from service.runtime.call_outcomes import CallOutcomes
 from service.runtime.call_watch import CallWatch, Disconnected
 from service.runtime.callers import Callers
-from service.runtime.entry import Entry, Line, deadline_error
+from service.runtime.entry import Entry, Line, Outcome, deadline_error
 from service.runtime.faults import IsLost, never_lost
 from service.runtime.instances import FIRST_RUN_SECONDS, STUCK_SECONDS, Instances, is_bound
 from service.runtime.job import Job, JobResult, Run
@@ -225,7 +226,8 @@ class Batcher:
             self.used_at = now
         line = self._lines.low_priority if low_priority else self._lines.normal
         until = now + timeout_seconds
-        entries = [Entry(job, loop.create_future(), now, until, line) for job in jobs]
+        call = CallOutcomes[Entry, Outcome](len(jobs)) if len(jobs) > 1 else None
+        entries = [Entry(job, loop.create_future(), now, until, line, call=call) for job in jobs]
         noted = is_request and self._note_accepted(entries)
         self._accept_counted(entries, line, bounded=bounded)
         self._callers.enter()
@@ -333,7 +335,7 @@ class Batcher:
 
     def progress(self, turn: Turn) -> object:
         traces = [entry.trace for entry in turn.jobs]
-        done = sum(entry.future.done() for entry in turn.jobs)
+        done = sum(entry.is_answered for entry in turn.jobs)
         decoded, read = sum(one.decode for one in traces), sum(one.head for one in traces)
         return turn.since, turn.running, turn.ended, done, decoded, read
 

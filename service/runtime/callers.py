@@ -49,14 +49,19 @@ class Callers:
         await self._nobody_waits.wait()
 
     def answer(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
-        """Hand the outcomes of a whole batch to the event loop in one call; for worker threads."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.settle, outcomes)
+        """Hand the outcomes of a batch that complete a call to the event loop, all together; for worker threads."""
+        due: list[tuple[Entry, Outcome]] = []
+        for entry, outcome in outcomes:
+            due += [(entry, outcome)] if entry.call is None else entry.call.add(entry, outcome)
+        if due and self._loop is not None:
+            self._loop.call_soon_threadsafe(self.settle, due)
 
     def settle(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
         """Answer jobs: the only place that does, so that no future is settled twice."""
         answers = 0
-        for entry, outcome in outcomes:
+        calls = {id(entry.call): entry.call for entry, _ in outcomes if entry.call is not None}
+        kept = [one for call in calls.values() for one in call.release()]
+        for entry, outcome in (*kept, *outcomes):
             if entry.future.done():
                 continue
             entry.future.set_result(outcome)
@@ -69,8 +74,10 @@ class Callers:
             self._metrics.outcome["answered"].inc(answers)
 
     def abandon(self, entries: Sequence[Entry]) -> None:
-        """Drop the jobs of a call that was canceled."""
+        """Drop the jobs of a call that was canceled, also those whose outcomes it has not got yet."""
         for entry in entries:
+            if entry.call is not None:
+                entry.call.release()
             if entry.future.cancel() or entry.future.cancelled():
                 self._metrics.outcome["abandoned"].inc()
 

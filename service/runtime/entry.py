@@ -11,6 +11,7 @@ from service.errors import (
     FovealError,
     RequestError,
 )
+from service.runtime.call_outcomes import CallOutcomes
 from service.runtime.job import Job, JobResult, Tensor, Trace
 from service.spans import TracedImage
 
@@ -21,7 +22,8 @@ Outcome = JobResult[Any] | FovealError
 class Entry:
     """A job in the queue, with the future that its caller waits for. Times are seconds of the workers' clock.
 
-    `traced` is None but for an image of a request whose trace is recorded.
+    `call` is None where the call has no other job. `traced` is None but for an image of a request whose trace is
+    recorded.
     """
 
     job: Job[Any, Any]
@@ -32,7 +34,13 @@ class Entry:
     trace: Trace = field(default_factory=Trace)
     tensor: Tensor | None = None
     context: object = None
+    call: "CallOutcomes[Entry, Outcome] | None" = None
     traced: TracedImage | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it has an outcome, also one that its caller has not got yet."""
+        return self.future.done() or (self.call is not None and self.call.has(self))
 
 
 @dataclass(slots=True, eq=False)

@@ -12,6 +12,7 @@ from service.errors import ConfigurationError, StorageError
 from service.logs import printable
 from service.storage.begun import within
 from service.storage.links import MOST_PAGE_BYTES, folder_links
+from service.storage.pinned_version import opened
 from service.storage.url import SCHEMES, WEB, StorageUrl, redacted
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ class RemoteFiles:
         return _remote_file(self._call(f"look at {path}", asked))
 
     def open(self, path: str, offset: int = 0) -> tuple[Stream, int]:
-        """Open a file; see `children` for the errors.
+        """Open a file as it is now; see `children` for the errors. What it gives is of no other version of the file.
 
         Args:
             path: the file.
@@ -125,12 +126,11 @@ class RemoteFiles:
         if self.url.is_web:
             return self._call(f"open {path or 'its page'}", lambda: self._open_http(place, offset))
 
-        def opened() -> Any:  # noqa: ANN401
-            file = self._fs.open(place, "rb", block_size=CHUNK_BYTES, cache_type="none")
-            file.seek(offset)
-            return file
+        def begun() -> Any:  # noqa: ANN401
+            self._fs.invalidate_cache()
+            return opened(self._fs, self.url.scheme, place, offset, CHUNK_BYTES)
 
-        return self._call(f"open {path}", opened), offset
+        return self._call(f"open {path}", begun), offset
 
     def read(self, stream: Stream, path: str, size: int, seconds: float) -> bytes:
         """Return the next bytes, at most `size`; empty at the end; see `children` for the errors."""

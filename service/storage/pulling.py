@@ -17,7 +17,7 @@ from service.storage.cache import Entry, ModelCache, alone
 from service.storage.fetching import Pace
 from service.storage.file_system import FileGoneError, RemoteFiles
 from service.storage.listing import RemoteVersion, list_versions, pinned_version, with_sizes
-from service.storage.lock_file import Lock, Pin, digests_in, version_digest
+from service.storage.lock_file import VERSION_FILES, Lock, Pin, digests_in, version_digest
 from service.storage_metrics import StorageMetrics
 
 WORK_FOLDER = ".incoming-pull"
@@ -147,10 +147,14 @@ class Puller:
 def _working(root: Path) -> Iterator[ModelCache]:
     """Let one process after the other work in a folder, which is made, and removed when nothing of use is in it.
 
+    So are the folders around it that were made for it, where nothing has come into them.
+
     Raises:
         StorageError: it can not be made.
     """
+    around = [one for one in root.parents if not os.path.lexists(one)]
     with ExitStack() as stack:
+        stack.callback(_remove_empty, *around)
         while not _entered(root / "pull.lock", stack):
             pass  # the process before has removed the folder
         stack.callback(_tidy, root)
@@ -178,9 +182,20 @@ def _entered(lock: Path, stack: ExitStack) -> bool:
 def _tidy(root: Path) -> None:
     """Remove the folder unless a part of a version is in it, or what is known of one; nobody else is in it."""
     with suppress(OSError):
-        parts = [one for one in (root / "incoming").iterdir() if one.is_dir()]
+        parts = [one for one in (root / "incoming").iterdir() if one.is_dir() and _has_part(one)]
         if not any((*parts, *(root / "entries").iterdir(), *(root / "seen").iterdir())):
             shutil.rmtree(root)
+
+
+def _has_part(incoming: Path) -> bool:
+    return any(one.name in VERSION_FILES and one.stat().st_size for one in incoming.iterdir())
+
+
+def _remove_empty(*folders: Path) -> None:
+    """Remove those of the folders that are empty, in this order."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _move(entry: Entry, place: Path, cache: ModelCache) -> None:
@@ -191,6 +206,7 @@ def _move(entry: Entry, place: Path, cache: ModelCache) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         draft.rename(place)
     except OSError as error:
+        _remove_empty(place.parent)
         raise StorageError(f"{place} can not be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)

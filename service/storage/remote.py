@@ -245,7 +245,7 @@ class RemoteStorage:
             f"{name}:{version}" for name, version in wanted if (name, version) not in entries
         ]
         if missing or not wanted:
-            of_it = f"of {', '.join(missing[:5])}" if missing else "of this place"
+            of_it = f"of {', '.join(missing)}" if missing else "of this place"
             raise StorageError(
                 f"{error} The cache {root} has nothing whole {of_it} either. Mend the connection or the rights and "
                 "start again, or fetch the models with `foveal pull` and let FOVEAL_MODELS name that folder."

@@ -335,6 +335,7 @@ def test_a_signal_ends_in_order_though_the_list_goes_on(
     process.stdin.close()
     process.stderr.close()
     assert b"Go on with --resume" in said
+    assert b"Fatal Python error" not in said
     assert [row["image"] for row in rows_of(out)] == names[: len(rows_of(out))]
 
 

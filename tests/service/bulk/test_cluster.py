@@ -47,6 +47,9 @@ class Fake:
     async def ready(self) -> None:
         if self.cluster.starts_left == 0:
             raise WorkerLostError("no memory")
+        if not self.cluster.has_room.is_set():
+            self.cluster.asked_for_room.set()
+            await self.cluster.has_room.wait()
         self.cluster.starts_left -= 1
 
     async def describe(self, wanted: Wanted) -> Description:
@@ -89,18 +92,23 @@ class FakeCluster:
         self.notes: list[str] = []
         self.silent: asyncio.Event | None = None
         """Is set by a process that has a chunk and never answers; None: they answer."""
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+        self.asked_for_room = asyncio.Event()
 
     def start(self, place: Place) -> Fake:
         self.started.append(fake := Fake(self, place))
         return fake
 
-    def answers(self) -> ClusterAnswers:
+    def answers(self, note_seconds: float = 60, room_seconds: float = 60) -> ClusterAnswers:
         return ClusterAnswers(
             PLACES,
             Wanted("classify", "digits@stable"),
             self.start,
             self.notes.append,
             pause_seconds=0,
+            note_seconds=note_seconds,
+            room_seconds=room_seconds,
         )
 
 
@@ -189,6 +197,54 @@ async def test_a_chunk_on_a_machine_that_is_silent_ends_where_the_run_fails() ->
             await waiting
         with pytest.raises(ConfigurationError, match="the head is gone"):
             await answers.answers(read("b"))
+
+
+async def test_a_cluster_that_has_no_room_for_a_process_ends_the_run_and_says_what_to_do() -> None:
+    cluster = FakeCluster()
+    cluster.has_room.clear()
+    with pytest.raises(
+        ConfigurationError, match=r"no room for a process for 0\.02 s.*--ray-cpus 1"
+    ):
+        async with cluster.answers(0.01, 0.02).running():
+            raise AssertionError
+    assert len(cluster.notes) == 1
+    assert "`ray status` shows it" in cluster.notes[0]
+    assert all(one.ended for one in cluster.started)
+
+
+async def test_a_cluster_that_has_room_after_a_while_is_waited_for() -> None:
+    cluster = FakeCluster()
+    cluster.has_room.clear()
+    noted = asyncio.Event()
+    answers = ClusterAnswers(
+        PLACES,
+        Wanted("classify"),
+        cluster.start,
+        lambda _: noted.set(),
+        note_seconds=0,
+    )
+    starting = asyncio.create_task(_answered(answers))
+    await noted.wait()
+    cluster.has_room.set()
+    assert await starting == "a"
+
+
+async def test_a_run_whose_processes_died_ends_where_the_cluster_has_no_room_any_more() -> None:
+    cluster = FakeCluster("a")
+    answers = cluster.answers(0.01, 0.02)
+    async with answers.running():
+        cluster.has_room.clear()
+        for one in cluster.started:
+            one.died.set()
+        with pytest.raises(ConfigurationError, match="no room for a process"):
+            await asyncio.gather(*(answers.answers(read("a")) for _ in range(4)))
+        assert isinstance(await answers.failed(), ConfigurationError)
+
+
+async def _answered(answers: ClusterAnswers) -> str:
+    async with answers.running():
+        (found,) = await answers.answers(read("a"))
+        return str(found.row["image"])
 
 
 @pytest.mark.parametrize(

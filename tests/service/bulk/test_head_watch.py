@@ -21,6 +21,7 @@ async def test_a_head_that_stays_away_is_gone_and_the_remedy_is_named() -> None:
 async def test_a_head_that_comes_back_is_not_gone() -> None:
     answers = iter([False, True] * 20)
     seen = []
+    silences = []
 
     def look() -> None:
         seen.append(answers_now := next(answers, None))
@@ -30,5 +31,12 @@ async def test_a_head_that_comes_back_is_not_gone() -> None:
             silent()
 
     with pytest.raises(RuntimeError, match="forty"):
-        await head_is_gone(look, look_seconds=0, gone_seconds=5, clock=lambda: len(seen))
+        await head_is_gone(
+            look,
+            look_seconds=0,
+            gone_seconds=5,
+            clock=lambda: len(seen),
+            on_silent=lambda: silences.append(len(seen)),
+        )
     assert len(seen) == 41
+    assert silences == list(range(1, 40, 2))

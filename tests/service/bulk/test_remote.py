@@ -6,10 +6,12 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
+from zlib import crc32
 
 import pytest
 
@@ -26,7 +28,7 @@ from service.storage.links import MOST_LINKS
 from service.storage.url import StorageUrl, parse_url
 from tests.buckets import BUCKET, no_rights
 from tests.file_server import FileServer
-from tests.service.storage.stand_ins import stand_in_for
+from tests.service.storage.stand_ins import StandIn, stand_in_for
 
 T = TypeVar("T")
 
@@ -379,15 +381,10 @@ def test_a_shard_that_is_replaced_while_it_is_read_gives_no_byte_of_the_other(
 
 
 def test_a_shard_is_read_as_it_is_when_its_turn_comes_and_one_that_is_gone_says_so(
-    s3: Any, tmp_path: Path
+    s3: Any,
 ) -> None:
     def put_shard(name: str, *images: bytes) -> None:
-        with tarfile.open(tmp_path / name, "w") as shard:
-            for number, image in enumerate(images, 1):
-                member = tarfile.TarInfo(f"{number}.jpg")
-                member.size = len(image)
-                shard.addfile(member, BytesIO(image))
-        put(s3, f"set/{name}", (tmp_path / name).read_bytes())
+        put(s3, f"set/{name}", shard_of(images))
 
     for name in ("a.tar", "b.tar", "c.tar"):
         put_shard(name, name.encode())
@@ -445,19 +442,63 @@ def test_other_places_give_the_same(url: str, tmp_path: Path) -> None:
         "settings/1.jpg": b"another prefix",
     }
     with stand_in_for(files) as there:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.service.bulk.read_once", url, f"{url}/*/er"],
-            env=there.environment(tmp_path),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        assert read_once(there, tmp_path, url, f"{url}/*/er") == {
+            **{f"{url}/{number}.jpg": crc32(b"x" * number) for number in range(1, 8)},
+            f"{url}/deep/er/8.png": crc32(b"eight"),
+        }
+
+
+@pytest.mark.parametrize("url", ["gs://bucket", "hf://owner/name"])
+def test_a_shard_that_is_replaced_between_two_blocks_gives_no_byte_of_the_other(
+    url: str, tmp_path: Path
+) -> None:
+    """A bucket has the old version no more; of a repository, all of it comes from one commit."""
+    images = [bytes([number]) * 1_000_000 for number in range(1, 9)]
+    before, after = shard_of(images), shard_of([bytes(1_000_000)] * 8)
+    assert len(before) == len(after) > CHUNK_BYTES
+    files, parts = {"a.tar": before}, Counter[str]()
+
+    def replace(path: str) -> None:
+        parts[path] += 1
+        if parts[path] == 3:  # the first is that of the check before the run
+            files["a.tar"] = after
+
+    with stand_in_for(files) as there:
+        there.before_part = replace
+        found = read_once(there, tmp_path, f"{url}/a.tar")
+    assert files["a.tar"] == after
+    read = [found.pop(f"{url}/a.tar/{number}.jpg", None) for number in range(1, 9)]
+    expected: list[int | None] = [crc32(one) for one in images]
+    if url.startswith("gs:"):
+        expected[4:] = [None] * 4
+        assert found.pop(f"{url}/a.tar") == "unreadable_source"
+    assert read == expected
+    assert found == {}
+
+
+def read_once(there: StandIn, home: Path, *urls: str) -> dict[str, int | str | None]:
+    """Return the checksum of each image, or the code of its error, by name."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.service.bulk.read_once", *urls],
+        env=there.environment(home),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {
-        **{f"{url}/{number}.jpg": number for number in range(1, 8)},
-        f"{url}/deep/er/8.png": 5,
-    }
     assert "hf_secret" not in done.stdout + done.stderr
+    found: dict[str, int | str | None] = json.loads(done.stdout)
+    return found
+
+
+def shard_of(images: Sequence[bytes]) -> bytes:
+    packed = BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as shard:
+        for number, image in enumerate(images, 1):
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = len(image)
+            shard.addfile(member, BytesIO(image))
+    return packed.getvalue()
 
 
 def test_done_members_and_rows_are_not_fetched_where_the_file_says_where_they_are(

@@ -122,6 +122,29 @@ async def test_stop_does_not_wait_for_a_source_that_blocks() -> None:
     never.set()
 
 
+async def test_where_nothing_answers_any_more_a_source_that_blocks_is_not_waited_for() -> None:
+    never = threading.Event()
+    gone: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+    written: list[str] = []
+
+    def blocking() -> Iterator[Item]:
+        yield from items(2)
+        never.wait()
+
+    def write(names: Sequence[str]) -> None:
+        written.extend(names)
+        gone.get_loop().call_soon_threadsafe(gone.set_result, ConfigurationError("gone"))
+
+    async def failed() -> Exception:
+        return await gone
+
+    run = Run(Chunks(blocking(), 2), answer=names, write=write, in_flight=2, failed=failed)
+    with pytest.raises(ConfigurationError, match="gone"):
+        await run.complete()
+    assert written == ["0", "1"]
+    never.set()
+
+
 @pytest.mark.parametrize("part", ["source", "answer", "write"])
 async def test_an_error_anywhere_ends_the_run(part: str) -> None:
     written: list[str] = []

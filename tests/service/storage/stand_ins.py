@@ -5,14 +5,13 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-SHA = "a" * 40
 PAGE = 3
 
 
@@ -22,13 +21,28 @@ class StandIn:
 
     Attributes:
         url: where it listens.
-        files: content by path.
+        files: content by path; a change is a new version, of the hub's repository a new commit.
+        before_part: called with the path before a part of a file is given.
         requests: method and path of each, and its headers.
     """
 
     url: str
     files: Mapping[str, bytes]
+    before_part: Callable[[str], None] = lambda _: None
     requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    _commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    def commit(self) -> str:
+        """Return the newest commit, which has the files as they are now."""
+        now = dict(self.files)
+        name = _oid(b"".join(path.encode() + _oid(one).encode() for path, one in now.items()))
+        self._commits[name] = now
+        return name
+
+    def at(self, revision: str) -> Mapping[str, bytes] | None:
+        """Return the files of a branch or commit; None where there is none of this name."""
+        self.commit()
+        return self.files if revision == "main" else self._commits.get(revision)
 
     def environment(self, home: Path) -> dict[str, str]:
         """Return this process' environment for one whose home is `home` and whose places are this stand-in."""
@@ -52,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self._answer()
 
     def log_message(self, *_: object) -> None:
@@ -63,25 +77,50 @@ class _Handler(BaseHTTPRequestHandler):
         path, query = unquote(url.path), {key: one[0] for key, one in parse_qs(url.query).items()}
         stand_in = self.server.stand_in
         stand_in.requests.append((f"{self.command} {path}", dict(self.headers)))
-        if found := re.fullmatch(r"/storage/v1/b/bucket/o", path):
+        if re.fullmatch(r"/storage/v1/b/bucket/o", path):
             self._json(_gs_listing(stand_in.files, query))
         elif found := re.fullmatch(r"(/download)?/storage/v1/b/bucket/o/(.+)", path):
-            content = stand_in.files.get(found[2])
-            if content is None:
-                self.send_error(404)
-            elif found[1] or query.get("alt") == "media":
-                self._content(content)
-            else:
-                self._json(_gs_object(found[2], content))
-        elif path in {"/api/models/owner/name", "/api/models/owner/name/revision/main"}:
-            self._json({"id": "owner/name", "sha": SHA, "siblings": []})
-        elif found := re.fullmatch(r"/api/models/owner/name/tree/main(?:/(.*))?", path):
-            self._json(_hf_tree(stand_in.files, found[1] or ""))
-        elif found := re.fullmatch(r"/owner/name/resolve/main/(.+)", path):
-            content = stand_in.files.get(found[1])
-            self._content(content) if content is not None else self.send_error(404)
+            wants_content = bool(found[1]) or query.get("alt") == "media"
+            self._gs_object(found[2], query.get("generation"), wants_content=wants_content)
+        elif found := re.fullmatch(r"/api/models/owner/name(?:/([\w-]+)/(\w+)(?:/(.*))?)?", path):
+            self._hub(found[1] or "revision", found[2] or "main", found[3] or "")
+        elif found := re.fullmatch(r"/owner/name/resolve/(\w+)/(.+)", path):
+            self._hub_file(found[1], found[2])
         else:
             self.send_error(404)
+
+    def _gs_object(self, path: str, generation: str | None, *, wants_content: bool) -> None:
+        """Answer as a bucket that keeps no versions does."""
+        if wants_content and self.headers.get("Range"):
+            self.server.stand_in.before_part(path)
+        content = self.server.stand_in.files.get(path)
+        if content is None or generation not in {None, _generation(content)}:
+            self.send_error(404)
+        elif wants_content:
+            self._content(content)
+        else:
+            self._json(_gs_object(path, content))
+
+    def _hub(self, what: str, revision: str, path: str) -> None:
+        stand_in = self.server.stand_in
+        files, commit = stand_in.at(revision), stand_in.commit()
+        if files is None:
+            self.send_error(404)
+        elif what == "revision":
+            sha = commit if revision == "main" else revision
+            self._json({"id": "owner/name", "sha": sha, "siblings": []})
+        elif what == "tree":
+            self._json(_hf_tree(files, path))
+        else:
+            asked = parse_qs(self.body.decode()).get("paths") or json.loads(self.body)["paths"]
+            self._json([_hf_file(one, files[one], commit) for one in asked if one in files])
+
+    def _hub_file(self, revision: str, path: str) -> None:
+        stand_in = self.server.stand_in
+        if self.headers.get("Range"):
+            stand_in.before_part(path)
+        content = (stand_in.at(revision) or {}).get(path)
+        self._content(content) if content is not None else self.send_error(404)
 
     def _json(self, value: object) -> None:
         self._content(json.dumps(value).encode(), "application/json")
@@ -96,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", f'"{_oid(content)}"')
-        self.send_header("X-Repo-Commit", SHA)
+        self.send_header("X-Repo-Commit", self.server.stand_in.commit())
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -106,6 +145,10 @@ def _oid(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:40]
 
 
+def _generation(content: bytes) -> str:
+    return str(int(_oid(content)[:12], 16))
+
+
 def _gs_object(path: str, content: bytes) -> dict[str, str]:
     return {
         "kind": "storage#object",
@@ -113,7 +156,7 @@ def _gs_object(path: str, content: bytes) -> dict[str, str]:
         "bucket": "bucket",
         "size": str(len(content)),
         "etag": _oid(content),
-        "generation": "1",
+        "generation": _generation(content),
         "updated": "2026-01-01T00:00:00Z",
         "timeCreated": "2026-01-01T00:00:00Z",
     }
@@ -143,6 +186,17 @@ def _gs_page(files: Mapping[str, bytes], token: str) -> dict[str, object]:
     items = [_gs_object(path, files[path]) for path in left[:PAGE]]
     more = {"nextPageToken": left[PAGE - 1]} if len(left) > PAGE else {}
     return {"kind": "storage#objects", "items": items, **more}
+
+
+def _hf_file(path: str, content: bytes, commit: str) -> dict[str, object]:
+    last = {"id": commit, "title": "a change", "date": "2026-01-01T00:00:00.000Z"}
+    return {
+        "type": "file",
+        "path": path,
+        "oid": _oid(content),
+        "size": len(content),
+        "lastCommit": last,
+    }
 
 
 def _hf_tree(files: Mapping[str, bytes], folder: str) -> list[dict[str, object]]:

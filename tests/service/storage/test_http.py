@@ -282,6 +282,20 @@ def test_a_start_without_the_place_and_without_the_cache_is_an_error(
         open_place(server.url).refresh()
 
 
+def test_a_start_without_the_place_names_all_that_the_cache_lacks(
+    server: FileServer, open_place: Open, tmp_path: Path
+) -> None:
+    for version in range(1, 8):
+        write_servable(server.root, version=version)
+    open_place(server.url).refresh()
+    for entry in (tmp_path / "cache" / "entries").iterdir():
+        shutil.rmtree(entry)
+    server.statuses["/"] = 503
+    with pytest.raises(StorageError) as raised:
+        open_place(server.url).refresh()
+    assert all(f"colors:{version}" in str(raised.value) for version in range(1, 8))
+
+
 @pytest.fixture
 def lock(server: FileServer, tmp_path: Path, open_place: Open) -> Path:
     """Return a lock of `colors` 1, whose cache is gone."""
