@@ -4,6 +4,10 @@ BIN := .venv/bin
 HELM := .cache/kubernetes/helm
 TEST_PROCESSES ?= 2
 
+# Some containers set it. Nothing is compiled at the installation, so each of a thousand processes of the tests would
+# compile what it imports: the service 1.6 s of a processor, PyTorch 7 s.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help serve cuda doctor models reload warm key export inspect test image-python check lint types layers tests again format spelling coverage lowest reference samples docs kubernetes mutants large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
 
