@@ -2,7 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 HELM := .cache/kubernetes/helm
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
+
+# Some containers set it. Nothing is compiled at the installation, so each of a thousand processes of the tests would
+# compile what it imports: the service 1.6 s of a processor, PyTorch 7 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help serve cuda doctor models reload warm key export inspect test image-python check lint types layers tests again format spelling coverage lowest reference samples docs kubernetes mutants large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
@@ -51,7 +55,8 @@ layers: .venv/.test ## Check which module imports which
 	$(BIN)/lint-imports
 
 OUTCOMES := -o cache_dir=.cache/outcomes
-# A process for each core: PyTorch's threads would only wait for each other.
+# Two cores keep three processes busy: each waits now and then, for a service that starts or for what must not happen.
+# PyTorch's threads would only wait for each other.
 tests: .venv/.test $(HELM) ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
 	@command -v firefox-esr firefox >/dev/null || echo "The playground is not tried in Firefox: that needs it (apt-get install firefox-esr)."
@@ -151,7 +156,8 @@ image-python: $(if $(IS_IMAGE_PYTHON),$(ON_IMAGE_PYTHON)/.installed) ## Start th
 
 $(ON_IMAGE_PYTHON)/.installed: pyproject.toml docker/constraints.txt docker/Dockerfile
 	$(IMAGE_PYTHON_COMMAND) -m venv --clear $(ON_IMAGE_PYTHON)
-	$(ON_IMAGE_PYTHON)/bin/python -m pip install --quiet --disable-pip-version-check --constraint docker/constraints.txt --editable . \
+	$(ON_IMAGE_PYTHON)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		--constraint docker/constraints.txt --editable . \
 		pytest pytest-timeout pytest-xdist anyio httpx hypothesis psutil scikit-image scikit-video pyyaml
 	@touch $@
 

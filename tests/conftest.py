@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import inspect
 import logging
 import os
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import hypothesis
 import pytest
 
@@ -21,6 +23,10 @@ os.environ.pop(
 # One example in 200 ms, Hypothesis' own limit, is not to be had on a busy machine; a test has its limit as a whole.
 hypothesis.settings.register_profile("foveal", deadline=None)
 hypothesis.settings.load_profile("foveal")
+
+# Nor is an answer within 5 s, which all of httpx gives up after, unless a test says otherwise.
+CLIENT_LIMITS: httpx.Timeout = inspect.signature(httpx.request).parameters["timeout"].default
+CLIENT_LIMITS.connect = CLIENT_LIMITS.read = CLIENT_LIMITS.write = CLIENT_LIMITS.pool = 30.0
 
 LIMITS = {"e2e": 180, "playground": 180, "docker": 180, "exporter": 360}
 """Seconds that a test may take, by its folder: real processes and browsers, and networks that PyTorch makes, trains and

@@ -284,10 +284,18 @@ def test_an_explanation_that_takes_too_long_is_given_up(client: httpx.Client) ->
 def test_an_explanation_without_time_for_a_single_run_says_what_to_change(
     client: httpx.Client,
 ) -> None:
-    response = client.post(
-        "/v1/explain?view=cam", content=photograph("coffee"), headers={"X-Timeout-Ms": "20"}
-    )
-    assert "Allow more time with X-Timeout-Ms" in problem(response, 504, "deadline_exceeded")
+    details = []
+    for allowed_ms in (20, 40, 80, 160) * 5:  # a busy machine may not decode the image in 20 ms
+        response = client.post(
+            "/v1/explain?view=cam",
+            content=photograph("coffee"),
+            headers={"X-Timeout-Ms": str(allowed_ms)},
+        )
+        if response.status_code == 504:
+            details.append(problem(response, 504, "deadline_exceeded"))
+            if "Allow more time with X-Timeout-Ms" in details[-1]:
+                return
+    raise AssertionError(details)
 
 
 def test_a_client_that_leaves_frees_its_place(live: Live, client: httpx.Client) -> None:

@@ -16,7 +16,7 @@ from service.api.routes.playground import FOLDER
 from tests.clips import bikes, counting
 from tests.live import Live, serve
 from tests.playground.conftest import close_page, open_page
-from tests.playground.pages import PIXELS, choose_task, settle, show
+from tests.playground.pages import choose_task, pixels, settle, show
 from tests.servables import color_card, write_servable
 
 CAT = Path(__file__).parents[1] / "data" / "cat.jpg"
@@ -52,13 +52,12 @@ def test_a_mask_over_the_image_has_a_slider_for_opacity_and_a_button_that_saves_
     choose_task(page, "Segment")
     mask = page.locator("#mask")
     expect(mask).to_be_visible()
-    alpha = page.eval_on_selector("#mask", PIXELS)[3::4]
-    covered = sum(value > 0 for value in alpha) / len(alpha)
+    covered = (pixels(page, "#mask")[..., 3] > 0).mean()
     shown = page.locator(".row .number").inner_text().removesuffix(" %")
     assert covered == pytest.approx(float(shown) / 100, abs=0.001)
     page.get_by_role("slider", name="Mask opacity").fill("0.2")
-    inner = np.array(page.eval_on_selector("#mask", PIXELS)).reshape(-1, 4)
-    assert np.median(inner[inner[:, 3] > 0, 3]) == round(0.2 * 255)
+    alpha = pixels(page, "#mask")[..., 3]
+    assert np.median(alpha[alpha > 0]) == round(0.2 * 255)
     with page.expect_download() as download:
         page.get_by_role("button", name="Save the cutout").click()
     assert download.value.suggested_filename == "cup-cutout.png"
@@ -72,8 +71,8 @@ def test_the_heat_follows_the_chosen_class(page: Page) -> None:
         page.locator(".row", has_text=label).click()
         expect(page.locator(".note")).to_contain_text(f"Hot pixels support {label}.")
         expect(heat).to_be_visible()
-        heats.append(page.eval_on_selector("#heat", PIXELS))
-    assert heats[0] != heats[1]
+        heats.append(pixels(page, "#heat"))
+    assert not np.array_equal(*heats)
     page.locator(".row", has_text="coffee mug").click()
     expect(heat).to_be_hidden()
 
