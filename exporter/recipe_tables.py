@@ -21,10 +21,12 @@ _ACTIVATION_HELP = (
 class OptionName:
     """The name of a field's command-line option where it is not the field's own name; None for no option.
 
-    Fields of several tables may share a name: the value then goes to the table that is named like the task.
+    Fields of several tables may share a name: the value then goes to the table that is named like the task. `others`
+    are names that are read too, and that the help does not show.
     """
 
     name: str | None
+    others: tuple[str, ...] = ()
 
 
 class Table(BaseModel):
@@ -58,7 +60,7 @@ class InputRecipe(Table):
 class ProofRecipe(Table):
     """How the proof is made, and what it requires."""
 
-    images: Path | None = Field(
+    images: Annotated[Path | None, OptionName("images", others=("pictures",))] = Field(
         None,
         description="A folder of images to prove and to calibrate with. Without it the source's own images are "
         "used, else scikit-image's photographs.",
