@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.card import Interpolation, ResizePolicy
 
-Activation = Literal["softmax", "sigmoid", "none"]
+Activation = Literal["softmax", "sigmoid", "none", "percent", "exp"]
 BoxPart = Literal["format", "unit"]
 
 _ACTIVATION_HELP = (
-    "What makes probabilities of the raw scores; none where they are probabilities. Without it the end of the graph "
-    "and the values on real images decide."
+    "What makes probabilities of the raw scores: none where they are probabilities, percent where they are 0 to 100, "
+    "exp where they are logarithms of probabilities. Without it the end of the graph and the values on images decide."
 )
 
 
