@@ -27,6 +27,9 @@ COLUMNS = "yolov5_columns or yolov8"
 _END_TO_END = 7
 """Rows of a box, a score and a class have 6 values, with the number of the image 7."""
 
+_DETECTION_OUTPUT = 7
+"""The values of a row of Caffe's and OpenVINO's layer DetectionOutput: image, class, score, box."""
+
 _WIDER = 4
 """An output that is wider than high by more than this has its boxes in columns: classes are seldom so many more."""
 
@@ -82,11 +85,15 @@ def arrange(
             ordered = _triple(outputs, is_stated=bool(recipe.outputs)) or list(outputs)
         else:
             ordered = _first(outputs, lambda dims: len(dims) == 3)
+        if stated.decoder == "detection_output":
+            ordered = _first(ordered, is_detection_output)
         return recipe.model_copy(update={"detect": _with_form(stated, ordered)}), ordered
     is_stated = bool(recipe.outputs)
     found = _triple(outputs, is_stated=is_stated) or pair(outputs, is_stated=is_stated)
     if found is not None:
         ordered, known = found, "triple" if len(found) == 3 else "pair"
+    elif any(is_detection_output(one.dims) for one in outputs):
+        ordered, known = _first(outputs, is_detection_output), "detection_output"
     else:
         _refuse_other_heads(outputs)
         ordered = _first(outputs, lambda dims: len(dims) == 3)
@@ -98,6 +105,11 @@ def arrange(
 def grid_strides(anchors: int, image_input: ImageInput) -> tuple[int, ...] | None:
     """Return the strides of the grids that together have this number of cells, None where no usual ones do."""
     return next((one for one in STRIDES if _cells(one, image_input) == anchors), None)
+
+
+def is_detection_output(dims: Dims) -> bool:
+    """Return whether an output is (N, 1, A, 7), as that of the layer DetectionOutput."""
+    return len(dims) == 4 and dims[1] == 1 and dims[3] == _DETECTION_OUTPUT
 
 
 def _cells(strides: Sequence[int], image_input: ImageInput) -> int:

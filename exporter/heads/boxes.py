@@ -6,6 +6,7 @@ from math import ceil
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
+from onnx import TensorProto
 
 from exporter.graph import Graph, floats, integers
 from exporter.heads.arrange import COLUMNS, ROWS, grid_strides
@@ -111,6 +112,32 @@ class ImageRowDecoder:
         return Candidates(raw[0][..., 1:5], raw[0][..., 6], classes=raw[0][..., 5])
 
 
+class DetectionOutputDecoder:
+    """One output (N, 1, A, 7): image, class, score, xyxy; the layer DetectionOutput of Caffe and OpenVINO.
+
+    An image below 0 ends the list: what is behind it is left from before, and gets the score 0.
+    """
+
+    def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
+        rows = graph.add("Reshape", [raw[0], graph.constant("rows", integers(0, -1, 7))])
+        last = graph.constant("last_axis", integers(-1))
+        image, kind, score = (
+            graph.add("Squeeze", [_columns(graph, rows, at, at + 1), last]) for at in range(3)
+        )
+        zero = graph.constant("zero", floats(0.0))
+        ends = graph.add("Cast", [graph.add("Less", [image, zero])], to=TensorProto.FLOAT)
+        passed = graph.add("CumSum", [ends, graph.constant("row_axis", integers(1))])
+        is_listed = graph.add("Equal", [passed, zero])
+        scores = graph.add("Where", [is_listed, score, zero])
+        return Candidates(_columns(graph, rows, 3, _END), scores, classes=kind)
+
+    def split(self, raw: Sequence[Array]) -> Candidates[Array]:
+        rows = raw[0].reshape(len(raw[0]), -1, 7)
+        is_listed = np.cumsum(rows[..., 0] < 0, axis=1) == 0
+        scores = np.where(is_listed, rows[..., 2], 0).astype(rows.dtype)
+        return Candidates(rows[..., 3:], scores, classes=rows[..., 1])
+
+
 class QueryDecoder:
     """One output (N, Q, 4 + K): box, class scores; Ultralytics' RT-DETR, and YOLOv8 transposed."""
 
@@ -143,6 +170,7 @@ DECODERS: dict[str, Decoder] = {
     "yolov8_rows": QueryDecoder(),
     "detr": QueryDecoder(),
     "triple": TripleDecoder(),
+    "detection_output": DetectionOutputDecoder(),
     ROWS: ObjectnessDecoder(),
     COLUMNS: ObjectnessColumnDecoder(),
 }

@@ -13,7 +13,7 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.score_kind import in_unit_range
 from exporter.network import Array
 
-_ROWS = {"end2end", "yolov7"}
+_ROWS = {"end2end", "yolov7", "detection_output"}
 
 LEAST_ORDERED = 0.5
 """At least this share of an end-to-end detector's boxes must have their second corner below and right of the first."""
@@ -67,10 +67,15 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
             f"all classes are {kinds[0]:.0f}, and only {ordered:.0%} of the boxes have their second corner below "
             "and to the right of the first"
         )
+    step = (
+        "Export the network with its columns in this order"
+        if decoder == "detection_output"
+        else "State what it is: --decoder yolov5 (box, objectness, one score for each class) or --decoder detr (box, "
+        "one score for each class)"
+    )
     raise RecipeError(
         f"The output of {_COLUMNS[decoder]} columns looks like {_ORDER[decoder]}, --decoder {decoder}, but {what}. "
-        "State what it is: --decoder yolov5 (box, objectness, one score for each class) or --decoder detr (box, one "
-        "score for each class)"
+        f"{step}"
     )
 
 
@@ -85,8 +90,12 @@ def _has_class_and_score_first(boxes: Array) -> bool:
     )
 
 
-_COLUMNS = {"end2end": 6, "yolov7": 7}
-_ORDER = {"end2end": "box, score, class", "yolov7": "image, box, class, score"}
+_COLUMNS = {"end2end": 6, "yolov7": 7, "detection_output": 7}
+_ORDER = {
+    "end2end": "box, score, class",
+    "yolov7": "image, box, class, score",
+    "detection_output": "image, class, score, box",
+}
 
 
 def _filled(part: Candidates[Array]) -> tuple[Array, Array, Array]:

@@ -84,10 +84,13 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
             # Where they are stated to be pixels, the boxes are those of yolov8_rows.
             is_detr = "box_unit" not in stated.model_fields_set or stated.box_unit == "frame"
             form = {"box_unit": "frame", "box_format": "cxcywh", "nms_free": is_detr}
-        case ("end2end", 3) | ("yolov7", 3) if dims[2] == {"end2end": 6}.get(stated.decoder, 7):
-            anchors, columns = dims[1], 0
+        case ("end2end" | "yolov7", 3) | ("detection_output", 3 | 4) if dims[-1] == {
+            "end2end": 6
+        }.get(stated.decoder, 7):
+            anchors, columns = dims[-2], 0
+            unit = "frame" if stated.decoder == "detection_output" else "pixel"
             is_short = anchors <= MOST_ROWS
-            form = {"box_unit": "pixel", "box_format": "xyxy", "nms_free": is_short}
+            form = {"box_unit": unit, "box_format": "xyxy", "nms_free": is_short}
         case _:
             raise _mismatch(
                 f"detect --decoder {stated.decoder}", _DETECT_SHAPES[stated.decoder], outputs
@@ -149,6 +152,7 @@ _DETECT_SHAPES = {
     "end2end": "(N, A, 6)",
     "yolov7": "(M, 7): image, box, class, score",
     "yolox": "(N, A, 5 + K)",
+    "detection_output": "(N, 1, A, 7): image, class, score, box",
     "detr": "(N, Q, 4 + K)",
     "triple": "boxes (N, A, 4), scores (N, A) and classes (N, A)",
 }
