@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.heads.arrange import COLUMNS, ROWS
+from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX
 from exporter.heads.classify import DECISION, ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.found_boxes import SEEN_SCORE
@@ -101,6 +101,8 @@ def _seen_of_boxes(recipe: DetectRecipe, boxes: BoxForm) -> list[str]:
     read = f"boxes are read as {boxes.words}, as real images show"
     if recipe.decoder == ROWS:
         return [f"{read}: --decoder {'yolox' if boxes.format == 'grid' else 'yolov5'}"]
+    if recipe.decoder in {SIX, SEVEN}:
+        return [f"{read}, and so is which columns are the score and the class; --decoder states it"]
     usual = BoxForm(format=recipe.box_format, unit=recipe.box_unit)
     hints = []
     if (usual.format, usual.unit) != (boxes.format, boxes.unit):

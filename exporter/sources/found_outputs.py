@@ -106,12 +106,17 @@ def read_outputs(
         GraphError: the size of one depends on the image, or its first axis is not the batch.
     """
     counted = _counted(model)
+    # Where one image has one detection, (1, 6) is a row, unless another output is a list (1, M, 4).
+    has_batch = any(len(shapes[one].dims) > 2 for one in names if one in counted & shapes.keys())
     found = []
     for name in names:
         shape = shapes.get(name)
         if shape is None:
             continue
-        form = _form(shape.dims, recipe, image_input, is_counted=name in counted)
+        if name in counted and recipe.task == "detect":
+            form: Form | None = _counted_form(shape.dims, has_batch=has_batch)
+        else:
+            form = _form(shape.dims, recipe, image_input, is_counted=name in counted)
         if form is not None:
             dims = _changed(shape.dims, form, recipe.detect.candidates)
             found.append(RawOutput(name, form, dims, shape.dtype))
@@ -131,10 +136,6 @@ def read_outputs(
 def _form(
     dims: tuple[int, ...], recipe: Recipe, image_input: ImageInput, *, is_counted: bool
 ) -> Form | None:
-    if is_counted and recipe.task == "detect":
-        if is_detection_output(dims):
-            return "inner_list"
-        return "list" if len(dims) > 1 and dims[0] == 1 else "rows"
     if not dims or dims[0] != 1 or (is_counted and recipe.task == "segment"):
         return None
     if recipe.task == "segment" and (form := map_form(dims, recipe, image_input)) != "plain":
@@ -142,6 +143,12 @@ def _form(
     if recipe.task == "classify" and len(dims) > 2 and set(dims[1:-1]) == {1}:
         return "vector"
     return "plain"
+
+
+def _counted_form(dims: tuple[int, ...], *, has_batch: bool) -> Form:
+    if is_detection_output(dims):
+        return "inner_list"
+    return "list" if has_batch and len(dims) > 1 and dims[0] == 1 else "rows"
 
 
 def _changed(dims: tuple[int, ...], form: Form, most: int) -> tuple[int, ...]:
