@@ -86,13 +86,21 @@ def box_hints(loaded: Head, boxes: BoxForm | None, *, nms_free: bool, measured: 
             "do it. --nms-free states that they are objects of their own"
         )
     if boxes.assumption is not None:
-        options = " and ".join(f"--box-{part} {getattr(boxes, part)}" for part in boxes.assumed)
+        options = " and ".join(
+            "--nms-free" if part == "nms_free" else f"--box-{part} {getattr(boxes, part)}"
+            for part in boxes.assumed
+        )
+        unseen = (
+            "Too little was found to see whether an object gets several boxes: give images of what it finds, --images. "
+            if "nms_free" in boxes.assumed
+            else ""
+        )
         shows = (
             "The accuracy that was measured shows whether it is right"
             if measured
             else "Measure whether it is right on images with known answers, with --labeled"
         )
-        hints.append(f"{boxes.assumption}. {options} states it. {shows}")
+        hints.append(f"{boxes.assumption}. {unseen}{options} states it. {shows}")
     return hints
 
 

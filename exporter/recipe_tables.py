@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.card import Interpolation, ResizePolicy
 
 Activation = Literal["softmax", "sigmoid", "none", "percent", "exp"]
-BoxPart = Literal["format", "unit"]
+BoxPart = Literal["format", "unit", "nms_free"]
 
 _ACTIVATION_HELP = (
     "What makes probabilities of the raw scores: none where they are probabilities, percent where they are 0 to 100, "

@@ -47,6 +47,7 @@ class DetectHead:
     `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
     then chooses from, where the graph shows it. `assumed` are the parts of the boxes' form that nothing states;
     `assumes_nms_free`, whether the form of the outputs or the graph alone says that no suppression is needed.
+    `is_written_so` is whether the tool that wrote the file has these outputs for networks of one box an object alone.
     `is_known` is whether the source knows the form of its outputs, as that of a network of torchvision does: then
     values show nothing better.
     """
@@ -58,6 +59,7 @@ class DetectHead:
     known_classes: int | None = None
     assumed: tuple[BoxPart, ...] = ()
     assumes_nms_free: bool = False
+    is_written_so: bool = False
     is_known: bool = False
     task: ClassVar[Task] = "detect"
     outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "classes", FEATURES)

@@ -242,7 +242,7 @@ def _head(
     if not isinstance(head, DetectHead):
         return head
     if own_classes is not None:
-        head = replace(head, assumed=())
+        head = replace(head, assumed=(), is_written_so=True)
     if head.recipe.decoder in {"end2end", SIX, "mmdet", "triple"}:
         known = class_count(model, outputs[-1].name) or own_classes or None
         head = replace(head, known_classes=known)
