@@ -26,7 +26,7 @@ from exporter.guessing.guess import (
 )
 from exporter.inspection import inspect_file
 from exporter.labels import repeated_labels
-from exporter.options import GroupedCommand, with_recipe_options
+from exporter.options import GroupedCommand, shown_name, with_recipe_options
 from exporter.outcome import Exported
 from exporter.progress import Progress, shown_progress
 from exporter.recipe import Recipe
@@ -118,7 +118,7 @@ def common(
     """Options that need no command."""
 
 
-@app.command(cls=GroupedCommand)
+@app.command(cls=GroupedCommand, context_settings={"token_normalize_func": shown_name})
 @with_recipe_options
 def export(
     source: Annotated[

@@ -170,18 +170,18 @@ def _boxes(recipe: Recipe, head: DetectHead) -> Iterator[Explained]:
         "--" + name.replace("_", "-") for name in ("box_format", "box_unit") if name in stated
     ]
     if len(options) < 2:
-        assumed = " and ".join(head.assumed)
+        assumed = " and ".join(part for part in head.assumed if part != "nms_free")
         options.append(
             f"{assumed} assumed: nothing shows it" if assumed else "the source, or values on images"
         )
     yield Explained("boxes", form.words, ", ".join(options))
     suppression = "none: each object has one box" if head.recipe.nms_free else "in each request"
-    is_stated = "nms_free" in stated
-    yield Explained(
-        "suppression",
-        suppression,
-        "--nms-free" if is_stated else "the form of the outputs, or values on images",
-    )
+    why = "the form of the outputs, or values on images"
+    if "nms_free" in stated:
+        why = "--nms-free"
+    elif "nms_free" in head.assumed:
+        why = "assumed by the form of the outputs: too little is found to show it"
+    yield Explained("suppression", suppression, why)
 
 
 def _shown(labels: tuple[str, ...]) -> str:

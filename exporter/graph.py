@@ -24,6 +24,9 @@ Attribute = int | float | str | list[int] | list[float] | TensorProto
 GRAFT_PREFIX = "foveal."
 """Begins the names of nodes and tensors that the exporter adds; its constants are not trained parameters."""
 
+GIVEN_PREFIX = "given."
+"""Begins the names of those in a network that had this prefix before."""
+
 
 class Graph:
     """A mutable ONNX graph.
@@ -42,8 +45,9 @@ class Graph:
         self.proto = self._model.graph
         self.proto.CopyFrom(model.graph)
         self.opset = opset
-        self._fresh = 0
         _normalize(self.proto)
+        _disown(self.proto)
+        self._fresh = max(map(_number_of, self.outputs), default=0)
         self.constants = {tensor.name: tensor for tensor in self.proto.initializer}
 
     @property
@@ -109,11 +113,7 @@ class Graph:
         """
         if new in self._names():
             raise GraphError(f"The graph already has a tensor {new!r}")
-        for node in self.proto.node:
-            _replace_in_node(node, old, new)
-        for value in (*self.proto.input, *self.proto.output, *self.proto.initializer):
-            if value.name == old:
-                value.name = new
+        _rename(self.proto, old, new)
         if old in self.constants:
             self.constants[new] = self.constants.pop(old)
 
@@ -315,6 +315,37 @@ def _normalize(graph: onnx.GraphProto) -> None:
             node.input.extend(kept)
         nodes.append(node)
     replace_nodes(graph, nodes)
+
+
+def _disown(graph: onnx.GraphProto) -> None:
+    """Rename what has our prefix already, as in a part of a servable's graph: it is the network's own here.
+
+    Outputs keep their names, by which the source is asked for them.
+    """
+    outputs = {value.name for value in graph.output}
+    made = {name for node in graph.node for name in node.output}
+    for tensor in graph.initializer:
+        made.add(tensor.name)
+    for old in sorted(made - outputs):
+        if old.startswith(GRAFT_PREFIX):
+            _rename(graph, old, GIVEN_PREFIX + old)
+    for node in graph.node:
+        if is_grafted(node):
+            node.name = GIVEN_PREFIX + node.name
+
+
+def _number_of(name: str) -> int:
+    """Return the number that ends a name with our prefix, else 0."""
+    number = name.rpartition("_")[2]
+    return int(number) if name.startswith(GRAFT_PREFIX) and number.isdecimal() else 0
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        _replace_in_node(node, old, new)
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        if value.name == old:
+            value.name = new
 
 
 def _held(tensor: TensorProto) -> TensorProto:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.heads.arrange import COLUMNS, ROWS
+from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX
 from exporter.heads.classify import DECISION, ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.found_boxes import SEEN_SCORE
@@ -86,13 +86,21 @@ def box_hints(loaded: Head, boxes: BoxForm | None, *, nms_free: bool, measured: 
             "do it. --nms-free states that they are objects of their own"
         )
     if boxes.assumption is not None:
-        options = " and ".join(f"--box-{part} {getattr(boxes, part)}" for part in boxes.assumed)
+        options = " and ".join(
+            "--nms-free" if part == "nms_free" else f"--box-{part} {getattr(boxes, part)}"
+            for part in boxes.assumed
+        )
+        unseen = (
+            "Too little was found to see whether an object gets several boxes: give images of what it finds, --images. "
+            if "nms_free" in boxes.assumed
+            else ""
+        )
         shows = (
             "The accuracy that was measured shows whether it is right"
             if measured
             else "Measure whether it is right on images with known answers, with --labeled"
         )
-        hints.append(f"{boxes.assumption}. {options} states it. {shows}")
+        hints.append(f"{boxes.assumption}. {unseen}{options} states it. {shows}")
     return hints
 
 
@@ -101,6 +109,8 @@ def _seen_of_boxes(recipe: DetectRecipe, boxes: BoxForm) -> list[str]:
     read = f"boxes are read as {boxes.words}, as real images show"
     if recipe.decoder == ROWS:
         return [f"{read}: --decoder {'yolox' if boxes.format == 'grid' else 'yolov5'}"]
+    if recipe.decoder in {SIX, SEVEN}:
+        return [f"{read}, and so is which columns are the score and the class; --decoder states it"]
     usual = BoxForm(format=recipe.box_format, unit=recipe.box_unit)
     hints = []
     if (usual.format, usual.unit) != (boxes.format, boxes.unit):

@@ -64,6 +64,15 @@ def recipe_options(model: type[BaseModel] = Recipe) -> tuple[RecipeOption, ...]:
     return tuple(options.values())
 
 
+def shown_name(name: str) -> str:
+    """Return the name that the help shows for an option, from this name or another one of it, without dashes."""
+    for _, _, field in recipe_fields(Recipe):
+        for hint in field.metadata:
+            if isinstance(hint, OptionName) and hint.name is not None and name in hint.others:
+                return hint.name
+    return name
+
+
 def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return the command with a parameter for each option in place of its `**` parameter, for typer to read."""
     signature = inspect.signature(command, eval_str=True)

@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.card import Interpolation, ResizePolicy
 
-Activation = Literal["softmax", "sigmoid", "none"]
-BoxPart = Literal["format", "unit"]
+Activation = Literal["softmax", "sigmoid", "none", "percent", "exp"]
+BoxPart = Literal["format", "unit", "nms_free"]
 
 _ACTIVATION_HELP = (
-    "What makes probabilities of the raw scores; none where they are probabilities. Without it the end of the graph "
-    "and the values on real images decide."
+    "What makes probabilities of the raw scores: none where they are probabilities, percent where they are 0 to 100, "
+    "exp where they are logarithms of probabilities. Without it the end of the graph and the values on images decide."
 )
 
 
@@ -21,10 +21,12 @@ _ACTIVATION_HELP = (
 class OptionName:
     """The name of a field's command-line option where it is not the field's own name; None for no option.
 
-    Fields of several tables may share a name: the value then goes to the table that is named like the task.
+    Fields of several tables may share a name: the value then goes to the table that is named like the task. `others`
+    are names that are read too, and that the help does not show.
     """
 
     name: str | None
+    others: tuple[str, ...] = ()
 
 
 class Table(BaseModel):
@@ -58,7 +60,7 @@ class InputRecipe(Table):
 class ProofRecipe(Table):
     """How the proof is made, and what it requires."""
 
-    images: Path | None = Field(
+    images: Annotated[Path | None, OptionName("images", others=("pictures",))] = Field(
         None,
         description="A folder of images to prove and to calibrate with. Without it the source's own images are "
         "used, else scikit-image's photographs.",
@@ -115,7 +117,8 @@ class DetectRecipe(Table):
     `pair` has one output for boxes and one for scores, `triple` a further one for classes. `yolov5`, `yolov8`,
     `end2end` and `detr` are the forms of Ultralytics' networks, `yolov5_columns` is the first one transposed, `yolov7`
     is that network with its own suppression, and `yolox` has boxes relative to a grid. `yolov8_rows` is YOLOv8's,
-    transposed.
+    transposed. `detection_output` is the list that Caffe's and OpenVINO's layer of that name gives. `mmdet`, `paddle`
+    and `efficientdet` are what MMDetection's, PaddleDetection's and TensorFlow's EfficientDet give after suppression.
     """
 
     decoder: Literal[
@@ -129,6 +132,10 @@ class DetectRecipe(Table):
         "yolox",
         "end2end",
         "detr",
+        "detection_output",
+        "mmdet",
+        "paddle",
+        "efficientdet",
     ] = Field(
         "pair",
         description="Form of the raw outputs: pair is boxes and scores, triple is boxes, scores and classes; "

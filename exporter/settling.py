@@ -12,6 +12,7 @@ from exporter.heads.class_ids import check_classes
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.own_duplicates import judge_suppression
+from exporter.heads.row_order import settle_row_order
 from exporter.heads.score_refusal import refuse_no_class_scores
 from exporter.heads.segment import SegmentHead
 from exporter.heads.settle import settle_head
@@ -40,6 +41,7 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
     for index, raw in enumerate(outputs):
         # Infinity may be right in raw outputs: the sigmoid of it is one.
         require_finite(subject, index, [np.nan_to_num(one, nan=np.nan) for one in raw])
+    network = replace(network, head=settle_row_order(network.head, outputs))
     check_classes(network.head, outputs, labels)
     if isinstance(network.head, ClassifyHead):
         scores = [one[0].reshape(len(one[0]), -1) for one in outputs]

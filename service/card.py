@@ -134,10 +134,10 @@ class BoxForm(_Frozen):
         "(cxcywh, cycxhw), or relative to a cell (grid)"
     )
     unit: Literal["frame", "pixel"] = Field(description="0 to 1 of the frame, or its pixels")
-    assumed: tuple[Literal["format", "unit"], ...] = Field(
+    assumed: tuple[Literal["format", "unit", "nms_free"], ...] = Field(
         (),
-        description="What nobody stated, and real images did not show. No proof shows whether it is right; measured "
-        "accuracy may",
+        description="What nobody stated, and real images did not show; nms_free is that each object has one box. No "
+        "proof shows whether it is right; measured accuracy may",
     )
 
     @property
@@ -150,9 +150,12 @@ class BoxForm(_Frozen):
         """What is assumed, with its values, as a sentence; None where all is stated or was seen."""
         if not self.assumed:
             return None
-        parts = [f"{part} {getattr(self, part)}" for part in self.assumed]
+        parts = [f"{part} {getattr(self, part)}" for part in self.assumed if part != "nms_free"]
+        words = [f"the boxes' {' and '.join(parts)}"] if parts else []
+        if "nms_free" in self.assumed:
+            words.append("that each object has one box")
         return (
-            f"the boxes' {' and '.join(parts)} {'are' if len(parts) > 1 else 'is'} assumed: the network's source does "
+            f"{' and '.join(words)} {'are' if len(self.assumed) > 1 else 'is'} assumed: the network's source does "
             "not state it, real images did not show it, and the certificate can not show it"
         )
 

@@ -136,7 +136,7 @@ def _decoder(outputs: list[Dims], classes: int, *, is_detr: bool) -> tuple[str, 
 def _task_of(model: onnx.ModelProto) -> tuple[str, str] | None:
     """Return the task that the shapes of the outputs show, and why."""
     named = {value.name: _dims(value) for value in model.graph.output}
-    if (detector := _detector(named)) is not None:
+    if (detector := _detector(named) or (_rows(named) if _suppresses(model) else None)) is not None:
         return "detect", detector
     # Class ids beside the scores are what an ArgMax makes of them.
     outputs = [_dims(value) for value in model.graph.output if not _is_integer(value)]
@@ -162,6 +162,22 @@ def _detector(named: dict[str, Dims]) -> str | None:
         return f"outputs {boxes[0]} {_shown(rows)}, {_listed(others)}: boxes, scores, classes"
     return None
 
+
+def _rows(named: dict[str, Dims]) -> str | None:
+    """Return why outputs behind a suppression are a box, its score and its class in each row."""
+    wide = [name for name, dims in named.items() if len(dims) > 1 and dims[-1] in {5, 6, 7}]
+    others = {name: dims for name, dims in named.items() if name not in wide[:1]}
+    if not wide or any(len(dims) > 2 for dims in others.values()):
+        return None
+    if named[wide[0]][-1] == _SCORED and "classes" not in {_kind(name) for name in others}:
+        return None
+    return (
+        f"a suppression, and behind it the output {wide[0]} {_shown(named[wide[0]])}: rows of boxes"
+    )
+
+
+_SCORED = 5
+"""The values of a box and its score, beside whose rows an output has the classes."""
 
 _FINISHED = {"scores", "classes"}
 """What a detector that has decided for itself gives beside its boxes."""

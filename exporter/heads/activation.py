@@ -2,9 +2,15 @@
 
 import numpy as np
 
-from exporter.graph import Graph
+from exporter.graph import Graph, floats
 from exporter.network import Array
 from exporter.recipe_tables import Activation
+
+PERCENT = 0.01
+"""What a percentage is multiplied by."""
+
+GIVEN: frozenset[Activation] = frozenset({"none", "percent", "exp"})
+"""What makes probabilities of scores that are some already, perhaps in another notation."""
 
 
 def graft_activation(
@@ -14,15 +20,34 @@ def graft_activation(
 
     With `none` no node is added, and the tensor is that of the scores.
     """
-    if activation == "softmax":
-        return graph.add("Softmax", [scores], output=output, axis=axis)
-    return graph.add("Sigmoid", [scores], output=output) if activation == "sigmoid" else scores
+    match activation:
+        case "softmax":
+            return graph.add("Softmax", [scores], output=output, axis=axis)
+        case "sigmoid":
+            return graph.add("Sigmoid", [scores], output=output)
+        case "percent":
+            factor = graph.constant("percent", floats(PERCENT))
+            return graph.add("Mul", [scores, factor], output=output)
+        case "exp":
+            return graph.add("Exp", [scores], output=output)
+        case "none":
+            return scores
 
 
 def activate(scores: Array, activation: Activation, axis: int) -> Array:
     """Return the probabilities of scores, in the same shape."""
-    if activation == "softmax":
-        powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
-        probabilities: Array = powers / powers.sum(axis=axis, keepdims=True)
-        return probabilities
-    return 1 / (1 + np.exp(-scores)) if activation == "sigmoid" else scores
+    match activation:
+        case "softmax":
+            powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
+            probabilities: Array = powers / powers.sum(axis=axis, keepdims=True)
+            return probabilities
+        case "sigmoid":
+            return 1 / (1 + np.exp(-scores))
+        case "percent":
+            shares: Array = scores * np.asarray(PERCENT, scores.dtype)
+            return shares
+        case "exp":
+            given: Array = np.exp(scores)
+            return given
+        case "none":
+            return scores

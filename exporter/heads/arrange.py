@@ -22,10 +22,16 @@ MOST_ROWS = 3000
 
 ROWS = "yolov5 or yolox"
 COLUMNS = "yolov5_columns or yolov8"
-"""Decoders between which only values decide: whether boxes are relative to cells, and what the fifth value is."""
+SIX = "end2end or paddle"
+SEVEN = "yolov7 or efficientdet"
+"""Decoders between which only values decide: whether boxes are relative to cells, what the fifth value is, and in which
+order the columns are."""
 
 _END_TO_END = 7
 """Rows of a box, a score and a class have 6 values, with the number of the image 7."""
+
+_DETECTION_OUTPUT = 7
+"""The values of a row of Caffe's and OpenVINO's layer DetectionOutput: image, class, score, box."""
 
 _WIDER = 4
 """An output that is wider than high by more than this has its boxes in columns: classes are seldom so many more."""
@@ -76,28 +82,55 @@ def arrange(
         return recipe, list(outputs)
     stated = recipe.detect
     if "decoder" in stated.model_fields_set:
-        if stated.decoder == "pair":
-            ordered = pair(outputs, is_stated=bool(recipe.outputs)) or list(outputs)
-        elif stated.decoder == "triple":
-            ordered = _triple(outputs, is_stated=bool(recipe.outputs)) or list(outputs)
-        else:
-            ordered = _first(outputs, lambda dims: len(dims) == 3)
+        ordered = _as_stated(stated.decoder, outputs, is_stated=bool(recipe.outputs))
         return recipe.model_copy(update={"detect": _with_form(stated, ordered)}), ordered
-    is_stated = bool(recipe.outputs)
-    found = _triple(outputs, is_stated=is_stated) or pair(outputs, is_stated=is_stated)
-    if found is not None:
-        ordered, known = found, "triple" if len(found) == 3 else "pair"
-    else:
-        _refuse_other_heads(outputs)
-        ordered = _first(outputs, lambda dims: len(dims) == 3)
-        known = _decoder_of(ordered[0].dims, image_input, len(recipe.label_list() or ()) or labels)
+    known, ordered = _as_found(
+        outputs,
+        image_input,
+        len(recipe.label_list() or ()) or labels,
+        is_stated=bool(recipe.outputs),
+    )
     detect = _with_form(stated.model_copy(update={"decoder": known}), ordered)
     return recipe.model_copy(update={"detect": detect}), ordered
+
+
+def _as_stated(decoder: str, outputs: Sequence[Tensor], *, is_stated: bool) -> list[Tensor]:
+    """Return the outputs in the order of the decoder that the recipe states."""
+    match decoder:
+        case "pair":
+            return pair(outputs, is_stated=is_stated) or list(outputs)
+        case "triple":
+            return _triple(outputs, is_stated=is_stated) or list(outputs)
+        case "mmdet":
+            return _scored_boxes(outputs) or list(outputs)
+    ordered = _first(outputs, lambda dims: len(dims) == 3)
+    return _first(ordered, is_detection_output) if decoder == "detection_output" else ordered
+
+
+def _as_found(
+    outputs: Sequence[Tensor], image_input: ImageInput, labels: int, *, is_stated: bool
+) -> tuple[str, list[Tensor]]:
+    """Return the decoder that the shapes and names of the outputs show, and these in its order."""
+    found = _triple(outputs, is_stated=is_stated) or pair(outputs, is_stated=is_stated)
+    if found is not None:
+        return ("triple" if len(found) == 3 else "pair"), found
+    if (scored := _scored_boxes(outputs)) is not None:
+        return "mmdet", scored
+    if any(is_detection_output(one.dims) for one in outputs):
+        return "detection_output", _first(outputs, is_detection_output)
+    _refuse_other_heads(outputs)
+    ordered = _first(outputs, lambda dims: len(dims) == 3)
+    return _decoder_of(ordered[0].dims, image_input, labels), ordered
 
 
 def grid_strides(anchors: int, image_input: ImageInput) -> tuple[int, ...] | None:
     """Return the strides of the grids that together have this number of cells, None where no usual ones do."""
     return next((one for one in STRIDES if _cells(one, image_input) == anchors), None)
+
+
+def is_detection_output(dims: Dims) -> bool:
+    """Return whether an output is (N, 1, A, 7), as that of the layer DetectionOutput."""
+    return len(dims) == 4 and dims[1] == 1 and dims[3] == _DETECTION_OUTPUT
 
 
 def _cells(strides: Sequence[int], image_input: ImageInput) -> int:
@@ -236,6 +269,14 @@ def _triple(outputs: Sequence[Tensor], *, is_stated: bool) -> list[Tensor] | Non
     return [boxes, next(one for one in flat if one is not named[0]), named[0]]
 
 
+def _scored_boxes(outputs: Sequence[Tensor]) -> list[Tensor] | None:
+    """Return boxes with their scores (N, A, 5), and classes (N, A), in any order."""
+    scored = next((one for one in outputs if len(one.dims) == 3 and one.dims[2] == 5), None)
+    flat = [one for one in outputs if scored and one.dims == scored.dims[:2]]
+    named = [one for one in flat if _names_classes(one)] or flat
+    return None if scored is None or not named else [scored, named[0]]
+
+
 def _begins_with(one: Tensor, begins: tuple[str, ...]) -> bool:
     return any(word.startswith(begins) for word in one.words)
 
@@ -249,7 +290,7 @@ def _names_classes(one: Tensor) -> bool:
 def _with_form(detect: DetectRecipe, ordered: Sequence[Tensor]) -> DetectRecipe:
     """Return the recipe with the form of boxes that the name of their output stands for, unless it is stated."""
     known: dict[str, str | bool] = {}
-    if ordered[0].name in _CENTERS:
+    if ordered[0].name in _CENTERS and ordered[0].dims[-1] == 4:
         known = {"box_format": "cxcywh", "box_unit": "frame", "nms_free": True}
     if ordered[0].name.partition(":")[0] == "detection_boxes":
         known = {"box_format": "yxyx", "box_unit": "frame", "nms_free": True}
@@ -270,8 +311,8 @@ def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
         return by_labels
     shown = {
         "yolov8": rows > 4 and grid_strides(columns, image_input),
-        "end2end": columns == 6 and rows <= MOST_ROWS and not by_rows,
-        "yolov7": columns == 7 and rows <= MOST_ROWS and not by_rows,
+        SIX: columns == 6 and rows <= MOST_ROWS and not by_rows,
+        SEVEN: columns == 7 and rows <= MOST_ROWS and not by_rows,
         "yolov5": columns > 5 and rows % 3 == 0 and by_anchors,
         ROWS: by_rows and columns > 5,
     }
@@ -312,15 +353,7 @@ def _is_column_wise(rows: int, columns: int, labels: int) -> bool:
 
 
 def _refuse_other_heads(outputs: Sequence[Tensor]) -> None:
-    """Refuse instance segmentation, boxes in columns or with their score in a fifth column, and levels not decoded."""
-    scored = next((one for one in outputs if len(one.dims) == 3 and one.dims[2] == 5), None)
-    flat = next((one for one in outputs if scored and one.dims == scored.dims[:2]), None)
-    if scored is not None and flat is not None:
-        raise RecipeError(
-            f"The output {scored.name} {scored.dims} holds a box and its score in each row, and {flat.name} the "
-            "classes, as MMDetection exports them. Export the network with boxes (N, A, 4), scores (N, A) and classes "
-            "(N, A) as outputs of their own"
-        )
+    """Refuse instance segmentation, boxes in columns, and levels not decoded."""
     levels = [one for one in outputs if len(one.dims) == 3 and not one.is_integer]
     if len(levels) > 3 and len({one.dims[1] for one in levels}) > 1:
         raise RecipeError(

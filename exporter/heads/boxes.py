@@ -6,9 +6,10 @@ from math import ceil
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
+from onnx import TensorProto
 
 from exporter.graph import Graph, floats, integers
-from exporter.heads.arrange import COLUMNS, ROWS, grid_strides
+from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX, grid_strides
 from exporter.network import Array
 from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput
@@ -82,33 +83,78 @@ class ColumnDecoder:
         return Candidates(rows[..., :4], rows[..., 4:])
 
 
-class NamedDecoder:
-    """One output (N, A, 6): xyxy, score, class; end-to-end YOLOs, which contain their own suppression."""
+class RowDecoder:
+    """One output (N, A, C), one row for each box, with the class that the network has chosen.
+
+    Args:
+        box: the column where xyxy begins.
+        score: the score's.
+        kind: the class's.
+        empty: what the whole row is where an image has no box, and gets zeros; None where there is no such row.
+    """
+
+    def __init__(self, *, box: int, score: int, kind: int, empty: float | None = None) -> None:
+        self._box, self._score, self._kind, self._empty = box, score, kind, empty
 
     def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
-        boxes = _columns(graph, raw[0], 0, 4)
+        rows = raw[0]
         last = graph.constant("last_axis", integers(-1))
+        if self._empty is not None:
+            both = [_columns(graph, rows, at, at + 1) for at in (self._score, self._kind)]
+            empty = graph.constant("empty", floats(self._empty))
+            is_empty = graph.add("And", [graph.add("Equal", [one, empty]) for one in both])
+            rows = graph.add("Where", [is_empty, graph.constant("zero", floats(0.0)), rows])
         score, kind = (
-            graph.add("Squeeze", [_columns(graph, raw[0], at, at + 1), last]) for at in (4, 5)
+            graph.add("Squeeze", [_columns(graph, rows, at, at + 1), last])
+            for at in (self._score, self._kind)
         )
-        return Candidates(boxes, score, classes=kind)
+        return Candidates(_columns(graph, rows, self._box, self._box + 4), score, classes=kind)
 
     def split(self, raw: Sequence[Array]) -> Candidates[Array]:
-        return Candidates(raw[0][..., :4], raw[0][..., 4], classes=raw[0][..., 5])
+        rows = raw[0]
+        if self._empty is not None:
+            is_empty = (rows[..., [self._score, self._kind]] == self._empty).all(axis=-1)
+            rows = np.where(is_empty[..., None], 0, rows).astype(rows.dtype)
+        box = rows[..., self._box : self._box + 4]
+        return Candidates(box, rows[..., self._score], classes=rows[..., self._kind])
 
 
-class ImageRowDecoder:
-    """One output (N, A, 7): image, xyxy, class, score; YOLOv7 with its own suppression."""
+class ScoredBoxDecoder:
+    """Two outputs, xyxy and score (N, A, 5) and classes (N, A); MMDetection's networks from mmdeploy."""
 
     def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
         last = graph.constant("last_axis", integers(-1))
-        kind, score = (
-            graph.add("Squeeze", [_columns(graph, raw[0], at, at + 1), last]) for at in (5, 6)
-        )
-        return Candidates(_columns(graph, raw[0], 1, 5), score, classes=kind)
+        score = graph.add("Squeeze", [_columns(graph, raw[0], 4, 5), last])
+        return Candidates(_columns(graph, raw[0], 0, 4), score, classes=raw[1])
 
     def split(self, raw: Sequence[Array]) -> Candidates[Array]:
-        return Candidates(raw[0][..., 1:5], raw[0][..., 6], classes=raw[0][..., 5])
+        return Candidates(raw[0][..., :4], raw[0][..., 4], classes=raw[1])
+
+
+class DetectionOutputDecoder:
+    """One output (N, 1, A, 7): image, class, score, xyxy; the layer DetectionOutput of Caffe and OpenVINO.
+
+    An image below 0 ends the list: what is behind it is left from before, and gets the score 0.
+    """
+
+    def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
+        rows = graph.add("Reshape", [raw[0], graph.constant("rows", integers(0, -1, 7))])
+        last = graph.constant("last_axis", integers(-1))
+        image, kind, score = (
+            graph.add("Squeeze", [_columns(graph, rows, at, at + 1), last]) for at in range(3)
+        )
+        zero = graph.constant("zero", floats(0.0))
+        ends = graph.add("Cast", [graph.add("Less", [image, zero])], to=TensorProto.FLOAT)
+        passed = graph.add("CumSum", [ends, graph.constant("row_axis", integers(1))])
+        is_listed = graph.add("Equal", [passed, zero])
+        scores = graph.add("Where", [is_listed, score, zero])
+        return Candidates(_columns(graph, rows, 3, _END), scores, classes=kind)
+
+    def split(self, raw: Sequence[Array]) -> Candidates[Array]:
+        rows = raw[0].reshape(len(raw[0]), -1, 7)
+        is_listed = np.cumsum(rows[..., 0] < 0, axis=1) == 0
+        scores = np.where(is_listed, rows[..., 2], 0).astype(rows.dtype)
+        return Candidates(rows[..., 3:], scores, classes=rows[..., 1])
 
 
 class QueryDecoder:
@@ -137,12 +183,18 @@ DECODERS: dict[str, Decoder] = {
     "yolov5": ObjectnessDecoder(),
     "yolov5_columns": ObjectnessColumnDecoder(),
     "yolov8": ColumnDecoder(),
-    "end2end": NamedDecoder(),
-    "yolov7": ImageRowDecoder(),
+    "end2end": RowDecoder(box=0, score=4, kind=5),
+    "paddle": RowDecoder(box=2, score=1, kind=0, empty=-1.0),
+    "yolov7": RowDecoder(box=1, score=6, kind=5),
+    "efficientdet": RowDecoder(box=1, score=5, kind=6),
+    "mmdet": ScoredBoxDecoder(),
     "yolox": ObjectnessDecoder(),
     "yolov8_rows": QueryDecoder(),
     "detr": QueryDecoder(),
     "triple": TripleDecoder(),
+    "detection_output": DetectionOutputDecoder(),
+    SIX: RowDecoder(box=0, score=4, kind=5),
+    SEVEN: RowDecoder(box=1, score=6, kind=5),
     ROWS: ObjectnessDecoder(),
     COLUMNS: ObjectnessColumnDecoder(),
 }

@@ -30,7 +30,8 @@ class ClassifyHead:
 
     Logits get a softmax over the classes; with `multi_label`, where an image may have several labels, and with a single
     class, a sigmoid of each. Where `scores` says that the network computes probabilities itself, they stay as they are,
-    and `logits` are their logarithms (softmax) or log-odds (sigmoid).
+    and `logits` are their logarithms (softmax) or log-odds (sigmoid). `notation` makes probabilities of
+    percentages or logarithms of such.
 
     With `both_sides` the network has one score, that of the second of two classes. `stated` is the recipe's activation.
     The raw scores have this number of `axes`: (N,), (N, K), or further ones of size one.
@@ -39,6 +40,7 @@ class ClassifyHead:
     classes: int
     multi_label: bool = False
     scores: Scores = "logits"
+    notation: Activation = "none"
     both_sides: bool = False
     stated: Activation | None = None
     axes: int = 2
@@ -79,6 +81,7 @@ class ClassifyHead:
 
     def _graft_probabilities(self, graph: Graph, raw: str) -> None:
         one = graph.constant("one", floats(1.0))
+        raw = graft_activation(graph, raw, self.notation, axis=1)
         if self.both_sides:
             raw = graph.add("Concat", [graph.add("Sub", [one, raw]), raw], axis=1)
         zero, unit = (graph.constant("bound", np.array(edge, np.float32)) for edge in (0, 1))
@@ -104,6 +107,7 @@ class ClassifyHead:
             if self.both_sides:
                 scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
             return {"logits": scores, "probabilities": activate(scores, self.activation, axis=1)}
+        scores = activate(scores, self.notation, axis=1)
         if self.both_sides:
             scores = np.concatenate([1 - scores, scores], axis=1)
         probabilities = np.clip(scores, 0, 1)

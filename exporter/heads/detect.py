@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from exporter.backbone import FEATURES
 from exporter.graph import BATCH, Graph, float_output, integers
-from exporter.heads.activation import activate, graft_activation
+from exporter.heads.activation import GIVEN, activate, graft_activation
 from exporter.heads.boxes import Candidates, Decoder, graft_xyxy, xyxy
 from exporter.heads.detections import (
     Detections,
@@ -47,6 +47,7 @@ class DetectHead:
     `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
     then chooses from, where the graph shows it. `assumed` are the parts of the boxes' form that nothing states;
     `assumes_nms_free`, whether the form of the outputs or the graph alone says that no suppression is needed.
+    `is_written_so` is whether the tool that wrote the file has these outputs for networks of one box an object alone.
     `is_known` is whether the source knows the form of its outputs, as that of a network of torchvision does: then
     values show nothing better.
     """
@@ -58,6 +59,7 @@ class DetectHead:
     known_classes: int | None = None
     assumed: tuple[BoxPart, ...] = ()
     assumes_nms_free: bool = False
+    is_written_so: bool = False
     is_known: bool = False
     task: ClassVar[Task] = "detect"
     outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "classes", FEATURES)
@@ -71,6 +73,11 @@ class DetectHead:
     @property
     def activation(self) -> Activation:
         return self.recipe.score_activation or "none"
+
+    @property
+    def _notation(self) -> Activation:
+        """What makes probabilities of the scores of a network that names the class of each box."""
+        return self.activation if self.activation in GIVEN else "none"
 
     @property
     def candidates(self) -> int:
@@ -168,8 +175,9 @@ class DetectHead:
     ) -> tuple[str, str, str]:
         """Sort candidates whose classes the network itself has chosen: scores (N, A) and classes (N, A)."""
         assert found.classes is not None
-        many = self._count(graph, found.scores, self.candidates, self.anchors)
-        top, where = graph.add_many("TopK", [found.scores, many], outputs=2, axis=1)
+        scores = graft_activation(graph, found.scores, self._notation, axis=1)
+        many = self._count(graph, scores, self.candidates, self.anchors)
+        top, where = graph.add_many("TopK", [scores, many], outputs=2, axis=1)
         classes = graph.add("Cast", [found.classes], to=TensorProto.INT64)
         classes = graph.add("GatherElements", [classes, where], axis=1)
         return self._graft_thinned(graph, _picked(graph, boxes, where), top, classes, many)
@@ -212,7 +220,8 @@ class DetectHead:
         """Return score, anchor and class of every pair that can be among the best, each (N, P)."""
         if found.classes is not None:
             anchors = np.broadcast_to(np.arange(self.anchors), found.scores.shape)
-            return found.scores, anchors, found.classes.astype(np.int64)
+            scores = activate(found.scores, self._notation, axis=1)
+            return scores, anchors, found.classes.astype(np.int64)
         scores = activate(found.scores, self.activation, axis=2)
         if found.objectness is not None:
             scores = scores * activate(found.objectness, self.activation, axis=2)

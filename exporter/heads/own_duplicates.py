@@ -25,6 +25,12 @@ FEWEST = 3
 SHARE = 0.25
 """So large a share of the clear detections repeats a better one where no suppression was done; else hardly any does."""
 
+OVERLAP = 0.5
+OVERLAPPING = 0.5
+FEWEST_OVERLAPPING = 6
+"""So many detections, and so large a share of them, that overlap a better one of their class by more than this are no
+neighbors: a suppression at 0.7 leaves a few such, in crowds."""
+
 STAYS = 0.9
 """A detection with such an IoU with one of the next image is the same; a network that gives the same ones for every
 image, as untrained ones do, shows nothing."""
@@ -35,7 +41,8 @@ def judge_suppression(
 ) -> DetectHead:
     """Return the head with suppression in each request, where it is assumed to need none and its boxes overlap.
 
-    Where the source knows that each object has one box, or the recipe states it, the head is returned as it is.
+    Where too little is found to show it, that it needs none is `assumed`. Where the source knows that each object has
+    one box, or the recipe states it, the head is returned as it is.
 
     Args:
         head: with its activation and the form of its boxes settled.
@@ -48,10 +55,16 @@ def judge_suppression(
     shown = [one for index, one in enumerate(clear) if not _stays(one, clear[index - 1])]
     if len(clear) == 1:
         shown = clear
-    repeated = sum(_repeated(one) for one in shown)
-    if repeated < FEWEST or repeated < SHARE * sum(map(len, shown)):
+    count = sum(map(len, shown))
+    repeated, overlapping = (
+        sum(_repeated(one, iou) for one in shown) for iou in (SAME_OBJECT, OVERLAP)
+    )
+    is_repeated = repeated >= FEWEST and repeated >= SHARE * count
+    if is_repeated or (overlapping >= FEWEST_OVERLAPPING and overlapping >= OVERLAPPING * count):
+        return replace(head, recipe=head.recipe.model_copy(update={"nms_free": False}))
+    if head.is_written_so or (count >= FEWEST and repeated < SHARE * count):
         return head
-    return replace(head, recipe=head.recipe.model_copy(update={"nms_free": False}))
+    return replace(head, assumed=(*head.assumed, "nms_free"))
 
 
 def _clear(head: DetectHead, part: Candidates[Array], image_input: ImageInput) -> Detections:
@@ -63,12 +76,12 @@ def _clear(head: DetectHead, part: Candidates[Array], image_input: ImageInput) -
     return Detections(corners[anchors[order]], scores[order], classes[order])
 
 
-def _repeated(found: Detections) -> int:
-    """Return how many of these have the place of a better one of their class."""
+def _repeated(found: Detections, iou: float) -> int:
+    """Return how many of these overlap a better one of their class by more than this."""
     if not len(found):
         return 0
     better = np.tril(_overlaps(found, found), -1)
-    return int((better.max(axis=1) > SAME_OBJECT).sum())
+    return int((better.max(axis=1) > iou).sum())
 
 
 def _stays(found: Detections, other: Detections) -> bool:

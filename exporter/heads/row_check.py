@@ -13,7 +13,8 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.score_kind import in_unit_range
 from exporter.network import Array
 
-_ROWS = {"end2end", "yolov7"}
+_SWAPPED = {"yolov7": "efficientdet", "efficientdet": "yolov7"}
+"""The decoder that reads the score where another one reads the class, and the reverse."""
 
 LEAST_ORDERED = 0.5
 """At least this share of an end-to-end detector's boxes must have their second corner below and right of the first."""
@@ -30,31 +31,39 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         RecipeError: the message names the decoders that could be right.
     """
     decoder = head.recipe.decoder
-    if decoder not in {*_ROWS, "triple"} or head.is_known:
+    if decoder not in {*_ORDER, *_TENSORS} or head.is_known:
         return
     rows = [_filled(one) for one in parts]
     boxes, scores, kinds = (np.concatenate(same) for same in zip(*rows, strict=True))
     if not len(kinds):
         return
     whole = bool(np.all(np.abs(kinds - np.round(kinds)) < 1e-3))
-    if decoder == "triple":
+    if decoder in _TENSORS:
         if not whole:
             raise RecipeError(
-                f"--decoder triple: where the class id must be, real images give {_span(kinds)}. Name the outputs in "
-                "this order: --decoder triple --outputs BOXES,SCORES,CLASSES"
+                f"--decoder {decoder}: where the class id must be, real images give {_span(kinds)}. Name the outputs "
+                f"in this order: --decoder {decoder} --outputs {_TENSORS[decoder]}"
             )
         return
     if not whole and in_unit_range([kinds]) and np.array_equal(scores, np.round(scores)):
+        step = (
+            f"Give --decoder {_SWAPPED[decoder]}"
+            if decoder in _SWAPPED
+            else f"Export the network with the columns in the order of {_ORDER[decoder]}"
+        )
         raise RecipeError(
             f"--decoder {decoder}: where the score must be, real images give whole numbers, and {_span(kinds)} where "
-            "the class must be: the two are exchanged. Export the network with the columns in the order of "
-            f"{_ORDER[decoder]}"
+            f"the class must be: the two are exchanged. {step}"
         )
-    if not whole and decoder == "end2end" and _has_class_and_score_first(boxes):
+    if not whole and decoder == "end2end" and (first := _first_columns(boxes)):
+        step = (
+            "Give --decoder paddle"
+            if first == "class, score"
+            else "Export the network with the columns in the order of box, score, class"
+        )
         raise RecipeError(
-            "The output of 6 columns begins with a whole number and a value in 0 to 1, as rows of class, score, box "
-            "do (PaddleDetection has these). No --decoder reads them. Export the network with the columns in the "
-            "order of box, score, class"
+            f"The output of 6 columns begins with a whole number and a value in 0 to 1, as rows of {first}, box do. "
+            f"{step}"
         )
     what = f"where the class id must be, real images give {_span(kinds)}"
     if whole:
@@ -67,26 +76,42 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
             f"all classes are {kinds[0]:.0f}, and only {ordered:.0%} of the boxes have their second corner below "
             "and to the right of the first"
         )
+    step = (
+        "Export the network with its columns in this order"
+        if decoder in {"detection_output", "paddle", "efficientdet"}
+        else "State what it is: --decoder yolov5 (box, objectness, one score for each class) or --decoder detr (box, "
+        "one score for each class)"
+    )
+    columns = _ORDER[decoder].count(",") + 4
     raise RecipeError(
-        f"The output of {_COLUMNS[decoder]} columns looks like {_ORDER[decoder]}, --decoder {decoder}, but {what}. "
-        "State what it is: --decoder yolov5 (box, objectness, one score for each class) or --decoder detr (box, one "
-        "score for each class)"
+        f"The output of {columns} columns looks like {_ORDER[decoder]}, --decoder {decoder}, but {what}. {step}"
     )
 
 
-def _has_class_and_score_first(boxes: Array) -> bool:
-    """Return whether of the first two columns one is a class id and the other a score, in either order."""
+def _first_columns(boxes: Array) -> str:
+    """Return what the first two columns are where one is a class id and the other a score; empty where they are not."""
     first, second = boxes[:, 0], boxes[:, 1]
-    return any(
-        in_unit_range([scores])
-        and np.array_equal(kinds, np.round(kinds))
-        and not np.array_equal(scores, np.round(scores))
-        for kinds, scores in ((first, second), (second, first))
-    )
+    for name, scores, kinds in (("class, score", second, first), ("score, class", first, second)):
+        if (
+            in_unit_range([scores])
+            and np.array_equal(kinds, np.round(kinds))
+            and not np.array_equal(scores, np.round(scores))
+        ):
+            return name
+    return ""
 
 
-_COLUMNS = {"end2end": 6, "yolov7": 7}
-_ORDER = {"end2end": "box, score, class", "yolov7": "image, box, class, score"}
+_ORDER = {
+    "end2end": "box, score, class",
+    "paddle": "class, score, box",
+    "yolov7": "image, box, class, score",
+    "efficientdet": "image, box, score, class",
+    "detection_output": "image, class, score, box",
+}
+"""The columns of a row, by decoder."""
+
+_TENSORS = {"triple": "BOXES,SCORES,CLASSES", "mmdet": "BOXES,CLASSES"}
+"""The outputs of decoders that read the classes from one of their own."""
 
 
 def _filled(part: Candidates[Array]) -> tuple[Array, Array, Array]:

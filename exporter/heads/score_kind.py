@@ -14,7 +14,7 @@ from exporter.network import Array
 
 Kind = Literal[
     "logits", "softmax", "softmax_part", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
-    "signed", "distance", "amount", "scaled",
+    "signed", "distance", "amount", "scaled", "positive",
 ]  # fmt: skip
 """`softmax` are probabilities that sum to one over the classes, `softmax_part` are some of them, of which others were
 cut off in the graph, as that of a background is, and `sigmoid` are probabilities of each class alone.
@@ -22,7 +22,7 @@ cut off in the graph, as that of a background is, and `sigmoid` are probabilitie
 graph does not show what they are. `tanh`, `cosine` and `signed` lie in −1 to 1: as the graph's end shows, or without it
 showing why. `distance` are lengths, which are the smaller the better, and `amount` are beyond 0–1 and positive by an
 exponential or softplus, as evidence is, of which the shares are probabilities. `scaled` are probabilities times a
-factor, as percentages are."""
+factor, as percentages are, and `positive` are never negative and beyond 0–1 without the graph showing why."""
 
 RANGE_TOLERANCE = 1e-3
 """Values may leave 0–1 by this much and are still probabilities: inner values can be fp16 or int8."""
@@ -105,7 +105,9 @@ def _kind_beyond(
         return "amount"
     if low >= -RANGE_TOLERANCE and _scales_probabilities(graph, tensor):
         return "scaled"
-    return "log" if ends & {"log", "log_softmax"} and high <= RANGE_TOLERANCE else "logits"
+    if ends & {"log", "log_softmax"} and high <= RANGE_TOLERANCE:
+        return "log"
+    return "positive" if low >= 0 and ends != {"linear"} else "logits"
 
 
 def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[str]) -> Kind | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import COLUMNS, MOST_ROWS, ROWS, grid_strides
+from exporter.heads.arrange import COLUMNS, MOST_ROWS, ROWS, SEVEN, SIX, grid_strides
 from exporter.heads.boxes import DECODERS
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
@@ -68,8 +68,6 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     match _READ_AS.get(decoder, decoder), len(dims):
         case "pair", 3 | 4 if len(outputs) >= 2 and dims[-1] == 4 and len(outputs[1]) == 3:
             anchors, columns = outputs[1][1], outputs[1][2]
-        case "triple", 3 | 4 if len(outputs) >= 3 and dims[-1] == 4:
-            anchors, columns = dims[1], 0
         case "yolov5" | "yolox", 3 if dims[2] > 5:
             anchors, columns = dims[1], dims[2] - 5
             form = {**yolo, "box_format": "grid"} if stated.decoder == "yolox" else yolo
@@ -84,10 +82,8 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
             # Where they are stated to be pixels, the boxes are those of yolov8_rows.
             is_detr = "box_unit" not in stated.model_fields_set or stated.box_unit == "frame"
             form = {"box_unit": "frame", "box_format": "cxcywh", "nms_free": is_detr}
-        case ("end2end", 3) | ("yolov7", 3) if dims[2] == {"end2end": 6}.get(stated.decoder, 7):
-            anchors, columns = dims[1], 0
-            is_short = anchors <= MOST_ROWS
-            form = {"box_unit": "pixel", "box_format": "xyxy", "nms_free": is_short}
+        case chooses, _ if (found := _with_classes(chooses, outputs)) is not None:
+            (anchors, form), columns = found, 0
         case _:
             raise _mismatch(
                 f"detect --decoder {stated.decoder}", _DETECT_SHAPES[stated.decoder], outputs
@@ -113,8 +109,36 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     )
 
 
+def _with_classes(decoder: str, outputs: Sequence[Dims]) -> tuple[int, dict[str, object]] | None:
+    """Return the number of boxes and their usual form, where the decoder's network names the class of each box.
+
+    None where it does not, or the outputs are not those of this decoder.
+    """
+    dims = outputs[0]
+    match decoder, len(dims):
+        case "triple", 3 | 4 if len(outputs) >= 3 and dims[-1] == 4:
+            return dims[1], {}
+        case "mmdet", 3 if len(outputs) >= 2 and dims[2] == 5:
+            return dims[1], {"box_unit": "pixel", "box_format": "xyxy"}
+        case row, 3 | 4 if row in ROW_FORMS and dims[-1] == _WIDTHS.get(row, 7):
+            return dims[-2], {**ROW_FORMS[row], "nms_free": dims[-2] <= MOST_ROWS}
+    return None
+
+
+ROW_FORMS: dict[str, dict[str, object]] = {
+    "end2end": {"box_unit": "pixel", "box_format": "xyxy"},
+    "paddle": {"box_unit": "pixel", "box_format": "xyxy"},
+    "yolov7": {"box_unit": "pixel", "box_format": "xyxy"},
+    "efficientdet": {"box_unit": "pixel", "box_format": "yxyx"},
+    "detection_output": {"box_unit": "frame", "box_format": "xyxy"},
+}
+"""The usual form of the boxes of decoders that read a box, its score and its class from each row."""
+
+_WIDTHS = {"end2end": 6, "paddle": 6}
+"""The number of columns in a row; 7 with the number of the image."""
+
 _BOX_PARTS: dict[BoxPart, str] = {"format": "box_format", "unit": "box_unit"}
-_READ_AS = {ROWS: "yolov5", COLUMNS: "yolov5_columns"}
+_READ_AS = {ROWS: "yolov5", COLUMNS: "yolov5_columns", SIX: "end2end", SEVEN: "yolov7"}
 """Until values have decided, the form of the boxes is that of the first."""
 
 _STATED = {"box_unit", "box_format", "nms_free", "one_class_a_box"}
@@ -146,9 +170,13 @@ _DETECT_SHAPES = {
     "yolov5_columns": "(N, 5 + K, A)",
     "yolov8": "(N, 4 + K, A)",
     "yolov8_rows": "(N, A, 4 + K)",
-    "end2end": "(N, A, 6)",
+    "end2end": "(N, A, 6): box, score, class",
+    "paddle": "(N, A, 6): class, score, box",
+    "efficientdet": "(N, A, 7): image, box, score, class",
+    "mmdet": "boxes with scores (N, A, 5) and classes (N, A)",
     "yolov7": "(M, 7): image, box, class, score",
     "yolox": "(N, A, 5 + K)",
+    "detection_output": "(N, 1, A, 7): image, class, score, box",
     "detr": "(N, Q, 4 + K)",
     "triple": "boxes (N, A, 4), scores (N, A) and classes (N, A)",
 }

@@ -7,10 +7,19 @@ import numpy as np
 
 from exporter.errors import RecipeError
 from exporter.graph import Graph
+from exporter.heads.activation import GIVEN, activate
 from exporter.heads.arrange import COLUMNS
 from exporter.heads.box_check import check_boxes
 from exporter.heads.box_form import judge_form
 from exporter.heads.classify import ClassifyHead
+from exporter.heads.contradictions import (
+    are_never_negative,
+    logarithms,
+    never_negative,
+    refuse_again,
+    refuse_contradiction,
+    refuse_no_percentages,
+)
 from exporter.heads.detect import DetectHead
 from exporter.heads.open_decoder import settle_columns
 from exporter.heads.score_kind import (
@@ -28,14 +37,6 @@ from exporter.heads.unknown_scores import UNKNOWN, unknown_scores
 from exporter.network import Array, Head
 from exporter.recipe_tables import Activation
 from service.card import ImageInput
-
-_FOUND = {
-    "softmax": "probabilities that sum to one (it ends in a softmax)",
-    "softmax_part": "probabilities (it ends in a softmax of which classes are cut off)",
-    "sigmoid": "probabilities of each class alone (it ends in a sigmoid)",
-    "log_softmax": "logarithms of probabilities that sum to one (it ends in a log-softmax)",
-}
-
 
 BOX = 4
 """The numbers of a box; scores of as many classes have the same shape."""
@@ -67,7 +68,8 @@ def settle_head(
     match head:
         case ClassifyHead():
             scores = [one[0].reshape(len(one[0]), -1) for one in outputs]
-            return _classify(head, score_kind(graph, raw[0], scores, axis=1), scores)
+            kind = score_kind(graph, raw[0], scores, axis=1)
+            return _classify(head, kind, scores, graph_ends(graph, raw[0]))
         case SegmentHead():
             maps = [one[0] for one in outputs]
             if head.stated is None and not _is_always_one(maps):
@@ -87,7 +89,7 @@ def settle_head(
     return head
 
 
-def _classify(head: ClassifyHead, kind: Kind, scores: list[Array]) -> ClassifyHead:
+def _classify(head: ClassifyHead, kind: Kind, scores: list[Array], ends: set[str]) -> ClassifyHead:
     stated = head.stated
     one_score = scores[0].shape[1] == 1
     if not one_score and _is_always_one(scores):
@@ -105,11 +107,13 @@ def _classify(head: ClassifyHead, kind: Kind, scores: list[Array]) -> ClassifyHe
     # Labels that each have a probability already are what --multi-label states, so it is no second sigmoid.
     are_alone = kind in {"sigmoid", "softmax_part"}
     implied: Activation | None = "sigmoid" if head.multi_label and not are_alone else None
-    _refuse_contradiction(stated or implied, kind, scores)
-    if stated == "none":
-        whole = sums_to_one(scores, axis=1)
+    refuse_again(stated or implied, kind)
+    refuse_contradiction(stated, kind, scores, ends)
+    if stated is not None and stated in GIVEN:
+        head = replace(head, notation=stated)
+        whole = sums_to_one([activate(one, stated, axis=1) for one in scores], axis=1)
         if whole and head.multi_label:
-            _refuse_contradiction("sigmoid", "softmax", scores)
+            refuse_again("sigmoid", "softmax")
         is_softmax = whole or (kind == "softmax_part" and not head.multi_label)
         return _given(head, sums=is_softmax)
     if kind in {"softmax", "softmax_part", "sigmoid"}:
@@ -133,7 +137,7 @@ def _segment(head: SegmentHead, kind: Kind, maps: list[Array], ends: set[str]) -
             "A softmax over one map is 1.0 for every pixel. A network with one map needs a sigmoid: "
             "--activation sigmoid, or export the network without its softmax"
         )
-    _refuse_contradiction(head.stated, kind, maps)
+    refuse_contradiction(head.stated, kind, maps, ends)
     if head.stated is not None:
         return head
     if kind == "softmax_part":
@@ -145,10 +149,10 @@ def _segment(head: SegmentHead, kind: Kind, maps: list[Array], ends: set[str]) -
         )
     if kind in {"softmax", "sigmoid"}:
         return replace(head, activation="none")
+    if kind == "positive":
+        raise _scaled(head, maps)
     if kind in UNKNOWN:
         raise unknown_scores(kind, maps)
-    if value_range(maps)[0] >= 0 and ends != {"linear"}:
-        raise _scaled(head, maps)
     return head
 
 
@@ -161,8 +165,9 @@ def _scaled(head: SegmentHead, maps: list[Array]) -> RecipeError:
             "export the network without its ArgMax or its rounding, or name the output before it with --outputs"
         )
     return RecipeError(
-        f"{found}probabilities times {high:.0f} are. Export the network without this scaling, so that they are 0 to 1, "
-        "or name the output before it with --outputs; if they are logits, state --activation softmax or sigmoid"
+        f"{found}probabilities times {high:.0f} are. State --activation percent if they are percentages. Else export "
+        "the network without this scaling, so that they are 0 to 1, or name the output before it with --outputs; if "
+        "they are logits, state --activation softmax"
     )
 
 
@@ -187,19 +192,16 @@ def _detect(
         )
     # Logits may all lie in 0–1 too; those of a linear layer are none the less logits.
     is_probability = in_unit_range(scores) and ends != {"linear"}
-    if stated in {"softmax", "sigmoid"} and is_probability:
-        low, high = value_range(scores)
-        raise RecipeError(
-            f"--activation {stated}: the scores are probabilities already ({low:.3g} to {high:.3g} on real images). "
-            "Give --activation none"
-        )
-    _refuse_contradiction(stated if stated == "none" else None, "logits", scores)
+    _refuse_contradiction(stated, scores, [one.scores for one in parts], ends)
     if stated is None and not is_probability:
-        raise _no_probabilities(head, scores, chooses=parts[0].classes is not None)
+        raise _no_probabilities(head, scores, ends, chooses=parts[0].classes is not None)
     if parts[0].classes is None and parts[0].objectness is None:
         refuse_softmax_over_boxes([one.scores for one in parts])
         applied = "softmax" if is_softmax else stated or "none"
-        _require_background(head, applied, [one.scores for one in parts])
+        shown = [one.scores for one in parts]
+        if stated is not None and stated in GIVEN:
+            shown = [activate(one, stated, axis=2) for one in shown]
+        _require_background(head, applied, shown)
     settled = replace(
         head, recipe=head.recipe.model_copy(update={"score_activation": stated or "none"})
     )
@@ -208,12 +210,48 @@ def _detect(
     return settled
 
 
-def _no_probabilities(head: DetectHead, scores: list[Array], *, chooses: bool) -> RecipeError:
+def _refuse_contradiction(
+    stated: Activation | None, every: list[Array], scores: list[Array], ends: set[str]
+) -> None:
+    """Refuse an activation that a detector's scores contradict.
+
+    Args:
+        stated: the recipe's.
+        every: the scores on real images, and the objectness where there is one.
+        scores: the scores alone, (N, A, K) or (N, A).
+        ends: what computes them; of one tensor that holds the boxes too, what computes these as well.
+    """
+    is_probability = in_unit_range(every) and ends != {"linear"}
+    if stated not in {"softmax", "sigmoid"}:
+        is_known = is_probability and bool(ends & {"softmax", "sigmoid"})
+        if stated == "percent" and not is_known:
+            refuse_no_percentages(every)  # that none is above 1 % may be right
+        else:
+            refuse_contradiction(stated, "sigmoid" if is_known else "logits", every, ends)
+        return
+    if is_probability:
+        low, high = value_range(every)
+        raise RecipeError(
+            f"--activation {stated}: the scores are probabilities already ({low:.3g} to {high:.3g} on real images). "
+            "Give --activation none"
+        )
+    if are_never_negative(every, ends):
+        raise never_negative(stated, every)
+    are_logarithms = value_range(every)[1] <= 0 and bool(ends & {"log", "log_softmax"})
+    powers = [np.exp(one) for one in scores]
+    if are_logarithms and not (stated == "softmax" and sums_to_one(powers, axis=2)):
+        raise logarithms(stated)
+
+
+def _no_probabilities(
+    head: DetectHead, scores: list[Array], ends: set[str], *, chooses: bool
+) -> RecipeError:
     """Return the error of scores that are not, or may not be, probabilities.
 
     Args:
         head: of any decoder.
         scores: on real images.
+        ends: what computes them.
         chooses: whether the network names the class of each box.
     """
     low, high = value_range(scores)
@@ -228,7 +266,12 @@ def _no_probabilities(head: DetectHead, scores: list[Array], *, chooses: bool) -
             "key points, angles or mask coefficients there, and --task detect can not serve them"
         )
     elif low >= 0 and high > 1:
-        how += " if they are logits. None is negative: percentages or counts must be divided in the network instead"
+        how = (
+            "None is negative: they are no logits. State --activation percent if they are percentages (0 to 100); "
+            "counts must be divided in the network"
+        )
+    elif high <= 0 and ends & {"log", "log_softmax"}:
+        how = "They are logarithms of probabilities: state --activation exp"
     found = "not probabilities"
     if in_unit_range(scores):
         found = "and a linear layer computes them, so that they may be logits"
@@ -262,26 +305,3 @@ def _require_background(head: DetectHead, activation: Activation, scores: list[A
 
 def _is_always_one(scores: list[Array]) -> bool:
     return all(bool(np.all(np.abs(one - 1) < 1e-6)) for one in scores)
-
-
-def _refuse_contradiction(stated: Activation | None, kind: Kind, scores: list[Array]) -> None:
-    """Refuse a stated activation that the network has already applied, or `none` for what is no probability."""
-    low, high = value_range(scores)
-    if stated == "none" and not in_unit_range(scores):
-        raise RecipeError(
-            f"--activation none says that the scores are probabilities, but they are {low:.3g} to {high:.3g} on real "
-            "images. Give --activation softmax or sigmoid if they are logits. Percentages and logarithms of "
-            "probabilities are none: export the network without the factor or the logarithm"
-        )
-    # The softmax of logarithms of probabilities is these probabilities.
-    probabilities = {"softmax", "softmax_part", "sigmoid"}
-    again = {"softmax": probabilities, "sigmoid": {*probabilities, "log_softmax"}}
-    if stated in again and kind in again[stated]:
-        option = (
-            "--activation sigmoid, or --multi-label,"
-            if stated == "sigmoid"
-            else "--activation softmax"
-        )
-        raise RecipeError(
-            f"The network's scores are {_FOUND[kind]}. {option} would be applied on top of that. Leave it out"
-        )

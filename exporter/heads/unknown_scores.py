@@ -9,8 +9,12 @@ from exporter.network import Array
 _NO_ACTIVATION = "the graph does not end in a known activation"
 _LOGITS = "state --activation softmax or sigmoid if training took them as logits"
 _STATE = (
-    "State it: --activation none (they are probabilities), softmax or sigmoid (they are logits); or name another "
-    "output with --outputs"
+    "State it: --activation none (they are probabilities). If they are logits, export the network with its softmax or "
+    "sigmoid behind them; or name another output with --outputs"
+)
+_BEHIND = (
+    "If training took them as logits, export the network with its softmax or sigmoid behind them and state "
+    "--activation none"
 )
 
 _FOUND: dict[Kind, tuple[str, str, str]] = {
@@ -19,16 +23,25 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
         _NO_ACTIVATION,
         "They look like logarithms of probabilities that do not sum to one, as those of a sigmoid are",
         (
-            "Export the network without the logarithm, or name the tensor before it with --outputs (of an ONNX file); "
-            f"{_LOGITS}"
+            "State --activation exp if they are; or export the network without the logarithm, or name the tensor "
+            f"before it with --outputs (of an ONNX file). {_BEHIND}"
         ),
     ),
     "constant_sum": (
         _NO_ACTIVATION,
         "They have the same sum for every image, as probabilities and percentages have",
         (
-            "State --activation none if they are probabilities (0 to 1). If a factor makes percentages of them, export "
-            f"the network without it, or name the tensor before it with --outputs (of an ONNX file); {_LOGITS}"
+            "State --activation percent if they are percentages (0 to 100), none if they are probabilities (0 to 1). "
+            "If another factor makes them, export the network without it, or name the tensor before it with --outputs "
+            f"(of an ONNX file). {_BEHIND}"
+        ),
+    ),
+    "positive": (
+        f"they are never negative, and {_NO_ACTIVATION}",
+        "They may be percentages, counts or logits",
+        (
+            "State --activation percent if they are percentages (0 to 100), or softmax if training took them as "
+            "logits; or name the tensor before with --outputs (of an ONNX file)"
         ),
     ),
     "tanh": (
@@ -64,8 +77,9 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
         "the graph ends in a softmax or sigmoid times a factor, as for percentages",
         "An activation on top of them would give other probabilities",
         (
-            "Export the network without the factor, or name the tensor before it with --outputs (of an ONNX file); "
-            f"{_LOGITS}"
+            "State --activation percent if they are percentages (0 to 100). If another factor makes them, export the "
+            "network without it, or name the tensor before it with --outputs (of an ONNX file). "
+            f"{_BEHIND}"
         ),
     ),
     "amount": (
@@ -75,7 +89,8 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
             "other ones"
         ),
         (
-            "Export the network with the division by the sum behind it, or name another output with --outputs; "
+            "Export the network with the division by the sum behind it, or name another output with --outputs; state "
+            "--activation percent if they are percentages (0 to 100); "
             f"{_LOGITS}"
         ),
     ),

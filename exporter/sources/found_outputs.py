@@ -9,6 +9,7 @@ from onnx import ModelProto, TensorProto
 
 from exporter.errors import GraphError, RecipeError
 from exporter.graph import Graph, integers
+from exporter.heads.arrange import is_detection_output
 from exporter.map_forms import map_form
 from exporter.network import Array
 from exporter.node_order import tensors_read
@@ -16,10 +17,14 @@ from exporter.recipe import Recipe
 from exporter.shapes import Shape
 from service.card import ImageInput
 
-Form = Literal["plain", "channels_last", "vector", "swapped", "rows", "list", "map"]
+Form = Literal["plain", "channels_last", "vector", "swapped", "rows", "list", "inner_list", "map"]
 """`channels_last` maps (N, h, w, C) become (N, C, h, w), and a `map` (N, h, w) of one class (N, 1, h, w); `vector`
-scores (N, 1, 1, K) become (N, K); `swapped` scores (N, K, A) become (N, A, K). `rows` (M, …) and `list` (N, M, …) have
-as many detections as the network finds: they are filled up with zeros to a fixed number, and rows get a batch axis."""
+scores (N, 1, 1, K) become (N, K); `swapped` scores (N, K, A) become (N, A, K). `rows` (M, …), `list` (N, M, …) and
+`inner_list` (N, 1, M, …) have as many detections as the network finds: they are filled up with zeros to a fixed number,
+and rows get a batch axis."""
+
+_ROW_AXIS = {"rows": 1, "list": 1, "inner_list": 2}
+"""The axis of the detections, once there is one of the batch."""
 
 _COUNTED = {"NonMaxSuppression", "NonZero", "Unique", "Compress", "Loop", "If", "SequenceAt"}
 """Operators after which the number of rows may depend on the image."""
@@ -50,18 +55,19 @@ class RawOutput:
             case "rows":
                 axis = graph.constant("batch_axis", integers(0))
                 return self._graft_filled(graph, graph.add("Unsqueeze", [tensor, axis]))
-            case "list":
+            case "list" | "inner_list":
                 return self._graft_filled(graph, tensor)
         return tensor
 
     def _graft_filled(self, graph: Graph, tensor: str) -> str:
-        """Append zeros along the second axis, and keep as many rows as `dims` says."""
+        """Append zeros along the axis of the detections, and keep as many of them as `dims` says."""
         if self.dtype in {TensorProto.INT64, TensorProto.INT32}:
             tensor = graph.add("Cast", [tensor], to=TensorProto.FLOAT)
+        axis = _ROW_AXIS[self.form]
         pads = [0] * (2 * len(self.dims))
-        pads[len(self.dims) + 1] = self.dims[1]
+        pads[len(self.dims) + axis] = self.dims[axis]
         padded = graph.add("Pad", [tensor, graph.constant("pads", integers(*pads))])
-        bounds = [graph.constant("bound", integers(n)) for n in (0, self.dims[1], 1)]
+        bounds = [graph.constant("bound", integers(n)) for n in (0, self.dims[axis], axis)]
         return graph.add("Slice", [padded, *bounds])
 
     def apply(self, value: Array) -> Array:
@@ -77,12 +83,13 @@ class RawOutput:
                 return value[:, None]
             case "vector":
                 return value.reshape(len(value), -1)
-            case "rows" | "list":
+            case "rows" | "list" | "inner_list":
+                axis = _ROW_AXIS[self.form]
                 rows = value[None] if self.form == "rows" else value
-                rows = rows.astype(np.float32)[:, : self.dims[1]]
-                filled = np.zeros((len(rows), *self.dims[1:]), np.float32)
-                filled[:, : rows.shape[1]] = rows
-                return filled
+                rows = np.moveaxis(rows.astype(np.float32), axis, 0)[: self.dims[axis]]
+                filled = np.zeros((self.dims[axis], *rows.shape[1:]), np.float32)
+                filled[: len(rows)] = rows
+                return np.moveaxis(filled, 0, axis)
         return value
 
 
@@ -99,12 +106,17 @@ def read_outputs(
         GraphError: the size of one depends on the image, or its first axis is not the batch.
     """
     counted = _counted(model)
+    # Where one image has one detection, (1, 6) is a row, unless another output is a list (1, M, 4).
+    has_batch = any(len(shapes[one].dims) > 2 for one in names if one in counted & shapes.keys())
     found = []
     for name in names:
         shape = shapes.get(name)
         if shape is None:
             continue
-        form = _form(shape.dims, recipe, image_input, is_counted=name in counted)
+        if name in counted and recipe.task == "detect":
+            form: Form | None = _counted_form(shape.dims, has_batch=has_batch)
+        else:
+            form = _form(shape.dims, recipe, image_input, is_counted=name in counted)
         if form is not None:
             dims = _changed(shape.dims, form, recipe.detect.candidates)
             found.append(RawOutput(name, form, dims, shape.dtype))
@@ -124,8 +136,6 @@ def read_outputs(
 def _form(
     dims: tuple[int, ...], recipe: Recipe, image_input: ImageInput, *, is_counted: bool
 ) -> Form | None:
-    if is_counted and recipe.task == "detect":
-        return "list" if len(dims) > 1 and dims[0] == 1 else "rows"
     if not dims or dims[0] != 1 or (is_counted and recipe.task == "segment"):
         return None
     if recipe.task == "segment" and (form := map_form(dims, recipe, image_input)) != "plain":
@@ -133,6 +143,12 @@ def _form(
     if recipe.task == "classify" and len(dims) > 2 and set(dims[1:-1]) == {1}:
         return "vector"
     return "plain"
+
+
+def _counted_form(dims: tuple[int, ...], *, has_batch: bool) -> Form:
+    if is_detection_output(dims):
+        return "inner_list"
+    return "list" if has_batch and len(dims) > 1 and dims[0] == 1 else "rows"
 
 
 def _changed(dims: tuple[int, ...], form: Form, most: int) -> tuple[int, ...]:
@@ -145,8 +161,9 @@ def _changed(dims: tuple[int, ...], form: Form, most: int) -> tuple[int, ...]:
             return (dims[0], 1, *dims[1:])
         case "rows":
             return (1, most, *dims[1:])
-        case "list":
-            return (dims[0], most, *dims[2:])
+        case "list" | "inner_list":
+            axis = _ROW_AXIS[form]
+            return (*dims[:axis], most, *dims[axis + 1 :])
     return dims
 
 

@@ -12,7 +12,7 @@ from exporter.batching import free_batch
 from exporter.errors import GraphError
 from exporter.finite import require_numbers
 from exporter.graph import Graph, with_outputs
-from exporter.heads.arrange import arrange
+from exporter.heads.arrange import SIX, arrange
 from exporter.heads.class_count import class_count
 from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
@@ -213,7 +213,7 @@ def _say_scores(
         )
 
 
-_COUNTS = {"pair": 2, "triple": 3}
+_COUNTS = {"pair": 2, "mmdet": 2, "triple": 3}
 
 
 def _scores_last(scores: RawOutput, boxes: int) -> RawOutput:
@@ -242,11 +242,14 @@ def _head(
     if not isinstance(head, DetectHead):
         return head
     if own_classes is not None:
-        head = replace(head, assumed=())
-    if head.recipe.decoder in {"end2end", "triple"}:
+        head = replace(head, assumed=(), is_written_so=True)
+    if head.recipe.decoder in {"end2end", SIX, "mmdet", "triple"}:
         known = class_count(model, outputs[-1].name) or own_classes or None
         head = replace(head, known_classes=known)
-    if head.recipe.decoder == "triple" and "nms_free" not in recipe.detect.model_fields_set:
+    if (
+        head.recipe.decoder in {"mmdet", "triple"}
+        and "nms_free" not in recipe.detect.model_fields_set
+    ):
         free = gives_each_object_one_box(model, head.anchors)
         head = replace(head, recipe=head.recipe.model_copy(update={"nms_free": free}))
     return replace(head, assumes_nms_free=head.recipe.nms_free and not states_suppression)

@@ -22,9 +22,16 @@ def stranger() -> onnx.ModelProto:
 
 
 def adopt(
-    folder: Path, model: onnx.ModelProto, name: str, boxes: str, limit: int = 8, **detect: Any
+    folder: Path,
+    model: onnx.ModelProto,
+    name: str,
+    boxes: str,
+    *,
+    limit: int = 8,
+    images: Path | None = None,
+    **detect: Any,
 ) -> Exported:
-    """Export it with the output `boxes`, proved with at most `limit` images."""
+    """Export it with the output `boxes`, proved with at most `limit` images: those of a folder, or photographs."""
     onnx.save(model, folder / "net.onnx")
     return export_to(
         folder,
@@ -34,5 +41,5 @@ def adopt(
         labels=LABELS,
         outputs=[boxes, *OUTPUTS[1:]],
         detect={"decoder": "triple", "class_offset": 0, **detect},
-        proof={"limit": limit, "largest": 2, "agreement": 0.0},
+        proof={"images": images, "limit": limit, "largest": 2, "agreement": 0.0},
     )

@@ -158,8 +158,11 @@ BY_HAND = (
     ("end", "message"),
     [
         (BY_HAND, "may be probabilities or logits.*--activation none"),
-        ((op("Sigmoid", output="p"), op("Log", "p")), "logarithms"),
-        ((op("Softmax", output="p", axis=1), op("Mul", "p", "hundred")), "same sum"),
+        ((op("Sigmoid", output="p"), op("Log", "p")), "logarithms.*--activation exp"),
+        (
+            (op("Softmax", output="p", axis=1), op("Mul", "p", "hundred")),
+            "same sum.*--activation percent",
+        ),
     ],
 )
 def test_what_can_not_be_known_needs_an_option(
@@ -228,7 +231,7 @@ def test_a_segmenter_s_own_sigmoid_is_kept(tmp_path: Path, sized: bool) -> None:
 def test_probabilities_times_255_of_a_segmenter_need_an_option(tmp_path: Path) -> None:
     end = (op("Sigmoid", output="p"), op("Mul", "p", "levels"))
     model = network(*end, classes=1, maps=True, levels=np.array([255], np.float32))
-    with pytest.raises(RecipeError, match=r"sigmoid times a factor.* without the factor"):
+    with pytest.raises(RecipeError, match=r"sigmoid times a factor.*export the network without it"):
         adopted(tmp_path, model, task="segment", labels=["background", "object"])
 
 

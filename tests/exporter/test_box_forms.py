@@ -134,7 +134,7 @@ def test_queries_whose_boxes_can_only_be_corners_are_asked_about(tmp_path: Path)
     with pytest.raises(RecipeError, match=r"taken to be cxcywh.*Give --box-format xyxy"):
         adopt(tmp_path, few("xyxy"), decoder="detr")
     done = adopt(tmp_path, few("xyxy"), decoder="detr", box_format="xyxy")
-    assert done.card.boxes == BoxForm(format="xyxy", unit="frame")
+    assert done.card.boxes == BoxForm(format="xyxy", unit="frame", assumed=("nms_free",))
 
 
 def test_pairs_whose_boxes_can_only_be_centers_are_asked_about(tmp_path: Path) -> None:
@@ -152,9 +152,12 @@ def test_pairs_whose_boxes_can_only_be_centers_are_asked_about(tmp_path: Path) -
 
 def test_what_nothing_shows_is_assumed_and_said(tmp_path: Path) -> None:
     done = adopt(tmp_path, few("cxcywh"), decoder="detr")
-    assert done.card.boxes == BoxForm(format="cxcywh", unit="frame", assumed=("format",))
-    assert any("format cxcywh is assumed" in one and "--box-format" in one for one in done.hints)
-    done = adopt(tmp_path, few("cxcywh"), decoder="detr", box_format="cxcywh")
+    assumed = ("format", "nms_free")
+    assert done.card.boxes == BoxForm(format="cxcywh", unit="frame", assumed=assumed)
+    words = "format cxcywh and that each object has one box are assumed"
+    assert any(words in one and "--box-format" in one for one in done.hints)
+    stated = {"box_format": "cxcywh", "nms_free": True}
+    done = adopt(tmp_path, few("cxcywh"), decoder="detr", **stated)
     assert done.card.boxes == BoxForm(format="cxcywh", unit="frame")
     assert not any("assumed: the network's source does not state it" in one for one in done.hints)
 

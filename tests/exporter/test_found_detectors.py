@@ -126,6 +126,33 @@ LAYOUTS: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
         },
         {"box_unit": "pixel"},
     ),
+    "MMDetection's dets and labels": (
+        lambda: {
+            "dets": joined(boxes_of(30, unit=SIDE), best_of(30)[0][..., None]),
+            "labels": best_of(30)[1].astype(np.int64),
+        },
+        {},
+    ),
+    "PaddleDetection's rows": (
+        lambda: one(joined(*(v[..., None] for v in best_of(30)[::-1]), boxes_of(30, unit=SIDE))),
+        {},
+    ),
+    "TensorFlow's EfficientDet": (
+        lambda: one(
+            joined(
+                np.zeros((1, 30, 1)),
+                boxes_of(30, "yxyx", SIDE),
+                *(v[..., None] for v in best_of(30)),
+            )
+        ),
+        {},
+    ),
+    "Caffe's rows without their second axis": (
+        lambda: one(
+            joined(np.zeros((1, 30, 1)), *(v[..., None] for v in best_of(30)[::-1]), boxes_of(30))
+        ),
+        {},
+    ),
     "TensorFlow's detection_boxes": (
         lambda: {
             "detection_boxes": boxes_of(30, "yxyx"),
@@ -151,6 +178,9 @@ ONE_BOX = {
     "Ultralytics' RT-DETR (N, Q, 4 + K)",
     "Hugging Face's RT-DETR",
     "RF-DETR",
+    "PaddleDetection's rows",
+    "TensorFlow's EfficientDet",
+    "Caffe's rows without their second axis",
     "TensorFlow's detection_boxes",
 }
 """The layouts of networks that give each object one box."""
@@ -244,6 +274,49 @@ def test_a_detector_with_its_own_suppression_gives_its_rows(tmp_path: Path) -> N
 def test_the_classes_of_a_suppression_need_a_label_each(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="3 are given, the network has 5 classes"):
         adopt(tmp_path, suppressing_detector(), labels=["a", "b", "c"], box_unit="pixel")
+
+
+def paddle_rows(lowest: float) -> onnx.ModelProto:
+    """Return a detector that gives class, score and box of what scores more, and one row of -1 for nothing."""
+    nodes, constants = rows_after_nms()
+    nodes += [
+        helper.make_node("Cast", ["labels"], ["kinds"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["scores", "at_one"], ["score"]),
+        helper.make_node("Concat", ["kinds", "score", "boxes"], ["found"], axis=1),
+        helper.make_node("Shape", ["scores"], ["count"]),
+        helper.make_node("Sub", ["at_one", "count"], ["missing"]),
+        helper.make_node("Max", ["missing", "at_zero"], ["empty"]),
+        helper.make_node("Concat", ["at_zero", "at_zero", "empty", "at_zero"], ["pads"], axis=0),
+        helper.make_node("Pad", ["found", "pads", "minus_one"], ["multiclass_nms3_0.tmp_0"]),
+        helper.make_node("Cast", ["count"], ["multiclass_nms3_0.tmp_2"], to=TensorProto.FLOAT),
+    ]
+    constants |= {
+        "least": np.array([lowest], np.float32),
+        "column_1": np.array([1], np.int64),
+        "at_zero": np.array([0], np.int64),
+        "at_one": np.array([1], np.int64),
+        "minus_one": np.array(-1, np.float32),
+    }
+    return detector(
+        {"all_boxes": boxes_of(40, unit=SIDE), "all_scores": scores_of(40)},
+        batch=1,
+        after=nodes,
+        names=["multiclass_nms3_0.tmp_0", "multiclass_nms3_0.tmp_2"],
+        constants=constants,
+    )
+
+
+def test_paddledetection_gives_as_many_rows_as_it_finds(tmp_path: Path) -> None:
+    done = adopt(tmp_path, paddle_rows(0.3))
+    assert done.card.max_batch == 1
+    assert done.card.nms_free
+    require_objects(done.path, images=1)
+
+
+def test_an_image_without_an_object_has_one_row_of_minus_one(tmp_path: Path) -> None:
+    done = adopt(tmp_path, paddle_rows(0.99), decoder="paddle")
+    found = outputs_of(done.path, some_frames(1, SIDE))
+    assert not found["scores"].any()
 
 
 def test_yolov7_s_rows_begin_with_the_image(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from exporter.graph import (
     consumers,
     float_output,
     floats,
+    is_grafted,
     replace_nodes,
     with_outputs,
 )
@@ -48,6 +49,27 @@ def test_grafted_nodes_and_constants_have_names_of_their_own() -> None:
     (found,) = unoptimized_session(graph.finish()).run(None, {"pixels": pixels})
 
     assert (found == 4).all()
+
+
+def test_a_part_of_a_servable_keeps_apart_from_what_is_grafted_onto_it() -> None:
+    """Its names have our prefix: they were taken a second time, and the graph got a cycle or the wrong tensor."""
+    model = pixel_graph(
+        helper.make_node("Mul", ["pixels", "foveal.gain_1"], ["foveal.mul_2"], "foveal.Mul_3"),
+        helper.make_node("Neg", ["foveal.mul_2"], ["foveal.neg_7"], "foveal.Neg_4"),
+        outputs=["foveal.neg_7"],
+        **{"foveal.gain_1": floats(2.0)},
+    )
+    graph = Graph(model)
+    assert not any(is_grafted(node) for node in graph.nodes)
+    for _ in range(8):
+        last = graph.add("Mul", ["foveal.neg_7", graph.constant("gain", floats(3.0))])
+    graph.add("Identity", [last], output="logits")
+    graph.set_outputs([float_output("logits", 3, SIDE, SIDE)])
+
+    pixels = np.full((1, 3, SIDE, SIDE), 1, np.float32)
+    (found,) = unoptimized_session(graph.finish()).run(None, {"pixels": pixels})
+
+    assert (found == -6).all()
 
 
 def test_a_name_that_a_servable_needs_is_freed_and_a_taken_name_is_refused() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torchvision.ops import batched_nms
 
+from exporter.encoding import as_png
 from exporter.outcome import Exported
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
@@ -59,6 +60,21 @@ def test_boxes_that_nothing_suppressed_are_suppressed_by_requests(tmp_path: Path
     sides = ("x_min", "y_min", "x_max", "y_max")
     np.testing.assert_allclose([[one["box"][s] for s in sides] for one in found], boxes, atol=0.1)
     np.testing.assert_allclose([one["score"] for one in found], scores, atol=1e-4)
+
+
+def test_where_nothing_is_found_one_box_an_object_is_assumed_and_said(tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    for level in range(4):
+        colors = np.full((200, 200, 3), 40 + 50 * level, np.uint8)
+        (folder / f"{level}.png").write_bytes(as_png(colors))
+    done = adopt(tmp_path, images=folder)
+    assert done.card.nms_free
+    assert done.card.boxes is not None
+    assert "nms_free" in done.card.boxes.assumed
+    said = next(one for one in done.hints if "that each object has one box" in one)
+    assert "--images" in said
+    assert "--nms-free states it" in said
 
 
 def test_a_statement_that_each_object_has_one_box_is_believed(tmp_path: Path) -> None:

@@ -113,6 +113,22 @@ def test_a_value_of_an_option_reaches_the_recipe(option: RecipeOption) -> None:
         assert found == expected
 
 
+@pytest.mark.parametrize("words", [["--pictures", "photos"], ["--pictures=photos"]])
+def test_images_may_be_called_pictures_which_the_help_does_not_show(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = make_recipe({**read("--task", "classify", *words), "name": "net"})
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+
+    assert recipe.proof.images == Path("photos").resolve()
+    assert "pictures" not in capsys.readouterr().out
+
+
+def test_the_value_of_an_option_is_not_taken_for_the_name_of_one() -> None:
+    assert read("--task", "classify", "--title", "pictures")["title"] == "pictures"
+
+
 def test_options_that_are_not_given_leave_the_recipe_to_its_defaults() -> None:
     content = read("--name", "net", "--task", "classify")
     assert content == {"source": "onnx:net.onnx", "task": "classify", "name": "net"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import COLUMNS, ROWS, arrange, grid_strides
+from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX, arrange, grid_strides
 from exporter.heads.raw_tensor import Dims, Tensor
 from exporter.recipe import Recipe, make_recipe
 from service.card import ImageInput
@@ -66,15 +66,15 @@ def test_the_cells_of_usual_grids_are_counted(
         ((1, 25200, 85), 80, "yolov5"),
         # One class: box, objectness, score. The number of rows shows that it is no list of detections.
         ((1, 25200, 6), 1, "yolov5"),
-        ((1, 300, 6), 0, "end2end"),
-        ((1, 300, 6), 80, "end2end"),
-        ((1, 300, 6), 2, "end2end"),
-        ((1, 3000, 6), 0, "end2end"),
+        ((1, 300, 6), 0, SIX),
+        ((1, 300, 6), 80, SIX),
+        ((1, 300, 6), 2, SIX),
+        ((1, 3000, 6), 0, SIX),
         ((1, 3001, 6), 0, "pair"),
         # Three times the cells of one grid, 400, is a coincidence.
-        ((1, 1200, 6), 0, "end2end"),
-        ((1, 100, 7), 0, "yolov7"),
-        ((1, 3000, 7), 0, "yolov7"),
+        ((1, 1200, 6), 0, SIX),
+        ((1, 100, 7), 0, SEVEN),
+        ((1, 3000, 7), 0, SEVEN),
         ((1, 3001, 7), 0, "pair"),
         ((1, 300, 84), 0, "detr"),
         ((1, 300, 84), 80, "detr"),
@@ -88,8 +88,8 @@ def test_the_cells_of_usual_grids_are_counted(
         ((1, 20, 30), 16, "yolov8"),
         # One label: a column for each box, or rows of seven values.
         ((1, 5, 8), 1, "yolov8"),
-        ((1, 5, 7), 1, "yolov7"),
-        ((1, 6, 7), 2, "yolov7"),
+        ((1, 5, 7), 1, SEVEN),
+        ((1, 6, 7), 2, SEVEN),
         ((1, 6, 8), 2, "yolov8"),
         ((7,), 0, "pair"),
     ],
@@ -105,9 +105,7 @@ def test_queries_are_no_anchors_of_one_grid(rows: int, decoder: str) -> None:
     assert settled.detect.decoder == decoder
 
 
-@pytest.mark.parametrize(
-    ("labels", "decoder"), [(0, ROWS), (1, ROWS), (3, "end2end"), (80, "end2end")]
-)
+@pytest.mark.parametrize(("labels", "decoder"), [(0, ROWS), (1, ROWS), (3, SIX), (80, SIX)])
 def test_a_list_of_detections_may_be_as_long_as_a_grid(labels: int, decoder: str) -> None:
     """A hundred rows of six values are the cells of 320 pixels at stride 32: labels tell which."""
     frame = ImageInput(height=320, width=320, resize="stretch")
@@ -133,7 +131,7 @@ def test_yolox_and_yolov6_look_the_same(dims: Dims, labels: int) -> None:
         ((1, 6, 8400), 2, "yolov8"),
         ((1, 6, 8400), 3, "yolov8"),
         # Rows of a box, a score and a class.
-        ((1, 6, 6), 1, "end2end"),
+        ((1, 6, 6), 1, SIX),
         ((1, 8400, 84), 80, "yolov8_rows"),
         ((1, 8400, 6), 2, "yolov8_rows"),
     ],
@@ -260,7 +258,6 @@ def test_prototypes_of_masks_are_refused() -> None:
 @pytest.mark.parametrize(
     ("outputs", "words"),
     [
-        ([Tensor("dets", (1, 100, 5)), Tensor("labels", (1, 100), is_integer=True)], "as MMDetection"),
         (
             [*(Tensor(f"cls{n}", (1, n, 80)) for n in (64, 16)), *(Tensor(f"reg{n}", (1, n, 32)) for n in (64, 16))],
             "several levels, whose boxes are not decoded",

@@ -61,6 +61,57 @@ def test_others_give_each_object_one_box(images: list[Array]) -> None:
     assert judged(*images).recipe.nms_free
 
 
+CLEAR = [image(0.1, 1), image(0.5, 1), image(0.3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("images", "is_assumed"),
+    [
+        (CLEAR, False),
+        (CLEAR[:2], True),
+        ([image(0.1, 2), image(0.5, 2)], True),
+        ([image(0.1, 4, kinds=4), image(0.5, 4, kinds=4)], False),
+        ([image(0.1, 4, score=0.29), image(0.5, 4, score=0.29)], True),
+        ([image(0.1, 9), image(0.1, 9)], True),
+        ([image(0.1, 0), image(0.5, 0)], True),
+    ],
+    ids=["three", "two", "two repeat", "classes", "unclear", "the same everywhere", "nothing"],
+)
+def test_what_too_few_clear_detections_show_is_assumed(
+    images: list[Array], *, is_assumed: bool
+) -> None:
+    head = detect_head("end2end", (1, ROWS, 6), score_activation="none")
+    raw = [(one,) for one in images]
+
+    assert ("nms_free" in judge_suppression(head, raw, FRAME).assumed) == is_assumed
+    for sure in (
+        replace(head, is_written_so=True),
+        replace(head, is_known=True),
+        replace(head, assumes_nms_free=False),
+    ):
+        assert "nms_free" not in judge_suppression(sure, raw, FRAME).assumed
+
+
+def overlapping(place: float, boxes: int, shift: float) -> Array:
+    """Return rows (1, 12, 6) of boxes of one class, each this share of its width beside the one before."""
+    rows = np.zeros((1, ROWS, 6), np.float32)
+    for index in range(boxes):
+        left = place + 0.4 * shift * (index % 2)
+        rows[0, index] = [left * SIDE, 0.2 * SIDE, (left + 0.4) * SIDE, 0.7 * SIDE, 0.9, 0]
+    return rows
+
+
+def test_boxes_that_overlap_less_show_it_where_most_do() -> None:
+    """Beside by 0.2 and 0.4 of the width, two boxes have an IoU of 0.67 and 0.43."""
+    places = [0.05 * index for index in range(8)]
+    assert not judged(*(overlapping(one, 2, 0.2) for one in places)).recipe.nms_free
+    assert judged(*(overlapping(one, 2, 0.4) for one in places)).recipe.nms_free
+    assert judged(*(overlapping(one, 2, 0.2) for one in places[:5])).recipe.nms_free
+    crowd = [*(overlapping(one, 2, 0.2) for one in places), *[image(0.1, 1)] * 2]
+    mixed = [*crowd, *(image(0.05 * index, 1) for index in range(8))]
+    assert judged(*mixed).recipe.nms_free
+
+
 def test_what_is_stated_or_known_is_not_judged() -> None:
     images = image(0.1, 4), image(0.5, 4)
     assert judged(*images, nms_free=True).recipe.nms_free

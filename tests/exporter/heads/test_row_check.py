@@ -68,9 +68,16 @@ def test_exchanged_columns_are_named(decoder: str, rows: list[list[float]]) -> N
         check(rows, decoder=decoder)
 
 
-@pytest.mark.parametrize("first", [[3, 0.9], [0.9, 3]], ids=["class first", "score first"])
-def test_rows_with_the_box_last_are_named(first: list[float]) -> None:
-    with pytest.raises(RecipeError, match=r"class, score, box.*in the order of box, score, class"):
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        ([3, 0.9], r"class, score, box.*Give --decoder paddle"),
+        ([0.9, 3], r"score, class, box.*in the order of box, score, class"),
+    ],
+    ids=["class first", "score first"],
+)
+def test_rows_with_the_box_last_are_named(first: list[float], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
         check([[*first, 10.5, 20.5, 30.5, 40.5], [*first, 1.5, 2.5, 3.5, 4.5]])
 
 

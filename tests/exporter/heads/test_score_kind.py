@@ -76,14 +76,14 @@ NATURAL_LOGS = [float(np.log(0.25)), float(np.log(0.75))]
         ("Exp", [[0.1, 3.0]], "amount"),
         ("Exp", [[0.1, 0.3]], "bounded"),
         ("Softplus", [[0.1, 3.0], [2.0, 1.0]], "amount"),
-        ("Softplus", [[3.0]], "logits"),
+        ("Softplus", [[3.0]], "positive"),
         ("Relu", [[0.1, 3.0]], "logits"),
         ("Log", [[0.0009, -3.0]], "log"),
         ("Log", [[0.0011, -3.0]], "logits"),
         ("Log", [[-0.1, -0.9]], "log"),
         # 0 to 100, or 0 to 255.
         ("Selu", [[25.0, 75.0], [10.0, 90.0]], "constant_sum"),
-        ("Selu", [[25.0, 75.0], [10.0, 91.0]], "logits"),
+        ("Selu", [[25.0, 75.0], [10.0, 91.0]], "positive"),
         ("Selu", [[-1.0, 101.0], [10.0, 90.0]], "logits"),
         (None, [[25.0, 75.0], [10.0, 90.0]], "logits"),
         # In -1 to 1.
@@ -141,7 +141,7 @@ def test_a_mask_of_constants_leaves_logits_what_they_are() -> None:
         (["Flatten", "Div", "Add"], [40.0, 95.0], "scaled"),
         (["Mul", "Clip", "Flatten"], [40.0, 95.0], "scaled"),
         (["Mul"], [0.4, 0.95], "bounded"),
-        (["Add"], [1.4, 1.95], "logits"),
+        (["Add"], [1.4, 1.95], "positive"),
         (["Mul", "Exp"], [1.4, 95.0], "amount"),
         (["Mul"], [-3.0, 95.0], "logits"),
     ],
@@ -274,15 +274,15 @@ def test_one_class_has_no_sum_and_one_image_of_several_can_contradict() -> None:
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([[25.0, 75.0]], "logits"),  # one sum is no coincidence
-        ([[50.0, 50.0], [50.0, 50.0]], "logits"),  # nothing varies
+        ([[25.0, 75.0]], "positive"),  # one sum is no coincidence
+        ([[50.0, 50.0], [50.0, 50.0]], "positive"),  # nothing varies
         ([[50.0, 50.0], [10.0, 90.0]], "constant_sum"),
-        ([[0.0, 0.0], [10.0, 90.0]], "logits"),
+        ([[0.0, 0.0], [10.0, 90.0]], "positive"),
         ([[0.0, 100.0], [10.0, 90.0]], "constant_sum"),
         ([[0.05, 0.15], [0.1, 0.1]], "constant_sum"),
         ([[0.0, 0.0], [0.0, 0.0]], "bounded"),
         ([[25.0, 75.0], [10.0, 90.49]], "constant_sum"),  # half a percent of 100
-        ([[25.0, 75.0], [10.0, 90.51]], "logits"),
+        ([[25.0, 75.0], [10.0, 90.51]], "positive"),
     ],
 )
 def test_the_same_sum_shows_only_where_something_varies(

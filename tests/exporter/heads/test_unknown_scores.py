@@ -19,6 +19,7 @@ def test_what_the_graph_shows_needs_no_question() -> None:
         "distance",
         "amount",
         "scaled",
+        "positive",
     } == UNKNOWN
 
 
@@ -26,13 +27,14 @@ def test_what_the_graph_shows_needs_no_question() -> None:
     ("kind", "shows", "step"),
     [
         ("bounded", "does not end in a known activation", "--activation none (they are probab"),
-        ("log", "logarithms of probabilities that do not sum to one", "without the logarithm"),
-        ("constant_sum", "the same sum for every image", "the network without it"),
+        ("log", "logarithms of probabilities that do not sum to one", "--activation exp"),
+        ("constant_sum", "the same sum for every image", "--activation percent"),
+        ("positive", "they are never negative", "or softmax if training took them as"),
         ("tanh", "ends in a tanh", "(x + 1) / 2"),
         ("cosine", "products of vectors of the length one", "(scores * s)"),
         ("signed", "they lie in -1 to 1", "state --activation softmax or sigmoid"),
         ("distance", "a root, a length, or a sum of squares", "the negative distance"),
-        ("scaled", "a softmax or sigmoid times a factor", "without the factor"),
+        ("scaled", "a softmax or sigmoid times a factor", "--activation percent"),
         ("amount", "an exponential or a softplus", "the division by the sum"),
     ],
 )

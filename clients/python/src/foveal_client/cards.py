@@ -56,7 +56,7 @@ class BoxForm(TypedDict):
 
     format: Literal["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw", "grid"]
     unit: Literal["frame", "pixel"]
-    assumed: NotRequired[list[Literal["format", "unit"]]]
+    assumed: NotRequired[list[Literal["format", "unit", "nms_free"]]]
 
 
 class CutCandidates(TypedDict):
