@@ -49,6 +49,7 @@ class Graph:
         _disown(self.proto)
         self._fresh = max(map(_number_of, self.outputs), default=0)
         self.constants = {tensor.name: tensor for tensor in self.proto.initializer}
+        self._fresh = self._last_number()
 
     @property
     def nodes(self) -> list[NodeProto]:
@@ -192,6 +193,12 @@ class Graph:
     def _fresh_name(self, stem: str) -> str:
         self._fresh += 1
         return f"{GRAFT_PREFIX}{stem}_{self._fresh}"
+
+    def _last_number(self) -> int:
+        """Return the largest number of a name of our own, which a file that was exported before has."""
+        names = self._names() | {node.name for node in self.proto.node}
+        numbers = (name.rpartition("_")[2] for name in names if name.startswith(GRAFT_PREFIX))
+        return max((int(one) for one in numbers if one.isdecimal()), default=0)
 
     def _sort(self) -> None:
         replace_nodes(self.proto, in_order(self.proto.node))

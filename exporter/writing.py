@@ -1,17 +1,14 @@
 """A completed model and its card → one file, or two above 2 GiB, written whole or not at all."""
 
 import hashlib
-import os
 import shutil
-import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
 
 import onnx
 from onnx import StringStringEntryProto
 
+from exporter.drafts import sweep, write_draft
 from exporter.encoded_model import graph_parts, model_parts
 from exporter.errors import WriteError
 from exporter.external_data import INLINE_LIMIT, data_bytes, is_large, split, write_data
@@ -23,8 +20,6 @@ from service.servable_file import (
     check_certificate,
     part_head,
 )
-
-T = TypeVar("T")
 
 MODEL_FILE = "model.onnx"
 """The name of every servable's file, to which a graph's reference to its weights is relative."""
@@ -78,7 +73,7 @@ def write_servable(
 ) -> Card:
     """Write the model with its card to a temporary file, check that file, and rename it to the path.
 
-    The model itself gets the card.
+    The model itself gets the card. What killed exports have left in the model's folder is removed.
 
     A recipe file is written beside it. The model gets its name last, so that a service finds all or nothing.
 
@@ -91,6 +86,8 @@ def write_servable(
     heavy: list[onnx.TensorProto] = []
     if is_large(model, limit):
         model, heavy = split(model, path.name + DATA_SUFFIX)
+    for folder in (path.parent, *path.parent.parent.glob("[0-9]*")):
+        sweep(folder, RECIPE_FILE)
     with ExitStack() as undo:
         try:
             _make_folders(path.parent, undo)
@@ -109,13 +106,13 @@ def write_file(path: Path, content: bytes | memoryview) -> None:
     Raises:
         WriteError: no space or no permission; nothing is left.
     """
-    with ExitStack() as undo:
-        try:
-            temporary, _ = _temporary(path.parent, lambda file: file.write(content), undo)
-            temporary.replace(path)
-        except OSError as error:
-            raise WriteError(f"{path} can not be written: {error.strerror}") from error
-        undo.pop_all()
+    try:
+        with ExitStack() as held, ExitStack() as undo:
+            draft, _ = write_draft(path.parent, lambda file: file.write(content), undo, held)
+            draft.replace(path)
+            undo.pop_all()
+    except OSError as error:
+        raise WriteError(f"{path} can not be written: {error.strerror}") from error
 
 
 def next_version(folder: Path) -> Path:
@@ -163,18 +160,20 @@ def _write_whole(
     _require_space(path, data_bytes(heavy) + sum(map(len, model_parts(model))))
     data_path = path.with_name(path.name + DATA_SUFFIX)
     renamed: list[tuple[Path, Path]] = []
-    with ExitStack() as undo:
+    folder = path.parent
+    with ExitStack() as held, ExitStack() as undo:
         if heavy:
-            data, digest = _temporary(path.parent, lambda file: write_data(file, heavy), undo)
+            data, digest = write_draft(folder, lambda file: write_data(file, heavy), undo, held)
             certificate = card.certificate.model_copy(update={"data_sha256": digest})
             card = card.model_copy(update={"certificate": certificate})
             renamed.append((data, data_path))
         _sign(model, card)
-        written, _ = _temporary(path.parent, lambda file: file.writelines(model_parts(model)), undo)
+        parts = model_parts(model)
+        written, _ = write_draft(folder, lambda file: file.writelines(parts), undo, held)
         check_certificate(written, card, renamed[0][0] if heavy else data_path)
         if recipe_text is not None:
             text = recipe_text.encode("utf-8")
-            recipe, _ = _temporary(path.parent, lambda file: file.write(text), undo)
+            recipe, _ = write_draft(folder, lambda file: file.write(text), undo, held)
             renamed.append((recipe, path.with_name(RECIPE_FILE)))
         for temporary, name in (*renamed, (written, path)):
             temporary.replace(name)
@@ -197,19 +196,3 @@ def _require_space(path: Path, needed: int) -> None:
         raise WriteError(
             f"{path}: {needed / 1e6:.2f} MB are needed, {free / 1e6:.2f} MB are free.{NOTHING}"
         )
-
-
-def _temporary(folder: Path, fill: Callable[[BinaryIO], T], undo: ExitStack) -> tuple[Path, T]:
-    """Write a file under a name of its own, completely on the disk; `undo` removes it.
-
-    Returns:
-        its path, and what `fill` returned.
-    """
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-", delete=False) as file:
-        temporary = Path(file.name)
-        undo.callback(temporary.unlink, missing_ok=True)
-        result = fill(cast("BinaryIO", file))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.chmod(0o644)
-    return temporary, result

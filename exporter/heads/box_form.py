@@ -17,14 +17,14 @@ from exporter.network import Array
 from exporter.recipe_tables import BoxPart
 from service.card import ImageInput
 
-ENOUGH = 20
+ENOUGH = 4
 """Fewer boxes show nothing of their form."""
 
 BEYOND = 0.05
 """A box leaves the frame if it lies beyond by more than this share of it."""
 
 MANY = 0.2
-"""Boxes that are read wrongly leave the frame, or have no area, at least this often."""
+"""Boxes that are read wrongly leave the frame, or have no area, at least this often; where all are few, `ENOUGH` do."""
 
 SPREAD = 0.1
 """Places with a smaller standard deviation, as a share of the frame, do not show which point of a box they are: an
@@ -158,7 +158,9 @@ def _by_values(
     """Refuse centers that can only be corners, corners that can only be centers, and x that can only be y."""
     rows = np.concatenate([one.boxes.reshape(-1, 4) for one in parts]).astype(np.float64)
     rows = rows[np.isfinite(rows).all(axis=1) & (rows != 0).any(axis=1)]
-    if len(np.unique(rows.round(6), axis=0)) < ENOUGH:
+    _, places = np.unique(rows.round(6), axis=0, return_index=True)
+    rows = rows[places]
+    if len(rows) < ENOUGH:
         return
     unit = (image_input.width, image_input.height)
     size = np.array(unit if head.recipe.box_unit == "pixel" else (1, 1))
@@ -175,7 +177,11 @@ def _by_values(
         half = second / 2 if plain == "cxcywh" else np.zeros_like(second)
         as_read = first - half, first - half + second
         leaves = _share_outside(*as_read, size)
-        if ordered >= ALL and leaves >= MANY and _share_outside(first, second, size) <= 1 - ALL:
+        if (
+            ordered >= ALL
+            and _are_many(leaves, len(first))
+            and _share_outside(first, second, size) <= 1 - ALL
+        ):
             raise _other(
                 head,
                 f"all have their third number above their first and their fourth above their second, and read as "
@@ -201,7 +207,7 @@ def _refuse_other_point(head: DetectHead, first: Array, second: Array, size: Arr
     form = head.recipe.box_format
     is_center = Y_FIRST.get(form, form) == "cxcywh"
     leaves, otherwise = (as_centers, as_corners) if is_center else (as_corners, as_centers)
-    if leaves >= MANY and otherwise <= 1 - ALL:
+    if _are_many(leaves, len(first)) and otherwise <= 1 - ALL:
         other = _OTHER_POINT[form]
         found = f"{leaves:.0%} leave the frame, and as {BOX_WORDS[other]} all lie in it"
         raise _other(head, found, other)
@@ -215,7 +221,7 @@ def _refuse_corners(
     head: DetectHead, first: Array, second: Array, ordered: float, size: Array
 ) -> None:
     """Refuse corners of which many have no area, and all lie in the frame as a point and a size."""
-    if ordered > 1 - MANY or float(np.mean((second > 0).all(axis=1))) < ALL:
+    if not _are_many(1 - ordered, len(first)) or float(np.mean((second > 0).all(axis=1))) < ALL:
         return
     is_y_first = head.recipe.box_format in Y_FIRST
     if _share_outside(first - second / 2, first + second / 2, size) <= 1 - ALL:
@@ -242,12 +248,16 @@ def _are_spread(places: Array, size: Array) -> bool:
 def _refuse_exchanged(head: DetectHead, first: Array, second: Array, size: Array) -> None:
     """Refuse boxes that leave a frame that is not square, and lie in it with x and y exchanged."""
     leaves = _share_outside(first, second, size)
-    if leaves >= MANY and _share_outside(first, second, size[::-1]) <= 1 - ALL:
+    if _are_many(leaves, len(first)) and _share_outside(first, second, size[::-1]) <= 1 - ALL:
         raise _other(
             head,
             f"{leaves:.0%} leave the frame, and with x and y exchanged all lie in it",
             EXCHANGED[head.recipe.box_format],
         )
+
+
+def _are_many(share: float, boxes: int) -> bool:
+    return share >= MANY and share * boxes >= ENOUGH - 0.5
 
 
 def _share_outside(first: Array, second: Array, size: Array) -> float:

@@ -158,3 +158,33 @@ def test_y_from_the_bottom_is_refused_on_a_grid() -> None:
     words = "y counted from the bottom.*height - y"
     with pytest.raises(RecipeError, match=words):
         judge_form(head, [part], ImageInput(height=64, width=64, resize="stretch"))
+
+
+FEW = np.array(
+    [
+        *([0.15, 0.1, 0.95, 0.9], [0.5, 0.45, 0.95, 1.0], [0.0, 0.0, 0.85, 0.95]),
+        *([0.55, 0.1, 1.0, 0.7], [0.1, 0.5, 0.9, 0.98], [0.2, 0.04, 0.95, 0.6]),
+    ]
+)
+"""xyxy in 0–1 of the frame: all that a detector with its own suppression finds on several photographs."""
+
+
+def judged_few(truth: str, stated: str, count: int) -> DetectHead:
+    found = as_form(FEW[None, :count] * SQUARE.width, truth)
+    form = {"box_unit": "pixel", "score_activation": "none", "box_format": stated}
+    head = detect_head("pair", (1, count, 4), (1, count, 2), **form)
+    return judge_form(head, [Candidates(found, np.full((1, count, 2), 0.4))], SQUARE)
+
+
+@pytest.mark.parametrize(
+    ("truth", "stated"),
+    [
+        *(("xyxy", "cxcywh"), ("xyxy", "xywh"), ("cxcywh", "xywh"), ("xywh", "cxcywh")),
+        *(("yxyx", "cycxhw"), ("yxyx", "yxhw"), ("cycxhw", "yxhw"), ("yxhw", "cycxhw")),
+    ],
+)
+def test_a_few_boxes_contradict_another_form_if_most_of_them_do(truth: str, stated: str) -> None:
+    with pytest.raises(RecipeError, match=f"are stated to be {stated}.*Give --box-format {truth}"):
+        judged_few(truth, stated, 6)
+    assert judged_few(truth, stated, 3).recipe.box_format == stated
+    assert judged_few(truth, truth, 6).recipe.box_format == truth
