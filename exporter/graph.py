@@ -47,7 +47,6 @@ class Graph:
         self.opset = opset
         _normalize(self.proto)
         _disown(self.proto)
-        self._fresh = max(map(_number_of, self.outputs), default=0)
         self.constants = {tensor.name: tensor for tensor in self.proto.initializer}
         self._fresh = self._last_number()
 
@@ -339,12 +338,6 @@ def _disown(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         if is_grafted(node):
             node.name = GIVEN_PREFIX + node.name
-
-
-def _number_of(name: str) -> int:
-    """Return the number that ends a name with our prefix, else 0."""
-    number = name.rpartition("_")[2]
-    return int(number) if name.startswith(GRAFT_PREFIX) and number.isdecimal() else 0
 
 
 def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:

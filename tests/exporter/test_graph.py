@@ -126,19 +126,3 @@ def test_nodes_may_be_replaced_by_some_of_themselves() -> None:
     model = small_classifier()
     replace_nodes(model.graph, (node for node in model.graph.node if node.op_type == "Conv"))
     assert [node.op_type for node in model.graph.node] == ["Conv", "Conv"]
-
-
-def test_names_of_a_file_that_was_exported_before_are_not_given_again() -> None:
-    model = pixel_graph(
-        helper.make_node("Relu", ["pixels"], ["foveal.relu_7"], name="foveal.Relu_9"),
-        helper.make_node("Neg", ["foveal.relu_7"], ["out"]),
-        outputs=["out"],
-    )
-    graph = Graph(model)
-
-    names = [graph.add("Relu", ["out"]), graph.constant("relu", np.zeros(1, np.float32))]
-
-    taken = {name for node in model.graph.node for name in (node.name, *node.output)}
-    assert taken.isdisjoint(names)
-    assert len(set(names)) == len({node.name for node in graph.nodes[-2:]}) == 2
-    assert len({node.name for node in graph.nodes}) == 3
