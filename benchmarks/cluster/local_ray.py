@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,7 +152,8 @@ def end_processes(started: "subprocess.Popen[bytes]", seconds: float) -> None:
             started.wait()
     left = psutil.wait_procs(children, timeout=min(seconds, CHILDREN_SECONDS))[1]
     for one in left:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     psutil.wait_procs(left)
 
 

@@ -17,7 +17,7 @@ def live() -> Iterator[Live]:
 
 @pytest.fixture(scope="session")
 def client(live: Live) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=live.url, timeout=15) as http:
+    with httpx.Client(base_url=live.url, timeout=60) as http:
         yield http
 
 

@@ -53,7 +53,7 @@ def live(models: Path) -> Iterator[Live]:
         max_body_bytes=MIB,
         max_unfinished_bytes=4 * MIB,
         timeout_ms=1000,
-        max_timeout_ms=1500,
+        max_timeout_ms=20_000,
         write_timeout_ms=300,
     ) as service:
         yield service
@@ -91,7 +91,9 @@ def eventually(live: Live, name: str, value: float) -> None:
 
 
 def classify(live: Live, body: bytes) -> httpx.Response:
-    return httpx.post(f"{live.url}/v1/classify", content=body, timeout=20)
+    """Send an image that has more time than a busy machine needs."""
+    allowed = {"X-Timeout-Ms": "10000"}
+    return httpx.post(f"{live.url}/v1/classify", content=body, headers=allowed, timeout=20)
 
 
 # Bodies that do not come.
@@ -109,10 +111,13 @@ def test_a_body_that_never_comes_gets_its_deadline(
     assert (status, problem["code"]) == (504, "deadline_exceeded")
 
 
-def test_the_operator_caps_the_deadline_of_a_client(live: Live) -> None:
+def test_the_operator_caps_the_deadline_of_a_client(models: Path) -> None:
     hour = ("X-Timeout-Ms: 3600000", "Connection: close")
-    with connected(live, head_of(1000, *hour) + b"x") as (one,):
-        assert "within 1500 ms" in str(answer_of(one)[1]["detail"])
+    with (
+        serve(models=models, timeout_ms=200, max_timeout_ms=400) as live,
+        connected(live, head_of(1000, *hour) + b"x") as (one,),
+    ):
+        assert "within 400 ms" in str(answer_of(one)[1]["detail"])
 
 
 def test_a_video_that_does_not_come_gets_the_default_deadline(models: Path) -> None:
@@ -127,7 +132,8 @@ def test_a_video_that_does_not_come_gets_the_default_deadline(models: Path) -> N
 @pytest.mark.parametrize("begun", [b"", b"\xff", bytes(4000)])
 def test_announcements_without_bytes_get_no_real_image_refused(live: Live, begun: bytes) -> None:
     large = photograph("rocket") + bytes(LARGE_BYTES)
-    with connected(live, head_of(MIB) + begun, count=300 * CHAOS):
+    for_longer = head_of(MIB, "X-Timeout-Ms: 20000")
+    with connected(live, for_longer + begun, count=300 * CHAOS):
         answers = [classify(live, body).status_code for body in (large, plain("red")) * 3]
     assert answers == [200] * 6
 

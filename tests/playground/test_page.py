@@ -72,7 +72,7 @@ def test_the_heat_follows_the_chosen_class(page: Page) -> None:
         expect(page.locator(".note")).to_contain_text(f"Hot pixels support {label}.")
         expect(heat).to_be_visible()
         heats.append(pixels(page, "#heat"))
-    assert not np.array_equal(*heats)
+    assert not np.array_equal(heats[0], heats[1])
     page.locator(".row", has_text="coffee mug").click()
     expect(heat).to_be_hidden()
 
