@@ -177,7 +177,12 @@ def _reduced(
     network = subject.network
     _warn_of_photographs(recipe, network, progress)
     reduced, measured = reduce_precision(
-        model, network.head, subject.inputs, recipe.precision, progress
+        model,
+        network.head,
+        subject.inputs,
+        recipe.precision,
+        progress,
+        max_batch=network.max_batch,
     )
     return reduced.model, reduced.measured.precision, measured
 

@@ -12,6 +12,7 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from exporter.calibration import Calibration, as_layer, by_group, calibrate, with_ranges
+from exporter.errors import ProofError
 from exporter.folding import fold_norms
 from exporter.graph import attribute, consumers, copy_of, is_grafted
 from exporter.library_warnings import ignore_library_warnings
@@ -167,6 +168,10 @@ def _prepare(
     layers = [
         node for node in own if node.op_type in _WEIGHTED and (last_layer or node.name in followed)
     ]
+    if not layers:
+        raise ProofError(
+            "int8 is for layers with weights that another layer follows, and the network has none: leave int8 out"
+        )
     others = [n for n in own if n.op_type in _ACTIVATIONS | _CARRIERS and n.name in followed]
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = (*layers, *others)

@@ -6,6 +6,9 @@ from pathlib import Path
 from exporter.recipe import Precision, VariantPrecision
 from service.card import Card
 
+MEASURED_BATCHES = (1, 8)
+"""The batches at which a precision is timed, where the graph computes as many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:

@@ -16,7 +16,7 @@ from exporter.heads.classify import ClassifyHead
 from exporter.int8 import cleaned, quantize
 from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Head, Outputs
-from exporter.outcome import Measured
+from exporter.outcome import MEASURED_BATCHES, Measured
 from exporter.progress import Progress
 from exporter.proof import run_graph
 from exporter.recipe import Precision
@@ -65,6 +65,8 @@ def reduce_precision(
     frames: NDArray[np.uint8],
     requested: Sequence[Precision],
     progress: Progress,
+    *,
+    max_batch: int | None = None,
 ) -> tuple[Reduced, tuple[Measured, ...]]:
     """Return the model in the first requested precision that agrees with fp32, and what was measured of each.
 
@@ -76,6 +78,7 @@ def reduce_precision(
         frames: uint8 (N, H, W, 3).
         requested: precisions in order of preference.
         progress: gets a step for each precision.
+        max_batch: the largest batch that the graph computes, None for any.
 
     Raises:
         ProofError: no requested precision reaches 99 %, and the message has the agreement of each; or int8 is
@@ -99,17 +102,18 @@ def reduce_precision(
         pairs = zip(found, expected, strict=True)
         return float(np.mean([_mark(head, f, e, tolerance_of(precision, head)) for f, e in pairs]))
 
+    measured_at = partial(measure, frames=frames, max_batch=max_batch)
     reductions: dict[Precision, Reduced] = {
-        "fp32": Reduced(model, measure(model, "fp32", frames, 1.0))
+        "fp32": Reduced(model, measured_at(model, "fp32", agreement=1.0))
     }
     for precision in requested:
         if precision in reductions:
             continue
         progress.begin(f"Reduce to {precision}")
         if precision == "fp16":
-            reductions[precision] = _reduced_to_fp16(
-                model, frames, partial(agreement, precision=precision)
-            )
+            half = to_fp16(model)
+            measured = measured_at(half, precision, agreement=agreement(half, precision))
+            reductions[precision] = Reduced(half, measured)
         else:
             last_layer = head.task == "classify"
             found = quantize(
@@ -120,7 +124,9 @@ def reduce_precision(
                 progress,
                 last_layer=last_layer,
             )
-            measured = measure(found.model, precision, frames, found.agreement, found.in_float)
+            measured = measured_at(
+                found.model, precision, agreement=found.agreement, in_float=found.in_float
+            )
             reductions[precision] = Reduced(found.model, measured)
     chosen = _first_that_agrees(reductions, requested, head, len(held_out))
     table = (replace(one.measured, written=one is chosen) for one in reductions.values())
@@ -132,10 +138,13 @@ def measure(
     precision: Precision,
     frames: NDArray[np.uint8],
     agreement: float,
+    *,
     in_float: int = 0,
+    max_batch: int | None = None,
 ) -> Measured:
-    """Measure the time of a run at batch 1 and 8 on this machine's CPU, and the file's size."""
-    milliseconds = {batch: milliseconds_of(model, frames, batch) for batch in (1, 8)}
+    """Measure the time of a run at batch 1 and 8, where the graph computes as many, and the file's size."""
+    batches = [batch for batch in MEASURED_BATCHES if max_batch is None or batch <= max_batch]
+    milliseconds = {batch: milliseconds_of(model, frames, batch) for batch in batches}
     return Measured(precision, model.ByteSize() / 1e6, milliseconds, agreement, in_float)
 
 
@@ -188,15 +197,6 @@ def median_seconds(run: Callable[[], object], clock: Callable[[], float] = perf_
         run()
         seconds.append(clock() - begun)
     return float(np.median(seconds))
-
-
-def _reduced_to_fp16(
-    model: onnx.ModelProto,
-    frames: NDArray[np.uint8],
-    agreement: Callable[[onnx.ModelProto], float],
-) -> Reduced:
-    half = to_fp16(model)
-    return Reduced(half, measure(half, "fp16", frames, agreement(half)))
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from exporter.outcome import MadeVariant, Measured
+from exporter.outcome import MEASURED_BATCHES, MadeVariant, Measured
 from service.card import DATA_SUFFIX, Card
 
 WORST = 5
@@ -111,7 +111,10 @@ def show_precisions(measured: Sequence[Measured]) -> Table:
     ):
         table.add_column(heading, justify="right")
     for one in measured:
-        times = [f"{one.milliseconds[batch]:.1f} ms" for batch in (1, 8)]
+        times = [
+            f"{one.milliseconds[batch]:.1f} ms" if batch in one.milliseconds else "–"
+            for batch in MEASURED_BATCHES
+        ]
         in_float = str(one.in_float) if one.precision == "int8" else ""
         table.add_row(
             one.precision,

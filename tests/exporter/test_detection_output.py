@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from exporter.encoding import as_png
-from exporter.errors import RecipeError
-from tests.exporter.exporting import export_to
-from tests.exporter.found import BOXES, KINDS, SCORES, boxes_of, detector, scores_of
+from exporter.errors import ProofError, RecipeError
+from exporter.report import show_precisions
+from tests.exporter.exporting import export_to, outputs_of, some_frames
+from tests.exporter.found import BOXES, KINDS, SCORES, SIDE, boxes_of, detector, scores_of
 from tests.exporter.test_found_detectors import rows_after_nms
 from tests.live import serve
 
@@ -118,3 +119,19 @@ def test_classes_that_begin_at_one_need_their_background(tmp_path: Path) -> None
     rows[..., 1] += rows[..., 2] > 0
     with pytest.raises(RecipeError, match=r"never 0.*--class-offset 0"):
         adopt(tmp_path, detector({"out": rows}), "ids", labels=[f"kind {n}" for n in range(7)])
+
+
+def test_a_detector_of_one_image_at_a_time_is_reduced(tmp_path: Path) -> None:
+    done = adopt(tmp_path, with_own_length(), "reduced", precision=["fp16"])
+    assert (done.card.precision, done.card.max_batch) == ("fp16", 1)
+    assert [set(one.milliseconds) for one in done.precisions] == [{1}, {1}]
+    found = outputs_of(done.path, some_frames(1, SIDE))
+    np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=2e-3)
+    np.testing.assert_allclose(found["scores"][0][:3], SCORES, atol=2e-3)
+    assert found["classes"][0][:3].tolist() == [kind + 1 for kind in KINDS]
+    assert show_precisions(done.precisions).row_count == 2
+
+
+def test_a_network_without_a_layer_for_int8_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ProofError, match="the network has none: leave int8 out"):
+        adopt(tmp_path, with_own_length(), "eight", precision=["int8"])
