@@ -294,6 +294,8 @@ def test_forwarded_addresses_count_only_from_a_named_proxy(models: Path) -> None
         assert [forwarded(live, f"10.0.0.{n}") for n in range(3)] == [200, 200, 200]
         # What the client itself wrote stands before what the proxy added.
         assert forwarded(live, "1.2.3.4, 10.0.0.1") == 429
+        lines = [("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-For", "10.0.0.1")]
+        assert httpx.get(f"{live.url}/v1/models", headers=lines).status_code == 429
     with serve(models=models, trusted_proxies=["192.0.2.1"], **limit) as live:
         assert [forwarded(live, f"10.0.0.{n}") for n in range(2)] == [200, 429]
 
