@@ -111,6 +111,7 @@ class Connection(HttpToolsProtocol):
             still_sends=lambda: self._framing.in_body or bool(self._held),
         )
         self._rest = RestOfBody(self._patient, self.loop)
+        self._patient.begin()
         if self._limits.connections and len(self.connections) > self._limits.connections:
             self._make_room()
         self._close_when_idle()
@@ -153,13 +154,13 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._patient.watch_writing()
+        self._patient.pause()
         self._unread.add(self._patient)
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        self._patient.was_read()
-        self._unread.remove(self._patient)
+        if self._patient.resume():
+            super().resume_writing()
+            self._unread.remove(self._patient)
 
     def on_response_complete(self) -> None:
         if self.pipeline and not self.transport.is_closing():

@@ -51,6 +51,10 @@ MOST_ACCEPTED = 32
 """Connections that are accepted in one step of the event loop."""
 
 
+GOODBYE_SECONDS = 5.0
+"""How long a TLS connection that is closed waits for its client to read the last 64 KiB and close it too."""
+
+
 class Server(uvicorn.Server):
     """Serves one app on one socket.
 
@@ -272,12 +276,14 @@ class Server(uvicorn.Server):
     async def _serve_connection(self, connection: socket.socket) -> None:
         context = self.config.ssl
         seconds = None if context is None else self._handshake_seconds
+        goodbye_seconds = None if context is None else GOODBYE_SECONDS
         with contextlib.suppress(OSError):  # the client has closed it, or speaks no TLS
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: make_protocol(self),
                 connection,
                 ssl=context,
                 ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=goodbye_seconds,
             )
 
     async def on_tick(self, counter: int) -> bool:

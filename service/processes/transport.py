@@ -7,6 +7,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from service.processes.pieces import Pieces
+
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 16 * 1024 * 1024
 """How long and how much is received and dropped after the last answer. Closed at once, the connection would be reset,
@@ -34,7 +36,12 @@ class PatientTransport:
         still_sends: Callable[[], bool],
     ) -> None:
         self.raw = raw
-        self.write: Callable[[bytes], None] = raw.write
+        is_tls = raw.get_extra_info("sslcontext") is not None
+        self._pieces = Pieces(raw) if is_tls else None
+        self._closes = False  # when its pieces are written
+        self.write: Callable[[bytes], None] = (
+            raw.write if self._pieces is None else self._pieces.write
+        )
         self.get_extra_info = raw.get_extra_info
         self.pause_reading = raw.pause_reading
         self.resume_reading = raw.resume_reading
@@ -52,7 +59,7 @@ class PatientTransport:
         return getattr(self.raw, name)
 
     def is_closing(self) -> bool:
-        return self.lingers or self.raw.is_closing()
+        return self.lingers or self._closes or self.raw.is_closing()
 
     def close(self) -> None:
         """Close when everything is written; before that, let a client that still sends see its answer."""
@@ -81,8 +88,28 @@ class PatientTransport:
     def watch_writing(self) -> None:
         """Give up a client that does not read what is written."""
         if self._write_timer is None:
-            self._unwritten = self.raw.get_write_buffer_size()
+            self._unwritten = self.unread_bytes()
             self._write_timer = self._loop.call_later(self._write_seconds, self._on_write_late)
+
+    def begin(self) -> None:
+        """Hear of what waits for the client; the protocol's methods are called from here on."""
+        if self._pieces is not None:
+            self._pieces.begin()
+
+    def pause(self) -> None:
+        """Note that what is written waits for the client."""
+        if self._pieces is not None:
+            self._pieces.pause()
+        self.watch_writing()
+
+    def resume(self) -> bool:
+        """Write on where the client has read; return whether there is nothing left."""
+        if self._pieces is not None and not self._pieces.resume():
+            return False
+        self.was_read()
+        if self._closes:
+            self.raw.close()
+        return True
 
     def was_read(self) -> None:
         """Note that the client has read nearly everything."""
@@ -93,18 +120,25 @@ class PatientTransport:
     def lost(self) -> None:
         """Note that the connection is closed; nothing refers to it from here any more."""
         self._still_sends = None
+        if self._pieces is not None:
+            self._pieces.drop()
         for timer in (self._close_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
 
     def _close_raw(self) -> None:
+        if self._pieces is not None and self._pieces.left_bytes:
+            self._closes = True
+            self.watch_writing()
+            return
         self.raw.close()
         if self.raw.get_write_buffer_size():
             self.watch_writing()
 
     def unread_bytes(self) -> int:
         """Return how much of what was written the client has not read."""
-        return self.raw.get_write_buffer_size()
+        left = 0 if self._pieces is None else self._pieces.left_bytes
+        return left + self.raw.get_write_buffer_size()
 
     def reset(self) -> None:
         """Close at once, in the kernel too, which would go on to offer what is not read."""
@@ -112,11 +146,13 @@ class PatientTransport:
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.write = _drop  # what still writes does not know yet that the connection is closed
+        if self._pieces is not None:
+            self._pieces.drop()
         self.raw.abort()
 
     def _on_write_late(self) -> None:
         self._write_timer = None
-        left = self.raw.get_write_buffer_size()
+        left = self.unread_bytes()
         if not left:
             return
         if left > self._unwritten - LEAST_WRITTEN:

@@ -1,6 +1,8 @@
 """Keys, limits, certificates and proxies, on a real socket."""
 
 import contextlib
+import io
+import select
 import socket
 import ssl
 import subprocess
@@ -13,14 +15,18 @@ from typing import Any
 from weakref import WeakMethod
 
 import httpx
+import numpy as np
 import pytest
 import trustme
+from PIL import Image
 
 from service.api.record import RECORD_KEY, RequestRecord
 from service.errors import OverloadedError
+from service.processes.server import GOODBYE_SECONDS
 from tests.clips import bikes
+from tests.images import encode
 from tests.keys import bearer, key_of, write_keys
-from tests.live import Live, problem, serve, start
+from tests.live import Live, bundled, problem, serve, start
 from tests.servables import write_servable
 
 CAT = (Path(__file__).parents[1] / "data" / "cat.jpg").read_bytes()
@@ -125,6 +131,14 @@ def speaks(live: Live, version: str) -> bool:
     return done.returncode == 0
 
 
+def renegotiated(live: Live) -> str:
+    """Return what OpenSSL's client says when it asks for another handshake on its connection."""
+    command = ["openssl", "s_client", "-tls1_2", "-connect", live.url.removeprefix("https://")]
+    return subprocess.run(
+        command, input="R\n", capture_output=True, text=True, timeout=30, check=False
+    ).stderr
+
+
 def test_a_client_that_begins_no_handshake_is_closed(models: Path, tmp_path: Path) -> None:
     files = certificate(tmp_path, trustme.CA(), "127.0.0.1")
     with serve(models=models, head_timeout_ms=300, **files) as live:
@@ -176,6 +190,76 @@ def test_https_with_a_certificate_that_the_client_trusts(models: Path, tmp_path:
         assert speaks(live, "-tls1_3")
         assert speaks(live, "-tls1_2")
         assert not speaks(live, "-tls1_1")
+        assert "no renegotiation" in renegotiated(live)
+
+
+def noise() -> bytes:
+    """Return an image that is 4.5 MB as a PNG: more than the system's buffers hold."""
+    pixels = np.random.default_rng(0).integers(0, 255, (1000, 1500, 3), dtype=np.uint8)
+    return encode(Image.fromarray(pixels), "JPEG")
+
+
+@contextlib.contextmanager
+def reading_little(live: Live, trusting: ssl.SSLContext, *headers: str) -> Iterator[ssl.SSLSocket]:
+    """Yield a connection with small buffers that has asked for a large answer, of which the head has come."""
+    body = noise()
+    lines = ("POST /v1/detect?format=overlay HTTP/1.1", "Host: x", "Accept: image/png", *headers)
+    head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode()
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(60)
+        raw.connect(live.address)
+        with trusting.wrap_socket(raw, server_hostname="127.0.0.1") as connection:
+            connection.sendall(head + body)
+            yield connection
+
+
+def test_over_tls_an_answer_that_is_not_read_is_given_up_and_a_slow_reader_gets_all_of_it(
+    tmp_path: Path,
+) -> None:
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    files = certificate(tmp_path, authority, "127.0.0.1")
+    models = bundled(tmp_path, "ssdlite-mobilenet-v2")
+    with serve(models=models, write_timeout_ms=3000, **files) as live:
+        with reading_little(live, trusting, "Connection: close") as slow:
+            received = bytearray()
+            while data := slow.recv(65536):
+                received += data
+        head, _, answer = bytes(received).partition(b"\r\n\r\n")
+        assert f"content-length: {len(answer)}" in head.decode().lower()
+        Image.open(io.BytesIO(answer)).load()
+        with reading_little(live, trusting) as silent:
+            assert silent.recv(12) == b"HTTP/1.1 200"
+            poll = select.poll()
+            poll.register(silent, 0)
+            ended = poll.poll(40_000)
+        assert any(event & select.POLLHUP for _, event in ended), "it holds 4.5 MB for ever"
+
+
+def test_over_tls_a_client_that_does_not_close_too_is_closed(models: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    files = certificate(tmp_path, authority, "127.0.0.1")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with (
+        serve(models=models, **files) as live,
+        socket.create_connection(live.address, timeout=GOODBYE_SECONDS + 10) as connection,
+    ):
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                connection.sendall(outgoing.read())
+                incoming.write(connection.recv(65536))
+        client.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(outgoing.read())
+        while connection.recv(65536):  # and nothing is sent, whatever comes
+            pass
 
 
 def test_mutual_tls_answers_only_clients_with_a_certificate(models: Path, tmp_path: Path) -> None:
@@ -210,6 +294,8 @@ def test_forwarded_addresses_count_only_from_a_named_proxy(models: Path) -> None
         assert [forwarded(live, f"10.0.0.{n}") for n in range(3)] == [200, 200, 200]
         # What the client itself wrote stands before what the proxy added.
         assert forwarded(live, "1.2.3.4, 10.0.0.1") == 429
+        lines = [("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-For", "10.0.0.1")]
+        assert httpx.get(f"{live.url}/v1/models", headers=lines).status_code == 429
     with serve(models=models, trusted_proxies=["192.0.2.1"], **limit) as live:
         assert [forwarded(live, f"10.0.0.{n}") for n in range(2)] == [200, 429]
 

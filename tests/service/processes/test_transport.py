@@ -36,8 +36,7 @@ class Raw:
         self.done.append("resume")
 
     def get_extra_info(self, name: str) -> Any:
-        assert name == "socket"
-        return self
+        return self if name == "socket" else None
 
     def setsockopt(self, *_: object) -> None:
         self.done.append("reset")
