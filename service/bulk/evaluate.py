@@ -4,7 +4,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -229,7 +229,20 @@ class _Measured:
             raise ConfigurationError(
                 f"No image can be measured. The first is {first['image']}: {first['detail']}"
             )
+        self._require_boxes()
         return FAILED if self._left_out else GOOD
+
+    def _require_boxes(self) -> None:
+        """Refuse annotations without any box: a network's 0 % would mean nothing.
+
+        Raises:
+            ConfigurationError: they have none.
+        """
+        if self._card.task == "detect" and not self._scores.by_class:
+            raise ConfigurationError(
+                f"{self._labeled.name} has no box that is no crowd in any of the {self._count} images that could be "
+                "measured, so there is no mAP."
+            )
 
     async def _answer(self, read: Read) -> list[tuple[str, Outcome]]:
         outcomes = await self._predictor.outcomes(read)
@@ -257,9 +270,15 @@ class _Measured:
     def _leave_out(self, name: str, code: str, detail: str) -> None:
         self._left_out.append({"image": name, "code": code, "detail": detail})
 
+    @cached_property
+    def _scores(self) -> Scores:
+        """The scores once all images were answered; mAP of many takes seconds."""
+        scores: Scores = self._scorer.scores()
+        return scores
+
     def report(self) -> dict[str, Any]:
         """Return what was measured, as JSON."""
-        scores: Scores = self._scorer.scores()
+        scores = self._scores
         model, labels = self._predictor.call.model, self._card.labels
         by_label = {
             (labels[kind] if labels.count(labels[kind]) == 1 else f"{labels[kind]} ({kind})"): (

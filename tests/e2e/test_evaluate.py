@@ -196,6 +196,22 @@ def test_masks_of_another_size_are_left_out(tmp_path: Path) -> None:
         measure(images, "segment", "unet-digits", masks)
 
 
+def test_annotations_without_any_box_are_no_result(tmp_path: Path) -> None:
+    images, labels = tmp_path / "images", tmp_path / "truth.json"
+    images.mkdir()
+    Image.new("RGB", (40, 30)).save(images / "a.png")
+    crowd = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9], "iscrowd": 1, "area": 81}
+    known = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": [crowd],
+    }
+    labels.write_text(json.dumps(known))
+
+    with pytest.raises(ConfigurationError, match=r"no box that is no crowd in any of the 1 images"):
+        measure(images, "detect", None, labels)
+
+
 @pytest.mark.parametrize(
     ("task", "model", "options", "message"),
     [

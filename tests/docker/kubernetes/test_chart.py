@@ -217,6 +217,10 @@ def test_settings_of_every_type_reach_the_service_as_they_were_written(
     [
         ("--set=settings.FOVEAL_PORT=9000", "FOVEAL_PORT"),
         ("--set=settings.GRACE_SECONDS=1", "GRACE_SECONDS"),
+        ("--set=settings.FOVEAL_HOST=127.0.0.1", "FOVEAL_HOST"),
+        ("--set=settings.FOVEAL_GRACE_SECONDS=soon", "FOVEAL_GRACE_SECONDS"),
+        ("--set=settings.FOVEAL_TIMEOUT_MS=-1", "FOVEAL_TIMEOUT_MS"),
+        ("--set=tls.secretName=a/b", "secretName"),
         ("--set=autoscalling.mode=hpa", "autoscalling"),
         ("--set=autoscaling.mode=vpa", "autoscaling.mode"),
         ("--set=keys.secretNames=a", "secretNames"),
