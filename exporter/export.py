@@ -125,7 +125,11 @@ def export(
         *(better_hints(better) if better is not None else ()),
         *assumption_hints(network.normalization, measured=measurement is not None),
         *box_hints(
-            loaded, card.boxes, nms_free=bool(card.nms_free), measured=measurement is not None
+            loaded,
+            network.head,
+            card.boxes,
+            nms_free=bool(card.nms_free),
+            measured=measurement is not None,
         ),
     )
     return Exported(path, card, measured, (*hints, *variant_hints(variants)), variants)

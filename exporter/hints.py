@@ -9,7 +9,9 @@ from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX
 from exporter.heads.classify import DECISION, ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.found_boxes import SEEN_SCORE
+from exporter.heads.row_check import ROW_ORDERS
 from exporter.heads.segment import SegmentHead
+from exporter.heads.select_head import ROW_FORMS
 from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement
 from exporter.network import Head, Outputs
@@ -68,18 +70,21 @@ def assumption_hints(normalization: Normalization, *, measured: bool) -> list[st
     return [f"{normalization.assumption}. {how}. {shows}"]
 
 
-def box_hints(loaded: Head, boxes: BoxForm | None, *, nms_free: bool, measured: bool) -> list[str]:
+def box_hints(
+    loaded: Head, settled: Head, boxes: BoxForm | None, *, nms_free: bool, measured: bool
+) -> list[str]:
     """Return what is assumed of a detector's boxes, and what real images showed that is unusual for its outputs.
 
     Args:
         loaded: the head before real images were seen.
+        settled: the same after that.
         boxes: how the boxes are read.
         nms_free: whether each object has one box.
         measured: whether the accuracy was measured.
     """
-    if boxes is None or not isinstance(loaded, DetectHead):
+    if boxes is None or not isinstance(loaded, DetectHead) or not isinstance(settled, DetectHead):
         return []
-    hints = _seen_of_boxes(loaded.recipe, boxes)
+    hints = _seen_of_boxes(loaded.recipe, settled.recipe.decoder, boxes)
     if loaded.recipe.nms_free and not nms_free:
         hints.append(
             "each object was expected to have one box, but real images show boxes that must be suppressed: requests "
@@ -90,6 +95,7 @@ def box_hints(loaded: Head, boxes: BoxForm | None, *, nms_free: bool, measured: 
             "--nms-free" if part == "nms_free" else f"--box-{part} {getattr(boxes, part)}"
             for part in boxes.assumed
         )
+        states = "states it" if len(boxes.assumed) == 1 else "state it"
         unseen = (
             "Too little was found to see whether an object gets several boxes: give images of what it finds, --images. "
             if "nms_free" in boxes.assumed
@@ -100,21 +106,27 @@ def box_hints(loaded: Head, boxes: BoxForm | None, *, nms_free: bool, measured: 
             if measured
             else "Measure whether it is right on images with known answers, with --labeled"
         )
-        hints.append(f"{boxes.assumption}. {unseen}{options} states it. {shows}")
+        hints.append(f"{boxes.assumption}. {unseen}{options} {states}. {shows}")
     return hints
 
 
-def _seen_of_boxes(recipe: DetectRecipe, boxes: BoxForm) -> list[str]:
+def _seen_of_boxes(recipe: DetectRecipe, decoder: str, boxes: BoxForm) -> list[str]:
     """Return what real images showed of boxes that the shape of the outputs, or its usual form, does not say."""
     read = f"boxes are read as {boxes.words}, as real images show"
     if recipe.decoder == ROWS:
         return [f"{read}: --decoder {'yolox' if boxes.format == 'grid' else 'yolov5'}"]
-    if recipe.decoder in {SIX, SEVEN}:
-        return [f"{read}, and so is which columns are the score and the class; --decoder states it"]
     usual = BoxForm(format=recipe.box_format, unit=recipe.box_unit)
     hints = []
+    if recipe.decoder in {SIX, SEVEN}:
+        if not recipe.decoder.startswith(decoder):
+            hints.append(
+                f"a row is read as {ROW_ORDERS[decoder]}, as real images show: --decoder {decoder}"
+            )
+        usual = BoxForm.model_validate(
+            {name.removeprefix("box_"): value for name, value in ROW_FORMS[decoder].items()}
+        )
     if (usual.format, usual.unit) != (boxes.format, boxes.unit):
-        hints.append(f"{read}; --decoder {recipe.decoder} usually has {usual.words}")
+        hints.append(f"{read}; --decoder {decoder} usually has {usual.words}")
     if recipe.decoder == COLUMNS:
         hints.append(
             "the fifth value of a box is read as its objectness, as real images show: --decoder yolov5_columns"

@@ -16,7 +16,7 @@ from exporter.network import Array
 _SWAPPED = {"yolov7": "efficientdet", "efficientdet": "yolov7"}
 """The decoder that reads the score where another one reads the class, and the reverse."""
 
-LEAST_ORDERED = 0.5
+LEASTROW_ORDERSED = 0.5
 """At least this share of an end-to-end detector's boxes must have their second corner below and right of the first."""
 
 
@@ -31,7 +31,7 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         RecipeError: the message names the decoders that could be right.
     """
     decoder = head.recipe.decoder
-    if decoder not in {*_ORDER, *_TENSORS} or head.is_known:
+    if decoder not in {*ROW_ORDERS, *_TENSORS} or head.is_known:
         return
     rows = [_filled(one) for one in parts]
     boxes, scores, kinds = (np.concatenate(same) for same in zip(*rows, strict=True))
@@ -49,7 +49,7 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         step = (
             f"Give --decoder {_SWAPPED[decoder]}"
             if decoder in _SWAPPED
-            else f"Export the network with the columns in the order of {_ORDER[decoder]}"
+            else f"Export the network with the columns in the order of {ROW_ORDERS[decoder]}"
         )
         raise RecipeError(
             f"--decoder {decoder}: where the score must be, real images give whole numbers, and {_span(kinds)} where "
@@ -68,7 +68,7 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
     what = f"where the class id must be, real images give {_span(kinds)}"
     if whole:
         ordered = float(np.mean((boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
-        if decoder != "end2end" or ordered >= LEAST_ORDERED or np.ptp(kinds) > 0:
+        if decoder != "end2end" or ordered >= LEASTROW_ORDERSED or np.ptp(kinds) > 0:
             return
         if head.recipe.box_format != "xyxy":
             return
@@ -82,9 +82,9 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         else "State what it is: --decoder yolov5 (box, objectness, one score for each class) or --decoder detr (box, "
         "one score for each class)"
     )
-    columns = _ORDER[decoder].count(",") + 4
+    columns = ROW_ORDERS[decoder].count(",") + 4
     raise RecipeError(
-        f"The output of {columns} columns looks like {_ORDER[decoder]}, --decoder {decoder}, but {what}. {step}"
+        f"The output of {columns} columns looks like {ROW_ORDERS[decoder]}, --decoder {decoder}, but {what}. {step}"
     )
 
 
@@ -101,7 +101,7 @@ def _first_columns(boxes: Array) -> str:
     return ""
 
 
-_ORDER = {
+ROW_ORDERS = {
     "end2end": "box, score, class",
     "paddle": "class, score, box",
     "yolov7": "image, box, class, score",

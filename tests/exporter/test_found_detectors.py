@@ -313,6 +313,12 @@ def test_paddledetection_gives_as_many_rows_as_it_finds(tmp_path: Path) -> None:
     require_objects(done.path, images=1)
 
 
+def test_the_export_says_in_which_order_it_reads_a_row(tmp_path: Path) -> None:
+    done = adopt(tmp_path, paddle_rows(0.3))
+    said = " ".join(done.hints)
+    assert "a row is read as class, score, box, as real images show: --decoder paddle" in said
+
+
 def test_an_image_without_an_object_has_one_row_of_minus_one(tmp_path: Path) -> None:
     done = adopt(tmp_path, paddle_rows(0.99), decoder="paddle")
     found = outputs_of(done.path, some_frames(1, SIDE))
