@@ -79,12 +79,13 @@ def test_rows_that_begin_with_a_box_have_no_image(
     box: tuple[float, ...], others: list[list[float]]
 ) -> None:
     """YOLOX's postprocessing gives box, objectness, class score and class, of which the last two would suit."""
+    rows: list[Sequence[float]] = [[*box, 0.9, 0.8, 3], *others, [0] * 7]
     with pytest.raises(RecipeError, match=r"number of its image.*rows of box, score, class"):
-        settle(SEVEN, [[*box, 0.9, 0.8, 3], *others, [0] * 7])
+        settle(SEVEN, rows)
 
 
 def test_the_number_of_the_image_is_that_of_every_row() -> None:
-    rows = [[0, *BOX, 3, 0.9], [0, 1, 2, 3, 4, 0, 0.5], [-1] * 7]
+    rows: list[Sequence[float]] = [[0, *BOX, 3, 0.9], [0, 1, 2, 3, 4, 0, 0.5], [-1] * 7]
     assert settle(SEVEN, rows).recipe.decoder == "yolov7"
 
 
