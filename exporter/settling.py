@@ -11,6 +11,7 @@ from exporter.heads.box_shift import refuse_unmoved
 from exporter.heads.class_ids import check_classes
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.filler import settle_filler
 from exporter.heads.own_duplicates import judge_suppression
 from exporter.heads.row_order import settle_row_order
 from exporter.heads.score_refusal import refuse_no_class_scores
@@ -41,7 +42,8 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
     for index, raw in enumerate(outputs):
         # Infinity may be right in raw outputs: the sigmoid of it is one.
         require_finite(subject, index, [np.nan_to_num(one, nan=np.nan) for one in raw])
-    network = replace(network, head=settle_row_order(network.head, outputs))
+    head = settle_filler(settle_row_order(network.head, outputs), outputs)
+    network = replace(network, head=head)
     check_classes(network.head, outputs, labels)
     if isinstance(network.head, ClassifyHead):
         scores = [one[0].reshape(len(one[0]), -1) for one in outputs]

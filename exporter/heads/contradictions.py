@@ -152,7 +152,7 @@ def refuse_no_percentages(scores: Sequence[Array]) -> None:
 
 def _refuse_percent(kind: Kind, scores: Sequence[Array]) -> None:
     refuse_no_percentages(scores)
-    if kind in _FOUND or in_unit_range(scores):
+    if kind in _FOUND or (in_unit_range(scores) and kind != "scaled"):
         low, high = value_range(scores)
         raise RecipeError(
             f"--activation percent says that the scores are 0 to 100, but they are {low:.3g} to {high:.3g} on real "
@@ -162,9 +162,15 @@ def _refuse_percent(kind: Kind, scores: Sequence[Array]) -> None:
 
 
 def _refuse_none(kind: Kind, scores: Sequence[Array]) -> None:
-    if in_unit_range(scores):
-        return
     low, high = value_range(scores)
+    if in_unit_range(scores):
+        if kind == "scaled":
+            raise RecipeError(
+                "--activation none says that the scores are probabilities, but the network multiplies those of its "
+                f"softmax or sigmoid; that all are {low:.3g} to {high:.3g} on real images is by chance. "
+                f"{_INSTEAD[kind]}"
+            )
+        return
     raise RecipeError(
         f"--activation none says that the scores are probabilities, but they are {low:.3g} to {high:.3g} on real "
         f"images. {_other(scores, kind)}"

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from exporter.errors import RecipeError
 from exporter.heads.arrange import SEVEN, SIX
 from exporter.heads.boxes import DECODERS
 from exporter.heads.detect import DetectHead
@@ -18,6 +19,8 @@ _ORDERS = {
 }
 """The columns of the score and of the class, by decoder; the first is taken where the rows show nothing."""
 
+_WITH_IMAGE = _ORDERS[SEVEN]
+
 
 def settle_row_order(head: Head, outputs: Sequence[Sequence[Array]]) -> Head:
     """Return the head with the decoder that reads a score and a class where the rows have them.
@@ -25,9 +28,20 @@ def settle_row_order(head: Head, outputs: Sequence[Sequence[Array]]) -> Head:
     Args:
         head: of any task; one whose decoder is open gets one.
         outputs: the source's raw outputs for each of several real images.
+
+    Raises:
+        RecipeError: the first column of rows that begin with the number of the image holds other numbers.
     """
-    if not isinstance(head, DetectHead) or head.recipe.decoder not in _ORDERS:
+    if not isinstance(head, DetectHead) or head.is_known:
         return head
+    if head.recipe.decoder in _ORDERS:
+        head = _with_order(head, outputs)
+    if head.recipe.decoder in _WITH_IMAGE:
+        _require_image_numbers(head.recipe.decoder, outputs)
+    return head
+
+
+def _with_order(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead:
     rows = np.concatenate([_filled(one[0]) for one in outputs])
     orders = _ORDERS[head.recipe.decoder]
     usual = next(iter(orders))
@@ -39,6 +53,25 @@ def settle_row_order(head: Head, outputs: Sequence[Sequence[Array]]) -> Head:
     form = {f"box_{part}": ROW_FORMS[decoder][f"box_{part}"] for part in head.assumed}
     recipe = head.recipe.model_copy(update={"decoder": decoder, **form})
     return replace(head, recipe=recipe, decoder=DECODERS[decoder], known_classes=None)
+
+
+def _require_image_numbers(decoder: str, outputs: Sequence[Sequence[Array]]) -> None:
+    """Refuse rows that begin with a box, as (box, objectness, class score, class) do: they would be read one off.
+
+    Rows whose score or class is none either are refused as another form, see `check_rows`.
+    """
+    rows = np.concatenate([_filled(one[0]) for one in outputs])
+    given = rows[:, 0][rows[:, 0] >= 0]
+    if not _suits(rows, *_WITH_IMAGE[decoder]):
+        return
+    if len(set(given)) > 1 or not np.array_equal(given, np.round(given)):
+        raise RecipeError(
+            f"--decoder {decoder}: where each row has the number of its image, real images give "
+            f"{given.min():.3g} to {given.max():.3g}, although the network gets one image at a time. Rows of box, "
+            "objectness, class score, class, as the postprocessing of YOLOX and YOLOv3 gives them, are not read: "
+            "export the network with rows of box, score, class (--decoder end2end), where the score is objectness "
+            "times class score"
+        )
 
 
 def _filled(raw: Array) -> Array:

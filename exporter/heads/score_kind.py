@@ -22,12 +22,16 @@ cut off in the graph, as that of a background is, and `sigmoid` are probabilitie
 graph does not show what they are. `tanh`, `cosine` and `signed` lie in −1 to 1: as the graph's end shows, or without it
 showing why. `distance` are lengths, which are the smaller the better, and `amount` are beyond 0–1 and positive by an
 exponential or softplus, as evidence is, of which the shares are probabilities. `scaled` are probabilities times a
-factor, as percentages are, and `positive` are never negative and beyond 0–1 without the graph showing why."""
+factor, as percentages are, also where all happen to lie in 0–1, and `positive` are never negative and beyond 0–1
+without the graph showing why."""
 
 RANGE_TOLERANCE = 1e-3
 """Values may leave 0–1 by this much and are still probabilities: inner values can be fp16 or int8."""
 
 SUM_TOLERANCE = 5e-3
+
+LEAST_FACTOR = 10.0
+"""A softmax or sigmoid times this or more is in another unit, as percent; smaller factors may correct probabilities."""
 
 _CARRIERS = {
     *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout"),
@@ -60,6 +64,7 @@ _LINEAR = {
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "BatchNormalization"),
     *("LayerNormalization", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"),
 }
+_ROUNDINGS = {"Round", "Floor", "Ceil"}
 _SUMS = {"Add", "Sub", "Sum"}
 _SCALINGS = {"Mul", "Div"}
 
@@ -87,12 +92,7 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
     if ends != {"linear"} and several and _has_one_sum(values, axis):
         return "constant_sum"
     if inside:
-        is_part = (
-            several
-            and _sums_to_at_most_one(values, axis)
-            and is_part_of_softmax(graph, tensor, axis)
-        )
-        return "softmax_part" if is_part else "bounded" if is_part is None else _kind_inside(ends)
+        return _kind_inside(graph, tensor, values, axis, ends)
     return _kind_beyond(graph, tensor, value_range(values), ends, several=several)
 
 
@@ -127,8 +127,18 @@ def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[s
     return "tanh" if "tanh" in ends else "signed" if high > 0 or "log" not in ends else None
 
 
-def _kind_inside(ends: set[str]) -> Kind:
+def _kind_inside(
+    graph: Graph, tensor: str, values: Sequence[Array], axis: int, ends: set[str]
+) -> Kind:
     """Return what values in 0–1 are, of which the sums are not one."""
+    if is_magnified(graph, tensor):
+        return "scaled"
+    several = values[0].shape[axis] > 1
+    is_part = (
+        several and _sums_to_at_most_one(values, axis) and is_part_of_softmax(graph, tensor, axis)
+    )
+    if is_part is not False:
+        return "softmax_part" if is_part else "bounded"
     if ends == {"linear"}:
         return "logits"
     return "sigmoid" if ends & {"sigmoid", "softmax"} else "bounded"
@@ -240,6 +250,30 @@ def _scales_probabilities(graph: Graph, tensor: str) -> bool:
             return scaled and _ENDS.get(node.op_type) in {"softmax", "sigmoid"}
         scaled = scaled or node.op_type in _SCALINGS
         tensor = computed[0] if is_arithmetic else node.input[0]
+    return False
+
+
+def is_magnified(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor is a softmax or sigmoid times so large a factor that small values are no probabilities.
+
+    Those of a network that finds little on the images are below 1 % of it, and lie in 0–1 too.
+    """
+    producers = graph.producers()
+    factor = 1.0
+    while (node := producers.get(tensor)) is not None:
+        if node.op_type in _SCALINGS:
+            constants = [value for name in node.input if (value := graph.value(name)) is not None]
+            computed = [name for name in node.input if graph.value(name) is None]
+            is_inverse = node.op_type == "Div" and computed != [node.input[0]]
+            if len(constants) != 1 or is_inverse or not constants[0].size:
+                return False
+            least = float(np.abs(constants[0]).min())
+            factor *= least if node.op_type == "Mul" else 1 / least if least else 0.0
+            tensor = computed[0]
+        elif node.op_type in _CARRIERS or node.op_type in _ROUNDINGS:
+            tensor = node.input[0]
+        else:
+            return factor >= LEAST_FACTOR and _ENDS.get(node.op_type) in {"softmax", "sigmoid"}
     return False
 
 

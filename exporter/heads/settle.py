@@ -26,6 +26,7 @@ from exporter.heads.score_kind import (
     Kind,
     graph_ends,
     in_unit_range,
+    is_magnified,
     score_kind,
     sums_to_one,
     value_range,
@@ -40,6 +41,9 @@ from service.card import ImageInput
 
 BOX = 4
 """The numbers of a box; scores of as many classes have the same shape."""
+
+_APART = {"pair", "triple"}
+"""The decoders whose scores are an output of their own, the second one."""
 
 LARGEST_LOGIT = 100.0
 """Larger values are hardly a trained network's logits."""
@@ -85,7 +89,8 @@ def settle_head(
                 head = settle_columns(head, found, graph, raw[0], image_input)
             # Rounded to integers, a softmax does not sum to one.
             rounded = len(raw) > 1 and is_quantized_softmax(graph, raw[1], axis=2)
-            return _detect(head, outputs, ends, image_input, is_softmax=rounded)
+            scaled = head.recipe.decoder in _APART and is_magnified(graph, raw[1])
+            return _detect(head, outputs, ends, image_input, is_softmax=rounded, is_scaled=scaled)
     return head
 
 
@@ -178,6 +183,7 @@ def _detect(
     image_input: ImageInput,
     *,
     is_softmax: bool,
+    is_scaled: bool,
 ) -> DetectHead:
     stated = head.recipe.score_activation
     if head.is_known:
@@ -192,7 +198,13 @@ def _detect(
         )
     # Logits may all lie in 0–1 too; those of a linear layer are none the less logits.
     is_probability = in_unit_range(scores) and ends != {"linear"}
-    _refuse_contradiction(stated, scores, [one.scores for one in parts], ends)
+    if is_scaled and in_unit_range(scores):
+        # Percentages of a network that finds nothing on these images.
+        if stated is None:
+            raise unknown_scores("scaled", scores)
+        refuse_contradiction(stated, "scaled", scores, ends)
+    else:
+        _refuse_contradiction(stated, scores, [one.scores for one in parts], ends)
     if stated is None and not is_probability:
         raise _no_probabilities(head, scores, ends, chooses=parts[0].classes is not None)
     if parts[0].classes is None and parts[0].objectness is None:

@@ -11,7 +11,9 @@ import pytest
 
 from exporter.encoding import as_png
 from exporter.errors import RecipeError
-from tests.exporter.exporting import export_to
+from tests.exporter.exporting import export_to, outputs_of, some_frames
+from tests.exporter.found import CELLS, LABELS, SCORES, SIDE, boxes_of, scores_of
+from tests.exporter.found import detector as found_detector
 from tests.exporter.test_activation_end import ABC, adopted, detector, network, op, truth
 from tests.exporter.test_monotone_ends import FRAME, by_runtime, number
 from tests.live import serve
@@ -65,6 +67,66 @@ def test_percentages_of_which_the_graph_shows_nothing_are_asked_about(
 ) -> None:
     with pytest.raises(RecipeError, match=r"can not be known.*--activation percent"):
         adopted(tmp_path, network(*end, **HUNDRED))
+
+
+LOW: Ends = (op("Sub", "scores", "ten", output="low"), op("Sigmoid", "low", output="p"))
+BELOW_ONE_PERCENT: Ends = (*LOW, op("Mul", "p", "hundred"))
+DIVIDED: Ends = (*LOW, op("Div", "p", "hundredth"))
+TEN: dict[str, Any] = {"ten": number(10), "hundred": number(100), "hundredth": number(0.01)}
+
+
+@pytest.mark.parametrize("end", [BELOW_ONE_PERCENT, DIVIDED], ids=["product", "quotient"])
+@pytest.mark.parametrize("task", ["classify", "segment"])
+def test_percentages_below_one_are_no_probabilities(tmp_path: Path, end: Ends, task: str) -> None:
+    """A network that finds nothing on the images gives them in 0–1; its graph shows the factor."""
+    model = network(*end, maps=task == "segment", **TEN)
+    with pytest.raises(RecipeError, match=r"times a factor.*--activation percent"):
+        adopted(tmp_path, model, task=task)
+    with pytest.raises(RecipeError, match=r"none says.*by chance.*--activation percent"):
+        adopted(tmp_path, model, task=task, **{task: {"activation": "none"}})
+    _, found = adopted(tmp_path, model, task=task, **{task: {"activation": "percent"}})
+    if task == "classify":
+        np.testing.assert_allclose(found["probabilities"], truth(model) / 100, atol=1e-7)
+
+
+def test_a_small_factor_may_correct_probabilities(tmp_path: Path) -> None:
+    end = (*LOW, op("Mul", "p", "factor"))
+    model = network(*end, factor=number(1.5), **TEN)
+    _, found = adopted(tmp_path, model, classify={"activation": "none"})
+    np.testing.assert_allclose(found["probabilities"], truth(model), atol=1e-7)
+
+
+@pytest.mark.parametrize("stated", [None, "none", "sigmoid"])
+def test_a_detector_s_percentages_below_one_are_no_probabilities(
+    tmp_path: Path, stated: str | None
+) -> None:
+    model = low_detector()
+    with pytest.raises(RecipeError, match="--activation percent"):
+        export_low(tmp_path, model, stated)
+
+
+def test_a_detector_s_percentages_below_one_may_be_stated(tmp_path: Path) -> None:
+    done = export_low(tmp_path, low_detector(), "percent")
+    scores = outputs_of(done.path, some_frames(1, SIDE))["scores"][0]
+    np.testing.assert_allclose(scores[:3], SCORES / 200, atol=1e-5)
+
+
+def low_detector() -> onnx.ModelProto:
+    """Return a detector of three objects whose scores, up to 0.45 percent, a sigmoid times 100 computes."""
+    probabilities = scores_of(CELLS) / 200
+    return found_detector(
+        {"boxes": boxes_of(CELLS), "low": np.log(probabilities / (1 - probabilities))},
+        after=[op("Sigmoid", "low", output="p"), op("Mul", "p", "hundred", output="scores")],
+        names=["boxes", "scores"],
+        constants={"hundred": number(100)},
+    )
+
+
+def export_low(folder: Path, model: onnx.ModelProto, stated: str | None) -> Any:
+    onnx.save(model, folder / "net.onnx")
+    return export_to(
+        folder, "onnx:net.onnx", task="detect", labels=LABELS, detect={"score_activation": stated}
+    )
 
 
 def test_one_score_that_is_never_negative_is_asked_about(tmp_path: Path) -> None:

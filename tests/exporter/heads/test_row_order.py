@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from exporter.errors import RecipeError
 from exporter.heads.arrange import SEVEN, SIX
 from exporter.heads.boxes import DECODERS
 from exporter.heads.classify import ClassifyHead
@@ -70,6 +71,22 @@ def test_the_row_of_an_image_without_a_box_has_no_score() -> None:
     decoder = settle(SIX, [[3, 0.9, *BOX]]).decoder
     empty = decoder.split([np.full((1, 1, 6), -1, np.float32)])
     assert empty.scores.tolist() == [[0]]
+
+
+@pytest.mark.parametrize("box", [BOX, (0.25, 0.25, 0.5, 0.75)], ids=["pixel", "frame"])
+@pytest.mark.parametrize("others", [[], [[0.75, 0.5, 0.9, 0.9, 0.5, 0.5, 1]]], ids=["one", "two"])
+def test_rows_that_begin_with_a_box_have_no_image(
+    box: tuple[float, ...], others: list[list[float]]
+) -> None:
+    """YOLOX's postprocessing gives box, objectness, class score and class, of which the last two would suit."""
+    rows: list[Sequence[float]] = [[*box, 0.9, 0.8, 3], *others, [0] * 7]
+    with pytest.raises(RecipeError, match=r"number of its image.*rows of box, score, class"):
+        settle(SEVEN, rows)
+
+
+def test_the_number_of_the_image_is_that_of_every_row() -> None:
+    rows: list[Sequence[float]] = [[0, *BOX, 3, 0.9], [0, 1, 2, 3, 4, 0, 0.5], [-1] * 7]
+    assert settle(SEVEN, rows).recipe.decoder == "yolov7"
 
 
 def test_another_head_stays() -> None:
