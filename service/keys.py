@@ -145,7 +145,8 @@ class KeyRing:
     """The keys that are valid now.
 
     A request at most once a second lets it look whether the file has changed. A changed file that can not be used is
-    logged, and the keys from before stay valid: an error in a file does not lock everyone out.
+    logged, and the keys from before stay valid: an error in a file does not lock everyone out. One that can not be
+    read is tried again each second.
 
     Args:
         path: the file of keys.
@@ -168,6 +169,7 @@ class KeyRing:
         self._same = same
         self._version = _version_of(path)
         self._keys = read_keys(path)
+        self._said = ""  # the last failure that was logged
         self._next_look = clock() + CHECK_SECONDS
 
     def find(self, presented: bytes) -> Key | None:
@@ -194,15 +196,29 @@ class KeyRing:
         version = _version_of(self._path)
         if version == self._version:
             return
-        self._version = version
         try:
             self._keys = read_keys(self._path)
         except ConfigurationError as error:
-            log.error(
-                "The keys from before stay valid, because the new ones can not be used: %s", error
-            )  # noqa: TRY400, RUF100
+            if _is_of_file(error):
+                self._version = version
+            if str(error) != self._said:
+                self._said = str(error)
+                log.error(
+                    "The keys from before stay valid, because the new ones can not be used: %s",
+                    error,
+                )  # noqa: TRY400, RUF100
         else:
+            self._version, self._said = version, ""
             log.info("The keys were read again: %d are valid", len(self._keys))
+
+
+def _is_of_file(error: ConfigurationError) -> bool:
+    """Return whether the file is at fault, and not the system, which may read it a second later.
+
+    At a full table of file descriptors a file can not be opened, and `chmod` does not make a file a new version.
+    """
+    cause = error.__cause__
+    return not (isinstance(cause, ConfigurationError) and isinstance(cause.__cause__, OSError))
 
 
 def _version_of(path: Path) -> tuple[int, int, int] | None:

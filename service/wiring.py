@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 
 from PIL import Image
 from prometheus_client import disable_created_metrics
@@ -293,6 +294,10 @@ def video_limits(settings: Settings) -> VideoLimits:
     )
 
 
+_LOADED_LATE = ("numpy.ma", "av.subtitles.stream")
+"""Modules that others import inside functions."""
+
+
 def prepare_libraries(max_pixels: int) -> None:
     """Set what these libraries keep for the whole process."""
     # Pillow's own limit, for files that hold more pixels than their header says; ours is checked for each image.
@@ -301,6 +306,11 @@ def prepare_libraries(max_pixels: int) -> None:
     # Warnings about malformed images are not logged; the client gets an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     silence_libtiff()
+    # What they load with the first image or video. Under load there may be no free file descriptor for it, and the
+    # image would be called damaged.
+    Image.init()
+    for module in _LOADED_LATE:
+        import_module(module)
     # A second series beside every counter, which nothing here reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
 

@@ -75,7 +75,7 @@ def serve(
         drain_seconds=10,
         limits=limits,
         tls=tls_of(chosen),
-        trusted_proxies=[str(one) for one in chosen.trusted_proxies],
+        trusted_proxies=chosen.trusted_proxies,
     )
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

@@ -86,7 +86,11 @@ class Chains:
         Args:
             default: as for the constructor.
         """
-        found, refusals = self._scan()
+        try:
+            found, refusals = self._scan()
+        except ConfigurationError as error:
+            log.error("the chains stay as they are: %s", error)
+            return
         for refusal in refusals:
             if refusal not in self._refusals:
                 log.error("refused: %s", refusal.reason)

@@ -25,10 +25,19 @@ def scan_chains(
         root: the model repository.
         tasks: what steps may do.
         taken: the names of the models, which no chain may have.
+
+    Raises:
+        ConfigurationError: the process has no free file descriptor, or no memory, to look into the folder.
     """
+    try:
+        folders = entries_of(root)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The chains in {root} can not be read: {error.strerror or error}."
+        ) from error
     chains: dict[str, Chain] = {}
     refusals = []
-    for path in sorted(folder / CHAIN_FILE for folder in entries_of(root)):
+    for path in sorted(folder / CHAIN_FILE for folder in folders):
         name = path.parent.name
         if not os.path.lexists(path):  # a link that leads nowhere is refused, not ignored
             continue

@@ -75,7 +75,7 @@ async def _watch(
     retry_seconds: float,
 ) -> None:
     log.info("watching %s", root)
-    fails = missed = False  # missed: something may have changed while nothing watched
+    fails = missed = False  # missed: something may have changed that is not served
     while True:
         try:
             if fails:
@@ -95,10 +95,9 @@ async def _watch(
                     log.info("%s is another folder now", root)
                     break
                 if changes or missed:
-                    await _serve(change, tells=bool(changes))
+                    missed = not await _serve(change, tells=bool(changes))
                 else:
                     fails = False
-                missed = False
                 if changes and await asyncio.to_thread(_folders, root) != watched:
                     break
         except Exception as error:  # noqa: BLE001  # without a watch, nobody would see what changes
@@ -132,17 +131,22 @@ def _identity_of(folder: Path) -> Identity:
     return found.st_dev, found.st_ino
 
 
-async def _serve(change: Callable[[Change], Awaitable[ChangeReport]], *, tells: bool) -> None:
-    """Serve what is in the folder now; `tells`: with a line in the log also where that changes nothing."""
+async def _serve(change: Callable[[Change], Awaitable[ChangeReport]], *, tells: bool) -> bool:
+    """Serve what is in the folder now, and return whether that could be done.
+
+    Args:
+        change: changes what is served.
+        tells: with a line in the log also where that changes nothing.
+    """
     try:
         report = await change(Change(kind="reload"))
     except FovealError as error:
         if tells:
             log.error("the folder of the models has changed, and what is served has not: %s", error)
-        return
-    if not (tells or report.loaded or report.removed):
-        return
-    log.info("the folder of the models has changed: %s", report.words())
+        return False
+    if tells or report.loaded or report.removed:
+        log.info("the folder of the models has changed: %s", report.words())
+    return True
 
 
 def _reason_of(error: BaseException) -> str:

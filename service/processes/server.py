@@ -27,6 +27,7 @@ from service.processes.end_log import EndLog
 from service.processes.last_connections import accept_all, no_more_to_come
 from service.processes.limits import Limits
 from service.processes.tls import Tls
+from service.processes.trusted_proxies import Network, forms_of
 from service.processes.unread import UnreadAnswers
 from service.processes.uvicorn_parts import (
     RequestResponseCycle,
@@ -78,7 +79,7 @@ class Server(uvicorn.Server):
         on_end: called when a signal ends the service, also in the signal handler.
         end_log: says in the log how the process ends.
         tls: the certificate; None for plain HTTP.
-        trusted_proxies: addresses and networks whose forwarded headers are believed.
+        trusted_proxies: networks whose forwarded headers are believed.
 
     Raises:
         ConfigurationError: the certificate can not be used.
@@ -97,7 +98,7 @@ class Server(uvicorn.Server):
         on_end: Callable[[], None] | None = None,
         end_log: EndLog | None = None,
         tls: Tls | None = None,
-        trusted_proxies: Sequence[str] = (),
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
         limits = limits or Limits()
         protocol = partial(
@@ -117,7 +118,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=bool(trusted_proxies),
-                forwarded_allow_ips=list(trusted_proxies),
+                forwarded_allow_ips=list(forms_of(trusted_proxies)),
                 **({} if tls is None else tls.uvicorn_options()),
                 backlog=BACKLOG,
                 timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]  # it may be a fraction

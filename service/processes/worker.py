@@ -140,7 +140,7 @@ def make_service(
         end_log=EndLog("" if slot is None else slot.name),
         limits=connection_limits(settings),
         tls=tls_of(settings),
-        trusted_proxies=[str(one) for one in settings.trusted_proxies],
+        trusted_proxies=settings.trusted_proxies,
     )
     return Service(server, last_resort, lambda: engine.device_lost)
 

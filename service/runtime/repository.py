@@ -1,5 +1,6 @@
 """The model repository on disk: which servables it holds, and which of its files can not be served and why."""
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from service.runtime.fleet import MODEL_NAME, is_version
 from service.servable_file import read_card
 
 MODEL_FILE = "model.onnx"
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Of file descriptors or of memory: what can not be read now is not gone for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,25 @@ def scan_repository(
         settled: whether a path is that behind the links, so that it stays the same file when a link leads elsewhere.
 
     Raises:
-        ConfigurationError: `root` is no folder, or can not be read.
+        ConfigurationError: `root` is no folder, or can not be read; or there is no free file descriptor for what is in
+            it.
     """
     if not root.is_dir():
         raise ConfigurationError(
             f"There is no folder {root}. Set FOVEAL_MODELS to one that holds <name>/<version>/{MODEL_FILE}."
         )
+    try:
+        return _scan(root, settled=settled)
+    except OSError as error:  # to serve nothing would be worse than to go on
+        raise ConfigurationError(
+            f"The folder {root} can not be read: {error.strerror or error}. Set FOVEAL_MODELS to one that can."
+        ) from error
+
+
+def _scan(root: Path, *, settled: bool) -> tuple[tuple[Servable, ...], tuple[Refusal, ...]]:
     servables: list[Servable] = []
     refusals: list[Refusal] = []
-    folders = [folder for model in _entries_of_root(root) for folder in entries_of(model)]
+    folders = [folder for model in _visible(root) for folder in entries_of(model)]
     for path in sorted(folder / MODEL_FILE for folder in folders):
         try:
             path.lstat()  # of a link itself: one that leads nowhere is refused, not ignored
@@ -74,6 +87,8 @@ def scan_repository(
         try:
             servables.append(_servable(path))
         except (CardError, OSError) as error:
+            if is_shortage(error):
+                raise
             message = str(error)
             if isinstance(error, OSError):
                 message = f"it can not be read: {error.strerror or error}"
@@ -83,21 +98,23 @@ def scan_repository(
     return tuple(sorted(servables, key=lambda one: (one.name, one.version))), tuple(refusals)
 
 
-def _entries_of_root(root: Path) -> list[Path]:
-    try:
-        return _visible(root)
-    except OSError as error:  # to serve nothing would be worse than to go on
-        raise ConfigurationError(
-            f"The folder {root} can not be read: {error.strerror or error}. Set FOVEAL_MODELS to one that can."
-        ) from error
-
-
 def entries_of(folder: Path) -> list[Path]:
-    """Return what is in a folder and not hidden; nothing where it is no folder, or has just been removed."""
+    """Return what is in a folder and not hidden; nothing where it is no folder, or has just been removed.
+
+    Raises:
+        OSError: the process has no free file descriptor, or no memory.
+    """
     try:
         return _visible(folder)
-    except OSError:
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return []
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Return whether a file may be as good as before, and only the system could not open it."""
+    return isinstance(error, OSError) and error.errno in _SHORTAGES
 
 
 def _visible(folder: Path) -> list[Path]:

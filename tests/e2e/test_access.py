@@ -296,6 +296,10 @@ def test_forwarded_addresses_count_only_from_a_named_proxy(models: Path) -> None
         assert forwarded(live, "1.2.3.4, 10.0.0.1") == 429
         lines = [("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-For", "10.0.0.1")]
         assert httpx.get(f"{live.url}/v1/models", headers=lines).status_code == 429
+        # A second proxy names the first one; one that listens on IPv6 does so in the form of IPv6.
+        for first in ("127.0.0.9", "127.0.0.9:80", "::ffff:127.0.0.9", "[::FFFF:7f00:9]:80"):
+            assert forwarded(live, f"10.0.0.1, {first}") == 429
+        assert forwarded(live, "10.0.0.1, ::ffff:126.0.0.9") == 200
     with serve(models=models, trusted_proxies=["192.0.2.1"], **limit) as live:
         assert [forwarded(live, f"10.0.0.{n}") for n in range(2)] == [200, 429]
 

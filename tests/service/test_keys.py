@@ -20,6 +20,7 @@ from service.keys import (
     read_keys,
 )
 from tests.full_disk import small_files
+from tests.full_table import no_free_descriptor
 
 ADA, BOB = "foveal_ada", "foveal_bob"
 
@@ -135,6 +136,23 @@ def test_a_changed_file_that_can_not_be_used_leaves_the_keys_as_they_were(
         assert ring.find(ADA.encode()) is not None
     assert len([one for one in caplog.records if "stay valid" in one.getMessage()]) == 1
     replace(path, entry("bob", BOB))
+    clock.pass_by(CHECK_SECONDS)
+    assert ring.find(ADA.encode()) is None
+    assert ring.find(BOB.encode()) is not None
+
+
+def test_a_key_that_is_removed_while_no_file_can_be_opened_is_refused_soon_after(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    path.write_text(entry("ada", ADA))
+    ring = KeyRing(path, clock)
+    replace(path, entry("bob", BOB))
+    for _ in range(3):
+        clock.pass_by(CHECK_SECONDS)
+        with no_free_descriptor():
+            assert ring.find(ADA.encode()) is not None
+    assert len([one for one in caplog.records if "stay valid" in one.getMessage()]) == 1
     clock.pass_by(CHECK_SECONDS)
     assert ring.find(ADA.encode()) is None
     assert ring.find(BOB.encode()) is not None

@@ -49,12 +49,16 @@ def boundary_of(content_type: str) -> bytes:
         MalformedMultipartError: it names several, or has too many parameters.
     """
     boundary = parameters_of(content_type)[1].get(b"boundary", b"")
-    names = [name.lower() for name, _ in _PARAMETER.findall(content_type.encode("latin-1"))]
-    if names.count(b"boundary") > 1:
+    if _times(b"boundary", content_type.encode("latin-1")) > 1:
         raise MalformedMultipartError(
             "The content type names several boundaries. Let your HTTP client build the form."
         )
     return boundary
+
+
+def _times(name: bytes, header: bytes) -> int:
+    """Return how often a header has a parameter; its readers take one of several in silence."""
+    return [one.lower() for one, _ in _PARAMETER.findall(header)].count(name)
 
 
 class PartHeaders:
@@ -79,7 +83,15 @@ class PartHeaders:
 
     @property
     def field(self) -> str:
-        """The name of the form's field."""
+        """The name of the form's field.
+
+        Raises:
+            MalformedMultipartError: it has several, or the header has too many parameters.
+        """
+        if _times(b"name", self.disposition) > 1:
+            raise MalformedMultipartError(
+                "The form can not be parsed: a part has several names. Let your HTTP client build the form."
+            )
         return parameters_of(self.disposition)[1].get(b"name", b"").decode(errors="replace")
 
     def filename(self) -> bytes | None:

@@ -28,6 +28,7 @@ from service.imaging.room import BYTES_PER_PIXEL, KEPT_BYTES_PER_PIXEL
 from service.runtime.change import Change
 from service.runtime.job import JobResult
 from service.settings import Settings
+from tests.full_table import no_free_descriptor
 from tests.images import plain
 from tests.service.chains.spots import CHAIN, tasks_with, write_chain
 
@@ -312,6 +313,18 @@ async def test_a_reload_takes_new_chains_and_keeps_those_whose_file_broke(tmp_pa
         await engine.changes.change(Change(kind="reload"))
         assert engine.chains.names == ("two",)
         assert engine.chains.call().chain.name == "two"
+
+
+async def test_a_reload_while_no_file_can_be_opened_changes_nothing(tmp_path: Path) -> None:
+    root = write_chain(tmp_path, name="one")
+    async with open_engine(Settings(models=root, threads=1), tasks=tasks_with(find)) as engine:
+        served = [model.name for model in engine.registry.models]
+        with no_free_descriptor():
+            with pytest.raises(RefusedModelError, match="Too many open files"):
+                await engine.changes.change(Change(kind="reload"))
+            engine.chains.reload(None)
+        assert [model.name for model in engine.registry.models] == served
+        assert labels((await read(engine, mosaic(["blue"]), chain="one"))[0]) == ["blue"]
 
 
 async def test_a_file_that_is_no_chain_is_a_reason_not_to_be_ready(tmp_path: Path) -> None:

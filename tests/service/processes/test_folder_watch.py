@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.background import background
+from service.errors import OverloadedError
 from service.processes.folder_watch import _folders, watching
 from service.runtime.change import Change, ChangeReport
 
@@ -54,6 +55,19 @@ async def test_a_folder_that_can_not_be_watched_is_read_until_it_can(
             assert await asked.get() == Change(kind="reload")
             assert "can not be watched, and is read every 0.02 s" in caplog.text
             await noticed(asked, tmp_path)
+
+
+async def test_a_change_that_can_not_be_done_now_is_tried_again(tmp_path: Path) -> None:
+    asked: asyncio.Queue[Change] = asyncio.Queue()
+
+    async def change(one: Change) -> ChangeReport:
+        asked.put_nowait(one)
+        raise OverloadedError("Another change runs.")
+
+    async with watching(tmp_path, change, quiet_ms=20, check_ms=50):
+        await noticed(asked, tmp_path)
+        for _ in range(10):  # what was written by then is noticed at most twice more
+            assert await asked.get() == Change(kind="reload")
 
 
 async def test_another_folder_at_the_same_path_is_served_and_watched(tmp_path: Path) -> None:

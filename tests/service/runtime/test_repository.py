@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConfigurationError
-from service.runtime.repository import scan_repository
+from service.runtime.repository import entries_of, scan_repository
+from tests.full_table import no_free_descriptor
 from tests.servables import color_model, write_servable
 
 
@@ -61,6 +62,18 @@ def test_a_file_without_a_card_is_refused_and_the_others_are_kept(tmp_path: Path
 def test_a_missing_folder_is_refused_with_the_setting_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="FOVEAL_MODELS"):
         scan_repository(tmp_path / "nowhere")
+
+
+def test_a_model_is_not_gone_while_no_file_can_be_opened(tmp_path: Path) -> None:
+    write_servable(tmp_path, "cat")
+    with no_free_descriptor():
+        with pytest.raises(OSError, match="Too many open files"):
+            entries_of(tmp_path / "cat")
+        with pytest.raises(ConfigurationError, match=r"can not be read: Too many open files"):
+            scan_repository(tmp_path)
+    ((one,), _) = scan_repository(tmp_path)
+    assert one.name == "cat"
+    assert entries_of(tmp_path / "none") == []
 
 
 def placed(root: Path, name: str = "odd") -> Path:

@@ -72,6 +72,12 @@ def test_a_field_has_the_name_that_is_sent(disposition: bytes, field: str) -> No
     assert part(disposition).field == field
 
 
+def test_a_field_with_two_names_is_refused() -> None:
+    with pytest.raises(MalformedMultipartError, match="a part has several names"):
+        _ = part(b'; name="a"; NAME=b').field
+    assert part(b'; name="a; name=b"; filename="name=c"').field == "a; name=b"
+
+
 @pytest.mark.parametrize(
     ("disposition", "filename"),
     [
