@@ -101,6 +101,12 @@ class RemoteReader(io.RawIOBase):
             raise StorageError(
                 f"{self._place.files.url}/{self._path}: the connection ended {missing} bytes too soon."
             )
+        if len(block) > wanted:
+            raise StorageError(
+                f"{self._place.files.url}/{self._path}: {len(block)} bytes came where {wanted} were asked for, so they "
+                "are another part of the file. Does the server, or a proxy before it, ignore Range? Fetch the file first.",
+                "invalid",
+            )
         self._stream_at += len(block)
         return block
 
