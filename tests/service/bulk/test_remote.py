@@ -421,10 +421,11 @@ def test_a_server_without_ranges_gives_whole_files_all_the_same(web: FileServer)
 
 
 class WithoutRanges:
-    """A file system of one file, before a proxy that answers each part with all of it."""
+    """A file system of one file, before a proxy that answers each part with the same bytes."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, answer: bytes) -> None:
         self.content = content
+        self.answer = answer
 
     def invalidate_cache(self) -> None:
         pass
@@ -439,16 +440,21 @@ class WithoutRanges:
         pass
 
     def read(self, _: int) -> bytes:
-        return self.content
+        return self.answer
 
     def close(self) -> None:
         pass
 
 
-def test_another_part_than_the_one_that_was_asked_for_ends_the_run_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("answer", ["all", "a page"])
+def test_another_part_than_the_one_that_was_asked_for_ends_the_run_at_once(
+    tmp_path: Path, answer: str
+) -> None:
+    """A page of a proxy has few bytes: a file of gigabytes would be asked for a million times."""
     content = write_shard(tmp_path / "a.tar").read_bytes()
     waits: list[float] = []
-    files = RemoteFiles(StorageUrl("s3", BUCKET), WithoutRanges(content))
+    there = WithoutRanges(content, content if answer == "all" else b"<html>")
+    files = RemoteFiles(StorageUrl("s3", BUCKET), there)
     place = Place(files, PAUSES_SECONDS, waits.append)
     with (
         RemotePath(place, "a.tar", len(content)).open("rb") as file,
