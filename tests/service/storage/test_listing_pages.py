@@ -29,8 +29,8 @@ class Bucket:
 
 def listed(*pages: dict[str, Any]) -> list[FoundFile]:
     files = RemoteFiles(StorageUrl("s3", "bucket"), Bucket(*pages))
-    pages = pages_below(files, "", "", lambda function: function())
-    return [file for page in pages for file in page]
+    found = pages_below(files, "", "", lambda function: function())
+    return [file for page in found for file in page]
 
 
 def test_pages_follow_each_other_until_one_is_the_last() -> None:
