@@ -37,19 +37,35 @@ class KnownAnswers:
         sources: of the images.
         by_name: what is known, by a name.
         names_of: the names that an image may have there; the first that is there counts.
+        one_each: whether no two images have the same answer: a name that is the end of two says nothing of either.
     """
 
     labeled: LabeledImages
     sources: Sources
     by_name: Mapping[str, LabeledImage]
     names_of: Callable[[str], Iterable[str]]
+    one_each: bool = False
 
     def pairs(self) -> Iterator[tuple[Item, LabeledImage | None]]:
-        """Yield the images in their order, each with its answer."""
+        """Yield the images in their order, each with its answer.
+
+        Raises:
+            LabelsError: two images have the same answer, and each should have its own.
+        """
+        taken: dict[str, str] = {}
         for item in self.sources.images():
             names = (name for name in self.names_of(item.name) if name in self.by_name)
             name = next(iter(names), None)
-            yield item, None if name is None else self.by_name[name]
+            if name is None:
+                yield item, None
+                continue
+            first = taken.setdefault(name, item.name) if self.one_each else item.name
+            if first != item.name:
+                raise LabelsError(
+                    f"{self.labeled.name}: {name} may be {first} or {item.name}. Measure them one by one, or name the "
+                    "images with their folders"
+                )
+            yield item, self.by_name[name]
 
 
 def read_known_answers(
@@ -77,7 +93,8 @@ def read_known_answers(
             labeled,
             sources,
             {str(one.file): one for one in labeled.images},
-            _stem if by_stem else ends_of,
+            _stems if by_stem else ends_of,
+            one_each=True,
         )
     if task == "detect":
         raise LabelsError(
@@ -106,8 +123,11 @@ def read_known_answers(
     )
 
 
-def _stem(name: str) -> Iterator[str]:
-    yield from (parts_of(one.rpartition("/")[2])[0] for one in readings_of(name))
+def _stems(name: str) -> Iterator[str]:
+    """Yield what the mask of an image may be named: all before the last dot, or the key of a sample."""
+    for one in readings_of(name):
+        file = one.rpartition("/")[2]
+        yield from (Path(file).stem, parts_of(file)[0])
 
 
 def _cells_of_folders(sources: Sources) -> dict[str, Cells]:
@@ -161,6 +181,8 @@ def _cells_in_shard(path: SourceFile) -> dict[str, Cells]:
                 with closing(file):
                     cells = _cells(file.read(), extension, f"{shard}/{member.name}")
                 place, name = LABEL_MEMBERS.index(extension), f"{shard}/{key}"
+                if cells is not None and name in found:
+                    _require_same(name, (place, cells), found[name])
                 if cells is not None and (name not in found or place < found[name][0]):
                     found[name] = place, cells
     except DAMAGED:
@@ -168,6 +190,19 @@ def _cells_in_shard(path: SourceFile) -> dict[str, Cells]:
     except OSError as error:
         raise LabelsError(f"{shard} can not be read: {reason_of(error)}") from error
     return {name: cells for name, (_, cells) in found.items()}
+
+
+def _require_same(name: str, label: tuple[int, Cells], before: tuple[int, Cells]) -> None:
+    """Refuse a sample that a shard has twice, as after `tar --append`, where two members of a kind differ.
+
+    Raises:
+        LabelsError: they do.
+    """
+    if label[0] == before[0] and label[1] != before[1]:
+        raise LabelsError(
+            f"{name} has two labels, {'|'.join(before[1])} and {'|'.join(label[1])}: the shard has this sample twice. "
+            "Write it anew with one"
+        )
 
 
 def _cells(content: bytes, extension: str, where: str) -> Cells | None:
@@ -227,6 +262,8 @@ def _class_names(metadata: Mapping[bytes, bytes], column: str) -> dict[str, str]
     """Return the names of a column's classes by index, as Hugging Face writes them beside a Parquet file's schema."""
     try:
         feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
+        while "names" not in feature:  # of lists: [{…}], or {"feature": {…}}
+            feature = feature[0] if isinstance(feature, list) else feature["feature"]
         return {str(index): str(name) for index, name in enumerate(feature["names"])}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError):
         return {}

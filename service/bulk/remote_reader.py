@@ -101,6 +101,13 @@ class RemoteReader(io.RawIOBase):
             raise StorageError(
                 f"{self._place.files.url}/{self._path}: the connection ended {missing} bytes too soon."
             )
+        url = self._place.files.url
+        if len(block) > wanted or (len(block) < wanted and not url.is_web):  # the web's is a stream
+            raise StorageError(
+                f"{url}/{self._path}: {len(block)} bytes came where {wanted} were asked for: this is not that part of "
+                "the file. Does the server, or a proxy before it, ignore Range? Fetch the file first.",
+                "invalid",
+            )
         self._stream_at += len(block)
         return block
 

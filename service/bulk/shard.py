@@ -43,6 +43,7 @@ from service.labeled.image_files import SUFFIXES
 SHARDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 EXTENSIONS = frozenset(suffix[1:] for suffix in SUFFIXES)
 """Of files that are images; in a folder and in a shard all others are left out."""
+BLOCK_BYTES = 1 << 20
 MOST_COMPANIONS = 16
 """Images with a double extension, as `seg.png`, that are held until all of their sample is known."""
 
@@ -265,10 +266,21 @@ def opened(path: SourceFile, stack: ExitStack, begin: int = 0) -> TarFile:
 
 
 def headers(archive: TarFile) -> Iterator[TarInfo]:
-    """Yield the headers without keeping them: those of a million members would take a gigabyte."""
+    """Yield the headers without keeping them: those of a million members would take a gigabyte.
+
+    Raises:
+        ReadError: there is more behind the mark of the end, which no reader of tar files looks at.
+    """
     while (member := archive.next()) is not None:
         yield member
         archive.members = []  # type: ignore[attr-defined]
+    file = archive.fileobj
+    assert file is not None  # it is open, and stands behind the mark
+    while block := file.read(BLOCK_BYTES):
+        if block.strip(b"\0"):
+            raise ReadError(
+                "there is more behind its end, as where tar files were joined without tar --concatenate"
+            )
 
 
 def parts_of(name: str) -> tuple[str, str]:

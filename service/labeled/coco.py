@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,7 @@ def read_annotations(path: Path) -> LabeledImages:
             boxes.setdefault(one["image_id"], []).append(_box(one, names))
         listed = sorted(images, key=lambda one: one["id"])
         _require_own({one["id"] for one in listed}, len(listed), boxes)
+        _require_one_each([str(one["file_name"]) for one in listed])
         read = tuple(
             LabeledImage(
                 Path(str(one["file_name"])), boxes=tuple(boxes.get(one["id"], ())), size=_size(one)
@@ -140,6 +142,13 @@ def _require_own(ids: set[Any], images: int, boxes: Mapping[Any, object]) -> Non
         raise ValueError(
             f"no annotation belongs to an image: image_id {next(iter(boxes))!r} is none"
         )
+
+
+def _require_one_each(files: list[str]) -> None:
+    """Refuse a file that two images have: each would be judged by a part of its boxes."""
+    twice = next((name for name, count in Counter(files).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"several images have the file_name {twice!r}")
 
 
 def _size(one: dict[str, Any]) -> tuple[int, int] | None:

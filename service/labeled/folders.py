@@ -37,7 +37,7 @@ def read_mask_folders(folder: Path, images: Path | None) -> LabeledImages:
     Where the images have a folder of their own, the masks may lie in the folder itself.
 
     Raises:
-        LabelsError: there are no masks, or one has no image.
+        LabelsError: there are no masks, or one has no image, or may have two.
     """
     masks = sorted((folder / MASKS).glob("*.png"))
     if images is not None and not (folder / MASKS).is_dir():
@@ -47,7 +47,7 @@ def read_mask_folders(folder: Path, images: Path | None) -> LabeledImages:
             f"{folder}: task segment needs the folder {MASKS} in it, with a PNG of class indices for each "
             f"image, and the folder {IMAGES} beside it; or a table with the columns file and mask"
         )
-    by_stem = {file.stem: file for file in image_files(images or folder / IMAGES)}
+    by_stem = _by_stem(images or folder / IMAGES, masks)
     alone = [mask.name for mask in masks if mask.stem not in by_stem]
     if alone:
         raise LabelsError(
@@ -56,6 +56,26 @@ def read_mask_folders(folder: Path, images: Path | None) -> LabeledImages:
         )
     pairs = (LabeledImage(by_stem[mask.stem], mask=mask) for mask in masks)
     return LabeledImages(folder.name, tuple(pairs))
+
+
+def _by_stem(folder: Path, masks: list[Path]) -> dict[str, Path]:
+    """Return the images of a folder and its subfolders by their names without extensions; masks in it are none.
+
+    Raises:
+        LabelsError: a mask may belong to two of them.
+    """
+    own = {mask.resolve() for mask in masks}
+    stems = {mask.stem for mask in masks}
+    found: dict[str, Path] = {}
+    for file in image_files(folder):
+        if file.resolve() in own:
+            continue
+        first = found.setdefault(file.stem, file)
+        if first != file and file.stem in stems:
+            raise LabelsError(
+                f"the mask {file.stem}.png may belong to {first} or {file}. Give a table with the columns file and mask"
+            )
+    return found
 
 
 def read_masks(folder: Path) -> LabeledImages:

@@ -171,13 +171,13 @@ class ModelCache:
         shutil.rmtree(draft, ignore_errors=True)
         place = draft / name / str(version)
         place.parent.mkdir(parents=True)
-        (folder / _RESERVED).unlink(missing_ok=True)
-        for other in folder.iterdir():
-            if other.name not in digests:
-                other.unlink()
         write_whole(draft / _SIZES, json.dumps(sizes).encode())
-        folder.rename(place)
-        with self._locked():
+        for other in folder.iterdir():
+            if other.name not in digests and other.name != _RESERVED:
+                other.unlink()
+        with self._locked():  # others count it as reserved, or as an entry
+            (folder / _RESERVED).unlink(missing_ok=True)
+            folder.rename(place)
             if not _is_whole(entry):
                 self._remove_entry(entry.key)
             try:

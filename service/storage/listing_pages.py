@@ -105,8 +105,16 @@ def _entries(children: list[RemoteFile], folder: str) -> Iterator[Entry]:
 def _page_of_s3(fs: Any, bucket: str, prefix: str, token: str) -> Page:  # noqa: ANN401  # fsspec has no types
     more = {"ContinuationToken": token} if token else {}
     found = fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+    following = found.get("NextContinuationToken", "")
+    # boto takes any XML for a page without files, and so would we for the end of the list.
+    if "IsTruncated" not in found:
+        raise OSError("it answered with something else than a page of files")
+    if found["IsTruncated"] and following in {"", token}:
+        raise OSError(
+            "it has more files than are on the page, and does not say where they are (ListObjectsV2)"
+        )
     listed = [(one["Key"], int(one["Size"])) for one in found.get("Contents", ())]
-    return listed, found.get("NextContinuationToken", "")
+    return listed, following if found["IsTruncated"] else ""
 
 
 def _page_of_gs(fs: Any, bucket: str, prefix: str, token: str) -> Page:  # noqa: ANN401

@@ -282,7 +282,7 @@ def test_an_image_without_a_label_is_left_out_and_a_cut_shard_named(
     assert left_out == {"unreadable_source": str(first), "no_label": f"{second}/cup.jpg"}
 
 
-@pytest.mark.parametrize("kind", ["number", "name", "hugging face"])
+@pytest.mark.parametrize("kind", ["number", "name", "hugging face", "list", "older list"])
 def test_tables_with_labels_give_the_same(digits: Path, kind: str, tmp_path: Path) -> None:
     """Of Hugging Face's tables the numbers are those of its own list of names."""
     pq = pytest.importorskip("pyarrow.parquet", reason="needs pip install -e '.[parquet]'")
@@ -295,6 +295,8 @@ def test_tables_with_labels_give_the_same(digits: Path, kind: str, tmp_path: Pat
         "number": classes,
         "name": [str(one) for one in classes],
         "hugging face": [9 - one for one in classes],
+        "list": [[9 - one] for one in classes],
+        "older list": [[9 - one] for one in classes],
     }
     table = pa.table(
         {
@@ -302,9 +304,14 @@ def test_tables_with_labels_give_the_same(digits: Path, kind: str, tmp_path: Pat
             "label": forms[kind],
         }
     )
-    if kind == "hugging face":
-        feature = {"names": names, "_type": "ClassLabel"}
-        info = json.dumps({"info": {"features": {"label": feature}}})
+    feature = {"names": names, "_type": "ClassLabel"}
+    features = {
+        "hugging face": feature,
+        "list": {"feature": feature, "_type": "Sequence"},
+        "older list": [feature],
+    }
+    if kind in features:
+        info = json.dumps({"info": {"features": {"label": features[kind]}}})
         table = table.replace_schema_metadata({"huggingface": info})
     pq.write_table(table, tmp_path / "val.parquet")
 
@@ -363,6 +370,44 @@ def test_shards_that_can_not_be_measured_are_refused(
 
     with pytest.raises(ConfigurationError, match=message):
         measure(tmp_path / "val.tar", task, model)
+
+
+def test_a_sample_that_a_shard_has_twice_with_other_labels_is_refused(tmp_path: Path) -> None:
+    """As after `tar --append`: each image has a row, but one label would be that of the other image."""
+    with tarfile.open(tmp_path / "val.tar", "w") as shard:
+        for name, content in (("a.jpg", b"x"), ("a.cls", b"3"), ("a.jpg", b"x"), ("a.cls", b"5")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
+
+    with pytest.raises(ConfigurationError, match=r"val\.tar/a has two labels, 3 and 5"):
+        measure(tmp_path / "val.tar", "classify", "lenet5")
+
+
+@pytest.mark.parametrize("task", ["classify", "detect", "segment"])
+def test_an_answer_that_may_be_of_two_images_is_refused(
+    digits: Path, tmp_path: Path, task: str
+) -> None:
+    first = next(iter(sorted(digits.rglob("*.png"))))
+    with tarfile.open(tmp_path / "val.tar", "w") as shard:
+        for folder in ("a", "b"):
+            shard.add(first, f"{folder}/1.png")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\n1.png,3\n")
+    if task == "detect":
+        labels = tmp_path / "labels.json"
+        box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9]}
+        images = [{"id": 1, "file_name": "1.png"}]
+        known = {"images": images, "categories": [{"id": 1, "name": "cup"}], "annotations": [box]}
+        labels.write_text(json.dumps(known))
+    if task == "segment":
+        labels = tmp_path / "masks"
+        labels.mkdir()
+        Image.new("L", (28, 28)).save(labels / "1.png")
+    model = {"classify": "lenet5", "segment": "unet-digits"}.get(task)
+
+    with pytest.raises(ConfigurationError, match=r"may be .*val\.tar/a/1\.png or .*b/1\.png"):
+        measure(tmp_path / "val.tar", task, model, labels)
 
 
 def test_a_report_that_exists_is_kept(digits: Path, tmp_path: Path) -> None:

@@ -420,6 +420,50 @@ def test_a_server_without_ranges_gives_whole_files_all_the_same(web: FileServer)
         assert file.read() == path.read_bytes()
 
 
+class WithoutRanges:
+    """A file system of one file, before a proxy that answers each part with the same bytes."""
+
+    def __init__(self, content: bytes, answer: bytes) -> None:
+        self.content = content
+        self.answer = answer
+
+    def invalidate_cache(self) -> None:
+        pass
+
+    def info(self, path: str) -> dict[str, object]:
+        return {"name": path, "size": len(self.content), "type": "file", "ETag": "1"}
+
+    def open(self, *_: object, **__: object) -> "WithoutRanges":
+        return self
+
+    def seek(self, _: int) -> None:
+        pass
+
+    def read(self, _: int) -> bytes:
+        return self.answer
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("answer", ["all", "a page"])
+def test_another_part_than_the_one_that_was_asked_for_ends_the_run_at_once(
+    tmp_path: Path, answer: str
+) -> None:
+    """A page of a proxy has few bytes: a file of gigabytes would be asked for a million times."""
+    content = write_shard(tmp_path / "a.tar").read_bytes()
+    waits: list[float] = []
+    there = WithoutRanges(content, content if answer == "all" else b"<html>")
+    files = RemoteFiles(StorageUrl("s3", BUCKET), there)
+    place = Place(files, PAUSES_SECONDS, waits.append)
+    with (
+        RemotePath(place, "a.tar", len(content)).open("rb") as file,
+        pytest.raises(StorageError, match=r"a\.tar: \d+ bytes came where 4194304 were asked for"),
+    ):
+        file.read(10)
+    assert waits == []
+
+
 def test_images_elsewhere_are_read_side_by_side_within_a_bound() -> None:
     """Each of four waits until all four are read; a fifth would be too much at once."""
     waiting = threading.Barrier(4)

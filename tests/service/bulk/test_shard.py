@@ -1,5 +1,6 @@
 """Tar files that Python's own writer and tar made, whole and cut: each image has its row, and a cut is never silent."""
 
+import gzip
 import shutil
 import subprocess
 import tarfile
@@ -163,6 +164,22 @@ def test_damage_in_the_middle_is_told(tmp_path: Path) -> None:
     assert read(tmp_path / "b.tar.gz")[0][-1] == (str(tmp_path / "b.tar.gz"), "unreadable_source")
     (tmp_path / "c.tar.gz").write_bytes(b"no gzip")
     assert read(tmp_path / "c.tar.gz")[0] == [(str(tmp_path / "c.tar.gz"), "unreadable_source")]
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_more_behind_the_end_is_told(tmp_path: Path, ending: str) -> None:
+    """As where files were joined by cat, or a part in the middle was lost: readers of tar files end at zeros."""
+    first = write_shard(tmp_path / "1.tar", {"1.jpg": b"one"}).read_bytes()
+    second = write_shard(tmp_path / "2.tar", {"2.jpg": b"two"}).read_bytes()
+    path, packed = tmp_path / f"a{ending}", ending.endswith("gz")
+
+    path.write_bytes(gzip.compress(first + second) if packed else first + second)
+    assert read(path)[0] == [("1.jpg", b"one"), (str(path), "unreadable_source")]
+    assert count_in_shard(path) is None
+
+    padded = first + bytes(3 << 20)
+    path.write_bytes(gzip.compress(padded) if packed else padded)
+    assert read(path)[0] == [("1.jpg", b"one")]
 
 
 def test_images_are_counted_without_being_read(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_one_missing_image_is_named(tmp_path: Path) -> None:
         ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [5, 5, -5, 1]}]}, "a width or height below 0"),
         ({"annotations": [{"image_id": "9", "category_id": 3, "bbox": [0, 0, 1, 1]}]}, "annotation belongs to"),
         ({"images": [{"id": 9, "file_name": "b.png"}, {"id": 9, "file_name": "deep/a.png"}]}, "have the same id"),
+        ({"images": [{"id": 9, "file_name": "b.png"}, {"id": 2, "file_name": "b.png"}]}, "file_name 'b.png'"),
     ],
 )  # fmt: skip
 def test_another_form_is_refused_with_what_is_wrong(

@@ -71,3 +71,21 @@ def test_masks_must_be_there_and_have_an_image_each(tmp_path: Path) -> None:
         LabelsError, match=r"2 masks have no image of the same name in images, the first is b\.png"
     ):
         read_mask_folders(tmp_path, None)
+
+
+def test_a_mask_that_may_belong_to_two_images_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "images/a/1.jpg", "images/b/1.jpg", "images/2.jpg", "images/c/3.jpg")
+    put(tmp_path, "images/d/3.jpg", "masks/2.png")
+    assert len(read_mask_folders(tmp_path, None).images) == 1
+
+    put(tmp_path, "masks/1.png")
+    with pytest.raises(LabelsError, match=r"mask 1\.png may belong to .*a/1\.jpg or .*b/1\.jpg"):
+        read_mask_folders(tmp_path, None)
+
+
+def test_masks_below_the_folder_of_the_images_are_no_images(tmp_path: Path) -> None:
+    put(tmp_path, "images/1.jpg", "masks/1.png")
+
+    (image,) = read_mask_folders(tmp_path / "masks", tmp_path).images
+
+    assert image.file == tmp_path / "images/1.jpg"

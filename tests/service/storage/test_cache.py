@@ -12,6 +12,7 @@ import pytest
 
 from service.errors import StorageError
 from service.runtime.repository import Servable
+from service.storage.cache import CacheFullError, ModelCache, alone
 from tests.file_server import FileServer
 from tests.service.storage.conftest import Open
 from tests.service.storage.models import write_large
@@ -90,6 +91,24 @@ def held_after(server: FileServer, size_bytes: int) -> Iterator[threading.Event]
     finally:
         server.before_write = lambda _: None
         goes_on.set()
+
+
+def test_a_version_counts_until_it_is_an_entry(tmp_path: Path) -> None:
+    """Else another process finds room for its own while this one waits for the lock."""
+    cache = ModelCache(tmp_path / "cache", 100)
+    with cache.fetching("f" * 64) as folder:
+        cache.reserve(folder, 80, "colors:1")
+        (folder / "model.onnx").write_bytes(b"x" * 80)
+        digests = {"model.onnx": "sha256:" + "0" * 64}
+        keeping = threading.Thread(target=cache.keep, args=(folder, "colors", 1, digests))
+        with alone(cache.root / "lock"):
+            keeping.start()
+            keeping.join(0.5)  # a fixed wait: it must not let its room go meanwhile
+            assert (folder / "reserved").read_text() == "80"
+        keeping.join(60)
+    with cache.fetching("e" * 64) as other, pytest.raises(CacheFullError):
+        cache.reserve(other, 80, "colors:2")
+    cache.close()
 
 
 def test_a_killed_download_leaves_nothing_that_is_taken_for_whole_and_another_goes_on(
