@@ -30,6 +30,7 @@ FovealError
 └── InferenceError                a fault of the service: the network failed on this image
 """
 
+import errno
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -567,19 +568,25 @@ BY_CODE = {kind.code: kind for kind in error_types()}
 """The classes, for an error that comes from another process."""
 
 
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 NO_THREAD = "can't start new thread"
 """What Python says where the system gives a process no further thread."""
 
 
 def shortage_of(error: BaseException) -> UnavailableError | None:
-    """Return the error for a client where the system had no memory or no thread for its request; None for any other."""
-    is_short = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and str(error) == NO_THREAD
+    """Return the error for a client where the system had no memory, no thread or no file descriptor for its request.
+
+    None for any other: it is none of these.
+    """
+    is_short = (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno in _SHORTAGES)
+        or (isinstance(error, RuntimeError) and str(error) == NO_THREAD)
     )
     if not is_short:
         return None
     return UnavailableError(
-        "There is not enough memory for this request now, or the system gives the service no further thread. "
+        "There is not enough memory for this request now, or the system gives the service no further thread or file. "
         "Try again in a moment."
     )
 
@@ -593,7 +600,7 @@ def told_shortages() -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, OSError, RuntimeError) as error:
         shortage = shortage_of(error)
         if shortage is None:
             raise

@@ -294,7 +294,7 @@ def video_limits(settings: Settings) -> VideoLimits:
     )
 
 
-_LOADED_LATE = ("numpy.ma", "av.subtitles.stream")
+_LOADED_LATE = ("numpy.ma", "av.subtitles.codeccontext", "av.subtitles.stream")
 """Modules that others import inside functions."""
 
 

@@ -13,7 +13,9 @@ from service.errors import (
     RefusedModelError,
     StorageError,
     StorageUnavailableError,
+    UnavailableError,
     for_clients,
+    shortage_of,
 )
 from service.logs import LOGGER
 from service.runtime.change import Change, ChangeReport
@@ -185,6 +187,8 @@ class Changes:
                 f"Nothing was changed: {for_clients(str(error))}"
             ) from error
         except ConfigurationError as error:  # of foveal.toml, or the folder itself
+            if error.__cause__ is not None and shortage_of(error.__cause__):
+                raise UnavailableError(f"Nothing was changed: {for_clients(str(error))}") from error
             raise RefusedModelError(for_clients(str(error))) from error
 
     async def _prepare_or_fail(self, change: Change) -> Prepared:

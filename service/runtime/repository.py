@@ -1,20 +1,17 @@
 """The model repository on disk: which servables it holds, and which of its files can not be served and why."""
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from service.card import DATA_SUFFIX, REFERENCE_FILE, Card, CardError, Precision
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, shortage_of
 from service.logs import printable
 from service.runtime.fleet import MODEL_NAME, is_version
 from service.servable_file import read_card
 
 MODEL_FILE = "model.onnx"
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Of file descriptors or of memory: what can not be read now is not gone for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +63,9 @@ def scan_repository(
     try:
         return _scan(root, settled=settled)
     except OSError as error:  # to serve nothing would be worse than to go on
+        do = "Try again in a moment" if shortage_of(error) else "Set FOVEAL_MODELS to one that can"
         raise ConfigurationError(
-            f"The folder {root} can not be read: {error.strerror or error}. Set FOVEAL_MODELS to one that can."
+            f"The folder {root} can not be read: {error.strerror or error}. {do}."
         ) from error
 
 
@@ -87,7 +85,7 @@ def _scan(root: Path, *, settled: bool) -> tuple[tuple[Servable, ...], tuple[Ref
         try:
             servables.append(_servable(path))
         except (CardError, OSError) as error:
-            if is_shortage(error):
+            if shortage_of(error):
                 raise
             message = str(error)
             if isinstance(error, OSError):
@@ -107,14 +105,9 @@ def entries_of(folder: Path) -> list[Path]:
     try:
         return _visible(folder)
     except OSError as error:
-        if is_shortage(error):
+        if shortage_of(error):
             raise
         return []
-
-
-def is_shortage(error: BaseException) -> bool:
-    """Return whether a file may be as good as before, and only the system could not open it."""
-    return isinstance(error, OSError) and error.errno in _SHORTAGES
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ from service.errors import (
     RefusedModelError,
     UnsupportedEncodingError,
     VersionExistsError,
+    shortage_of,
 )
 from service.runtime.repository import MODEL_FILE
 from service.storage.repository_folder import FETCHED
@@ -129,6 +130,7 @@ async def receive_model(
         RefusedModelError: the repository can not be written, or is none.
         ClientLeftError: the client left before the end.
         OverloadedError: there is no place.
+        UnavailableError: no file can be opened now.
         UnsupportedEncodingError: the body is compressed.
     """
     if list_header_of(request, b"content-encoding"):
@@ -152,6 +154,8 @@ async def receive_model(
             places=places,
         )
     except OSError as error:
+        if shortage := shortage_of(error):
+            raise shortage from error
         raise RefusedModelError(
             f"The folder of the models can not be written: {error.strerror or error}. Copy the file there yourself."
         ) from error

@@ -1,6 +1,7 @@
 """Errors as responses: RFC 9457 problems with a stable code."""
 
 import json
+from errno import EMFILE
 
 import pytest
 
@@ -54,8 +55,10 @@ def test_a_fault_shows_nothing_of_its_inside_and_is_recorded() -> None:
     assert record.error_code == "internal_error"
 
 
-@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError(NO_THREAD)])
-def test_a_shortage_of_memory_or_threads_can_be_tried_again(fault: Exception) -> None:
+@pytest.mark.parametrize(
+    "fault", [MemoryError(), OSError(EMFILE, "Too many open files"), RuntimeError(NO_THREAD)]
+)
+def test_a_shortage_of_memory_threads_or_files_can_be_tried_again(fault: Exception) -> None:
     error = error_of_fault(fault)
     assert (error.status, error.code) == (503, "unavailable")
     assert problem(error, "id").headers["retry-after"] == "1"

@@ -20,6 +20,7 @@ from service.errors import (
     NotReadyError,
     OverloadedError,
     RefusedModelError,
+    UnavailableError,
     UnknownModelError,
     UnsupportedImageError,
 )
@@ -320,7 +321,7 @@ async def test_a_reload_while_no_file_can_be_opened_changes_nothing(tmp_path: Pa
     async with open_engine(Settings(models=root, threads=1), tasks=tasks_with(find)) as engine:
         served = [model.name for model in engine.registry.models]
         with no_free_descriptor():
-            with pytest.raises(RefusedModelError, match="Too many open files"):
+            with pytest.raises(UnavailableError, match="Too many open files"):
                 await engine.changes.change(Change(kind="reload"))
             engine.chains.reload(None)
         assert [model.name for model in engine.registry.models] == served

@@ -19,8 +19,15 @@ from service.api.ingest.model_upload import (
     receive_model,
 )
 from service.api.ingest.pace import Pace
-from service.errors import ClientLeftError, DeadlineError, FovealError, OverloadedError
+from service.errors import (
+    ClientLeftError,
+    DeadlineError,
+    FovealError,
+    OverloadedError,
+    UnavailableError,
+)
 from service.storage.pulling import WORK_FOLDER
+from tests.full_table import no_free_descriptor
 
 pytestmark = pytest.mark.anyio
 Message = dict[str, Any]
@@ -69,6 +76,12 @@ async def test_a_model_is_in_its_place_when_it_is_whole(tmp_path: Path) -> None:
     assert upload is not None
     assert (tmp_path / "colors/1/model.onnx").read_bytes() == b"one two"
     assert await receive(tmp_path, piece(b"", more=False)) is None, "the one of the folder is meant"
+
+
+async def test_while_no_file_can_be_opened_it_can_be_sent_again(tmp_path: Path) -> None:
+    with no_free_descriptor(), pytest.raises(UnavailableError):
+        await receive(tmp_path, piece(b"one", more=False))
+    assert await receive(tmp_path, piece(b"one", more=False)) is not None
 
 
 @pytest.mark.parametrize(
