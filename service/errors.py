@@ -612,7 +612,7 @@ def told_shortages() -> Iterator[None]:
 
 _RUNTIME = "[ONNXRuntimeError]"
 _PLACES = re.compile(r"\b(?:s3|gs|hf|https?)://[^\s'\"()]*[^\s'\"().,:;]")
-_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)+")
+_FOLDERS = re.compile(r"(?<![\w.>])/(?:[^\s/:'\"]+/)+")
 _SOURCE_LINE = re.compile(r"\s*\S+\.(?:cc|cpp|cu|h|py):\d+\S*")
 
 

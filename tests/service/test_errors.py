@@ -69,6 +69,10 @@ def test_the_text_of_an_error_is_what_a_client_reads() -> None:
         ("There is nothing at /v1/nothing. 3/4 of 5.", "3/4 of 5."),
         ("s3://site-packages/opt: it refuses.", "the model storage: it refuses."),
         ("colors:1 in https://host:8/srv/x has no file", "in the model storage has no file"),
+        (
+            "Set FOVEAL_MODELS to a place of <name>/<version>/model.onnx",
+            "Set FOVEAL_MODELS to a place of <name>/<version>/model.onnx",
+        ),
     ],
 )
 def test_a_message_for_clients_names_no_folder_and_no_source_line(message: str, shown: str) -> None:
