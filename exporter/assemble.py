@@ -19,7 +19,7 @@ from exporter.network import Network
 from exporter.preprocess import graft_preprocessing
 from exporter.shapes import Shape, infer_shapes
 from exporter.zero_pads import keep_zero_pads
-from service.card import Stage
+from service.card import INPUT_NAME, Stage
 
 
 def assemble(network: Network) -> tuple[onnx.ModelProto, list[Stage]]:
@@ -29,9 +29,10 @@ def assemble(network: Network) -> tuple[onnx.ModelProto, list[Stage]]:
         GraphError: the graph can not be brought to the servable's contract.
     """
     graph, image_input = network.graph, network.image_input
+    raw = graph.move_away(network.raw, [INPUT_NAME])
     graft_preprocessing(graph, network.pixels, image_input)
     graph.set_outputs([])
-    raw = graph.move_away(network.raw, network.head.outputs)
+    raw = graph.move_away(raw, network.head.outputs)
     shapes = infer_shapes(graph.current())
     maps = _graft_features(graph, graph.outline(), shapes, network, raw)
     network.head.graft(graph, raw, image_input)

@@ -8,6 +8,9 @@ from service.labeled.truth import LabeledImage, LabeledImages
 
 IMAGES, MASKS = "images", "masks"
 
+OTHERS = {"__MACOSX"}
+"""Folders that an archive made on macOS has beside its own."""
+
 
 def read_class_folders(folder: Path) -> LabeledImages:
     """Return the images of a folder that has one subfolder for each class.
@@ -16,7 +19,9 @@ def read_class_folders(folder: Path) -> LabeledImages:
         LabelsError: it has none, or one of them holds no image.
     """
     subfolders = sorted(
-        entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+        entry
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".") and entry.name not in OTHERS
     )
     if not subfolders:
         raise LabelsError(
@@ -39,9 +44,9 @@ def read_mask_folders(folder: Path, images: Path | None) -> LabeledImages:
     Raises:
         LabelsError: there are no masks, or one has no image, or may have two.
     """
-    masks = sorted((folder / MASKS).glob("*.png"))
+    masks = _masks_in(folder / MASKS)
     if images is not None and not (folder / MASKS).is_dir():
-        masks = sorted(folder.glob("*.png"))
+        masks = _masks_in(folder)
     if not masks:
         raise LabelsError(
             f"{folder}: task segment needs the folder {MASKS} in it, with a PNG of class indices for each "
@@ -85,8 +90,13 @@ def read_masks(folder: Path) -> LabeledImages:
         LabelsError: there are none.
     """
     inside = folder / MASKS
-    masks = sorted((inside if inside.is_dir() else folder).glob("*.png"))
+    masks = _masks_in(inside if inside.is_dir() else folder)
     if not masks:
         raise LabelsError(f"{folder}: there is no mask, a PNG of class indices, in it")
     images = (LabeledImage(Path(mask.stem), mask=mask) for mask in masks)
     return LabeledImages(folder.name, tuple(images))
+
+
+def _masks_in(folder: Path) -> list[Path]:
+    """Return the masks of a folder, sorted; hidden files, as macOS writes them beside others, are none."""
+    return sorted(one for one in folder.glob("*.png") if not one.name.startswith("."))

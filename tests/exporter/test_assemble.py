@@ -129,6 +129,23 @@ def test_names_that_a_servable_needs_are_given_up_by_the_network() -> None:
     assert [one.tensor for one in stages] == ["stage_1"]
 
 
+def test_an_output_may_have_the_name_of_the_servable_s_input() -> None:
+    model = pixel_graph(
+        op("Conv", "pixels w0", "map", strides=[2, 2], pads=[1, 1, 1, 1]),
+        op("GlobalAveragePool", "map", "pooled"),
+        op("Flatten", "pooled", "flat"),
+        op("Gemm", "flat w2", "image"),
+        outputs=["image"],
+        w0=normal(8, 3, 3, 3),
+        w2=normal(8, 4),
+    )
+    [raw] = raw_values(model, planes(FRAMES), "image")
+
+    completed, _ = assemble(network(model, ClassifyHead(4), "image"))
+
+    np.testing.assert_allclose(served(completed)["logits"], raw, rtol=1e-4, atol=1e-5)
+
+
 def test_an_embedder_s_output_is_its_features() -> None:
     vector, mapped = raw_values(small_classifier(), planes(FRAMES), "f", "d")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import LabelsError
-from service.labeled.folders import read_class_folders, read_mask_folders
+from service.labeled.folders import read_class_folders, read_mask_folders, read_masks
 from service.labeled.truth import LabeledImage, LabeledImages
 
 
@@ -52,6 +52,16 @@ def test_a_mask_belongs_to_the_image_of_its_name(tmp_path: Path) -> None:
             LabeledImage(tmp_path / "images/b.png", mask=tmp_path / "masks/b.png"),
         ),
     )
+
+
+def test_what_macos_writes_beside_files_is_neither_class_nor_mask(tmp_path: Path) -> None:
+    put(tmp_path / "a", "dog/a.png", "dog/._a.png", "__MACOSX/dog/._a.png", "__MACOSX/._dog")
+    assert [one.cells for one in read_class_folders(tmp_path / "a").images] == [("dog",)]
+
+    put(tmp_path / "b", "images/a.jpg", "images/._a.jpg", "masks/a.png", "masks/._a.png")
+    masks = [tmp_path / "b/masks/a.png"]
+    assert [one.mask for one in read_mask_folders(tmp_path / "b", None).images] == masks
+    assert [one.mask for one in read_masks(tmp_path / "b").images] == masks
 
 
 def test_the_images_of_masks_may_be_elsewhere(tmp_path: Path) -> None:
