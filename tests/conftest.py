@@ -5,6 +5,7 @@ import gc
 import inspect
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ from tests.servables import write_servable
 os.environ.pop(
     "COLUMNS", None
 )  # of pytest-xdist; a console reads its width from there when it is made
+
+# A shell has its jobs in the background ignore Ctrl+C, and so would every service that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One example in 200 ms, Hypothesis' own limit, is not to be had on a busy machine; a test has its limit as a whole.
 hypothesis.settings.register_profile("foveal", deadline=None)

@@ -6,6 +6,7 @@ for 14 s, twenty million tiny ones held 2.3 GB, and 18 MiB of requests whose ans
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -46,7 +47,9 @@ SPARED_SECONDS = 1.0
 """How long a connection without a request is left alone where the service has as many as it may have."""
 LOOKED_AT = 64
 SHED_SECONDS = 0.1
-"""How long nothing is read from a client that was refused: most send again at once, whatever Retry-After says."""
+"""How long nothing is read from a client that sends again at once, whatever Retry-After says."""
+AT_ONCE_SECONDS = 2 * SHED_SECONDS
+"""A client that is refused twice within this time has done so."""
 
 
 class Flow(FlowControl):
@@ -94,6 +97,7 @@ class Connection(HttpToolsProtocol):
         self._held = b""
         self._framing = Framing()
         self._head_at = 0.0  # when the last head ended
+        self._shed_at = -math.inf  # when a request was refused last because its queue is full
         self._framing_behind = b""  # of the body whose head has asked for another protocol
         self._refused = False
         self._rest: RestOfBody
@@ -214,7 +218,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def _is_shed(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Refuse a request whose queue is full, and read no further one for a while."""
+        """Refuse a request whose queue is full, and of a client that sends at once read no further one for a while."""
         if not (self.cycle is None or self.cycle.response_complete) or self.pipeline:
             return False
         if self.parser.get_method() != b"POST":
@@ -225,9 +229,12 @@ class Connection(HttpToolsProtocol):
         keeps = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
         self._closes_with_body = not keeps
         self.transport.write(shed_answer(self.server_state.default_headers, answer, keeps=keeps))
-        if keeps:
+        now = self.loop.time()
+        # To pause and to go on costs a tenth of a refusal, and a client that waits needs neither.
+        if keeps and now - self._shed_at < AT_ONCE_SECONDS:
             self.flow.pause_reading()
             self.loop.call_later(SHED_SECONDS, self._read_again)
+        self._shed_at = now
         return True
 
     def _read_again(self) -> None:

@@ -19,7 +19,12 @@ from service.api.record import RequestRecord
 from service.api.shedding import Shedding
 from service.errors import FovealError, OverloadedError
 from service.metrics import Metrics
-from service.processes.connection import SHED_SECONDS, SPARED_SECONDS, Connection
+from service.processes.connection import (
+    AT_ONCE_SECONDS,
+    SHED_SECONDS,
+    SPARED_SECONDS,
+    Connection,
+)
 from service.processes.half_closed import (
     CHECK_SECONDS,
     FIRST_SECONDS,
@@ -643,14 +648,36 @@ async def test_a_request_to_a_full_queue_is_refused_before_it_is_one() -> None:
         connection, raw = host.connect()
         connection.data_received(SHED_POST % b"")
         assert raw.taken().startswith(b"HTTP/1.1 503 Service Unavailable\r\ndate: now\r\n")
-        assert not raw.reads
-        host.loop.advance(SHED_SECONDS)
-        assert raw.reads
         connection.data_received(GET % 1)
         exchange = await host.request()
         assert exchange.path == "/1"
         await exchange.answer()
         assert raw.taken() == OK
+
+
+async def test_of_a_client_that_is_refused_and_sends_again_at_once_nothing_is_read_for_a_while() -> (
+    None
+):
+    full = Full()
+    async with hosting(shedding=full.shedding()) as host:
+        connection, raw = host.connect()
+        connection.data_received(SHED_POST % b"")
+        assert raw.reads
+        for _ in range(3):
+            connection.data_received(SHED_POST % b"")
+            assert not raw.reads
+            host.loop.advance(SHED_SECONDS)
+            assert raw.reads
+
+
+async def test_a_client_that_waits_between_refusals_is_always_read() -> None:
+    full = Full()
+    async with hosting(shedding=full.shedding()) as host:
+        connection, raw = host.connect()
+        for _ in range(3):
+            connection.data_received(SHED_POST % b"")
+            assert raw.reads
+            host.loop.advance(AT_ONCE_SECONDS)
 
 
 async def test_a_refused_client_that_closes_is_closed_behind_its_body() -> None:
