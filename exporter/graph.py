@@ -330,9 +330,8 @@ def _disown(graph: onnx.GraphProto) -> None:
     """
     outputs = {value.name for value in graph.output}
     made = {name for node in graph.node for name in node.output}
-    for tensor in graph.initializer:
-        made.add(tensor.name)
-    for old in sorted(made - outputs):
+    held = {tensor.name for tensor in graph.initializer}
+    for old in sorted((made | held) - outputs):
         if old.startswith(GRAFT_PREFIX):
             _rename(graph, old, GIVEN_PREFIX + old)
     for node in graph.node:

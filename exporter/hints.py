@@ -11,7 +11,7 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.found_boxes import SEEN_SCORE
 from exporter.heads.row_check import ROW_ORDERS
 from exporter.heads.segment import SegmentHead
-from exporter.heads.select_head import ROW_FORMS
+from exporter.heads.select_head import READ_AS, ROW_FORMS
 from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement
 from exporter.network import Head, Outputs
@@ -118,7 +118,7 @@ def _seen_of_boxes(recipe: DetectRecipe, decoder: str, boxes: BoxForm) -> list[s
     usual = BoxForm(format=recipe.box_format, unit=recipe.box_unit)
     hints = []
     if recipe.decoder in {SIX, SEVEN}:
-        if not recipe.decoder.startswith(decoder):
+        if decoder != READ_AS[recipe.decoder]:
             hints.append(
                 f"a row is read as {ROW_ORDERS[decoder]}, as real images show: --decoder {decoder}"
             )

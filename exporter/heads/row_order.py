@@ -34,15 +34,17 @@ def settle_row_order(head: Head, outputs: Sequence[Sequence[Array]]) -> Head:
     """
     if not isinstance(head, DetectHead) or head.is_known:
         return head
+    if head.recipe.decoder not in {*_ORDERS, *_WITH_IMAGE}:
+        return head
+    rows = np.concatenate([_filled(one[0]) for one in outputs])
     if head.recipe.decoder in _ORDERS:
-        head = _with_order(head, outputs)
+        head = _with_order(head, rows)
     if head.recipe.decoder in _WITH_IMAGE:
-        _require_image_numbers(head.recipe.decoder, outputs)
+        _require_image_numbers(head.recipe.decoder, rows)
     return head
 
 
-def _with_order(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead:
-    rows = np.concatenate([_filled(one[0]) for one in outputs])
+def _with_order(head: DetectHead, rows: Array) -> DetectHead:
     orders = _ORDERS[head.recipe.decoder]
     usual = next(iter(orders))
     shown = [name for name, columns in orders.items() if _suits(rows, *columns)]
@@ -55,12 +57,11 @@ def _with_order(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectH
     return replace(head, recipe=recipe, decoder=DECODERS[decoder], known_classes=None)
 
 
-def _require_image_numbers(decoder: str, outputs: Sequence[Sequence[Array]]) -> None:
+def _require_image_numbers(decoder: str, rows: Array) -> None:
     """Refuse rows that begin with a box, as (box, objectness, class score, class) do: they would be read one off.
 
     Rows whose score or class is none either are refused as another form, see `check_rows`.
     """
-    rows = np.concatenate([_filled(one[0]) for one in outputs])
     given = rows[:, 0][rows[:, 0] >= 0]
     if not _suits(rows, *_WITH_IMAGE[decoder]):
         return

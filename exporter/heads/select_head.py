@@ -65,7 +65,7 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     yolo = {"box_unit": "pixel", "box_format": "cxcywh", "one_class_a_box": True}
     form: dict[str, object] = {}
     decoder: str = stated.decoder
-    match _READ_AS.get(decoder, decoder), len(dims):
+    match READ_AS.get(decoder, decoder), len(dims):
         case "pair", 3 | 4 if len(outputs) >= 2 and dims[-1] == 4 and len(outputs[1]) == 3:
             anchors, columns = outputs[1][1], outputs[1][2]
         case "yolov5" | "yolox", 3 if dims[2] > 5:
@@ -138,7 +138,7 @@ _WIDTHS = {"end2end": 6, "paddle": 6}
 """The number of columns in a row; 7 with the number of the image."""
 
 _BOX_PARTS: dict[BoxPart, str] = {"format": "box_format", "unit": "box_unit"}
-_READ_AS = {ROWS: "yolov5", COLUMNS: "yolov5_columns", SIX: "end2end", SEVEN: "yolov7"}
+READ_AS = {ROWS: "yolov5", COLUMNS: "yolov5_columns", SIX: "end2end", SEVEN: "yolov7"}
 """Until values have decided, the form of the boxes is that of the first."""
 
 _STATED = {"box_unit", "box_format", "nms_free", "one_class_a_box"}
