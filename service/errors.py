@@ -38,6 +38,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 from weakref import WeakMethod
 
+from service.bounded_thread import NO_THREAD
+
 StorageFailure = Literal[
     "unreachable",
     "denied",
@@ -569,8 +571,6 @@ BY_CODE = {kind.code: kind for kind in error_types()}
 
 
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-NO_THREAD = "can't start new thread"
-"""What Python says where the system gives a process no further thread."""
 
 
 def shortage_of(error: BaseException) -> UnavailableError | None:

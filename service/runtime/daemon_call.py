@@ -1,14 +1,21 @@
 """Calls that may never return, such as the loading of a network: on threads that keep neither a loop nor a process."""
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import TypeVar
+
+from service.bounded_thread import NO_THREAD, START_SECONDS, BoundedThread
 
 T = TypeVar("T")
 
 
-async def daemon_call(function: Callable[[], T], name: str) -> T:
+async def daemon_call(
+    function: Callable[[], T],
+    name: str,
+    *,
+    start_thread: Callable[[BoundedThread], None] = BoundedThread.start,
+    start_seconds: float = START_SECONDS,
+) -> T:
     """Return what a blocking function returns, from a daemon thread of its own.
 
     `asyncio.to_thread` would keep the process from ending until the function has returned. When the call is canceled
@@ -17,9 +24,12 @@ async def daemon_call(function: Callable[[], T], name: str) -> T:
     Args:
         function: what to call.
         name: of the thread.
+        start_thread: starts it.
+        start_seconds: how long it may take to begin.
 
     Raises:
-        RuntimeError: the thread was ended.
+        RuntimeError: the thread was ended, the system gives none, or it did not begin in time.
+        MemoryError: there is no memory for a thread.
         Exception: what the function raises.
     """
     loop = asyncio.get_running_loop()
@@ -35,6 +45,10 @@ async def daemon_call(function: Callable[[], T], name: str) -> T:
         else:
             future.set_exception(RuntimeError(f"its thread was ended by {type(error).__name__}"))
 
+    def give_up(thread: BoundedThread) -> None:
+        if thread.give_up():
+            deliver(None, RuntimeError(NO_THREAD))
+
     def work() -> None:
         result, error = None, None
         try:
@@ -46,5 +60,10 @@ async def daemon_call(function: Callable[[], T], name: str) -> T:
         except RuntimeError:  # the loop was closed meanwhile
             return
 
-    threading.Thread(target=work, name=name, daemon=True).start()
-    return await future
+    thread = BoundedThread(work, name)
+    start_thread(thread)
+    late = loop.call_later(start_seconds, give_up, thread)
+    try:
+        return await future
+    finally:
+        late.cancel()

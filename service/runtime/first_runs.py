@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from service.bounded_thread import BoundedThread
 from service.errors import FovealError, ServableError
 from service.runtime.faults import reason_of
 from service.runtime.job import Stoppable
@@ -27,6 +28,7 @@ def first_runs(
 
     Raises:
         ServableError: a run failed, or did not end in time.
+        RuntimeError: the system gives no thread to stop them.
     """
     thread, over, late = threading.get_ident(), threading.Event(), threading.Event()
 
@@ -39,7 +41,7 @@ def first_runs(
                 run.stop(thread)
             over.wait(_AGAIN_SECONDS)
 
-    threading.Thread(target=stop, name="foveal-first-runs", daemon=True).start()
+    BoundedThread(stop, "foveal-first-runs").start_and_wait()
     try:
         yield
     except FovealError:

@@ -9,6 +9,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+from service.bounded_thread import BoundedThread
+
 T = TypeVar("T")
 
 NICENESS = 10
@@ -43,7 +45,11 @@ class LowPriority:
         self._has_thread = False
 
     def __call__(self, call: Callable[[], T], /) -> T:
-        """Return what a call returns, or raise what it raises."""
+        """Return what a call returns, or raise what it raises.
+
+        Raises:
+            RuntimeError: the system gives no thread for it.
+        """
         order = _Order(call)
         if not self._free.acquire(blocking=False):
             _start(order.make)
@@ -100,7 +106,7 @@ def _start(work: Callable[[], None]) -> None:
         _lower_priority()
         work()
 
-    threading.Thread(target=run, name="foveal-low-priority", daemon=True).start()
+    BoundedThread(run, "foveal-low-priority").start_and_wait()
 
 
 def _lower_priority() -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from service.bounded_thread import BoundedThread
 from service.logs import LOGGER
 from service.runtime.halves import Halves
 from service.runtime.loop_cost import LoopCost
@@ -76,19 +77,19 @@ class Lane(Protocol):
         """Stop to wait for the run of a batch that was given up; called on the event loop."""
 
 
-class Worker(threading.Thread):
+class Worker(BoundedThread):
     """One of the threads, and the batch that it runs."""
 
     def __init__(self, index: int, target: "Callable[[Worker], None]") -> None:
-        super().__init__(name=f"foveal-worker-{index}", daemon=True)
+        super().__init__(self._run, f"foveal-worker-{index}")
         self.index = index
         self.turn: Turn | None = None
         self.given_up = False
-        self._work = target
+        self._run_batches = target
 
-    def run(self) -> None:
+    def _run(self) -> None:
         try:
-            self._work(self)
+            self._run_batches(self)
         except BaseException:  # no one else would hear of it; `replace_dead` makes another
             log.exception("A thread that runs batches has failed.")
 
@@ -118,7 +119,7 @@ class Workers:
         count: int,
         kept_seconds: float = KEPT_SECONDS,
         clock: Clock = time.perf_counter,
-        start_thread: "Callable[[Worker], None]" = threading.Thread.start,
+        start_thread: Callable[[Worker], None] = Worker.start,
     ) -> None:
         self.count = count
         self.clock = clock
@@ -150,8 +151,8 @@ class Workers:
 
     @property
     def alive(self) -> int:
-        """How many of these live; `replace_dead` replaces the others."""
-        return sum(worker.is_alive() for worker in self._workers)
+        """How many of these live or have just been started; `replace_dead` replaces the others."""
+        return sum(worker.is_there() for worker in self._workers)
 
     @property
     def lost(self) -> bool:
@@ -181,6 +182,7 @@ class Workers:
             self.condition.notify_all()
         latest = time.monotonic() + seconds
         for worker in tuple(self._workers):
+            worker.wait_begun(max(0.0, latest - time.monotonic()))
             if worker.is_alive():
                 worker.join(max(0.0, latest - time.monotonic()))
                 if worker.is_alive():
@@ -245,7 +247,8 @@ class Workers:
         with self.condition:
             if self._closing or not self._has_started:
                 return 0
-            dead = [worker for worker in self._workers if not worker.is_alive()]
+            absent = [worker for worker in self._workers if not worker.is_there()]
+            dead = [worker for worker in absent if worker.give_up()]
             return sum(self._replace(worker) for worker in dead)
 
     def _replace(self, worker: Worker) -> bool:

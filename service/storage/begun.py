@@ -1,15 +1,20 @@
 """Blocking calls on threads of their own, which keep no process from ending."""
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
+
+from service.bounded_thread import BoundedThread
 
 T = TypeVar("T")
 
 
 def begun(function: Callable[[], T]) -> "Future[T]":
-    """Begin a blocking call on a daemon thread, and return what will have its result or its error."""
+    """Begin a blocking call on a daemon thread, and return what will have its result or its error.
+
+    Raises:
+        RuntimeError: the system gives no thread for it.
+    """
     future: Future[T] = Future()
 
     def work() -> None:
@@ -18,7 +23,7 @@ def begun(function: Callable[[], T]) -> "Future[T]":
         except BaseException as error:  # noqa: BLE001  # the caller gets it
             future.set_exception(error)
 
-    threading.Thread(target=work, name="foveal-storage", daemon=True).start()
+    BoundedThread(work, "foveal-storage").start_and_wait()
     return future
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.bounded_thread import START_SECONDS
 from service.card import ImageInput
 from service.errors import ClientLeftError, FovealError, UnavailableError
 from service.fanout import FanOut, HeldBytes, Place, run_alone
@@ -22,6 +22,7 @@ from service.imaging.decode import Limits
 from service.imaging.resize import fit_image
 from service.imaging.source_image import SourceImage
 from service.metrics import Metrics
+from service.own_thread import OwnThread
 from service.runtime.job import Job, JobResult, Trace
 from service.runtime.model import Lease, Model
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
@@ -158,7 +159,7 @@ class FrameResult(Generic[Kept]):
 class FrameReader:
     """A video's frames, drawn one at a time from a thread that decodes nothing ahead of what is wanted."""
 
-    def __init__(self, clip: AnyClip, thread: ThreadPoolExecutor, metrics: Metrics) -> None:
+    def __init__(self, clip: AnyClip, thread: OwnThread, metrics: Metrics) -> None:
         self.clip = clip
         self._frames: Iterator[AnyFrame] = iter(clip)
         self._thread = thread
@@ -195,6 +196,8 @@ async def opened(
     metrics: Metrics,
     *,
     stop_reading: Callable[[], None],
+    thread: OwnThread | None = None,
+    start_seconds: float = START_SECONDS,
 ) -> AsyncIterator[FrameReader]:
     """Open a video for the length of the block; the end of the block does not wait for the decoding thread.
 
@@ -204,13 +207,18 @@ async def opened(
         limits: what a video may cost.
         metrics: counts the frames.
         stop_reading: makes a read that waits for more bytes return.
+        thread: decodes it; None: one is made.
+        start_seconds: how long it may take to begin.
 
     Raises:
         VideoError: the video can not be read.
+        RuntimeError: the system gives no further thread, or it did not begin in time.
     """
-    thread = ThreadPoolExecutor(1, "foveal-video")
+    thread = thread or OwnThread("foveal-video")
     loop = asyncio.get_running_loop()
     opening = loop.run_in_executor(thread, open_clip, source, sampling, limits)
+    late = loop.call_later(start_seconds, thread.give_up)
+    opening.add_done_callback(lambda _: late.cancel())
     try:
         clip = await asyncio.shield(opening)
         try:
@@ -222,7 +230,7 @@ async def opened(
         opening.add_done_callback(partial(_close, thread))
 
 
-def _close(thread: ThreadPoolExecutor, opening: "asyncio.Future[AnyClip]") -> None:
+def _close(thread: OwnThread, opening: "asyncio.Future[AnyClip]") -> None:
     """Close the clip on its thread, after what that thread still does, and let the thread end."""
     if not opening.cancelled() and opening.exception() is None:
         thread.submit(opening.result().close)

@@ -8,8 +8,8 @@ import pytest
 from service.api.error_forms import error_response
 from service.api.errors import error_of_fault, invalid_parameters, problem
 from service.api.record import RECORD_KEY, RequestRecord
+from service.bounded_thread import NO_THREAD
 from service.errors import (
-    NO_THREAD,
     BodyTooLargeError,
     OverloadedError,
     UnsupportedEncodingError,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from service.bounded_thread import NO_THREAD
 from service.errors import (
-    NO_THREAD,
     BrokenImageError,
     ClientLeftError,
     DeadlineError,

@@ -3,6 +3,7 @@ import threading
 
 import pytest
 
+from service.bounded_thread import NO_THREAD, BoundedThread
 from service.runtime.daemon_call import daemon_call
 
 pytestmark = pytest.mark.anyio
@@ -70,3 +71,32 @@ def test_a_call_that_ends_behind_its_loop_hurts_nobody() -> None:
         if thread.name == "late-loader":
             thread.join(10)
             assert not thread.is_alive()
+
+
+async def test_where_its_thread_does_not_begin_it_fails_in_time() -> None:
+    given: list[BoundedThread] = []
+    called: list[int] = []
+    with pytest.raises(RuntimeError, match=NO_THREAD):
+        await daemon_call(
+            lambda: called.append(1), "loader", start_thread=given.append, start_seconds=0.01
+        )
+    (late,) = given
+    late.start()
+    late.wait_begun(10)
+    late.join(10)
+    assert called == [], "nobody waits for it any more"
+
+
+async def test_a_call_that_takes_longer_than_its_thread_may_take_to_begin_returns() -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def hold() -> int:
+        begun.set()
+        assert gate.wait(10)
+        return 7
+
+    call = asyncio.create_task(daemon_call(hold, "loader", start_seconds=5))
+    await asyncio.to_thread(begun.wait, 10)
+    quick = asyncio.create_task(daemon_call(gate.wait, "loader", start_seconds=5))
+    gate.set()
+    assert (await call, await quick) == (7, True)

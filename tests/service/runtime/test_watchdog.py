@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.errors import NO_THREAD, FovealError, NotReadyError, StuckError
+from service.bounded_thread import NO_THREAD
+from service.errors import FovealError, NotReadyError, StuckError
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
 from service.runtime.instances import (
@@ -116,7 +117,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    workers: int = 1, start_thread: Callable[[Worker], None] = threading.Thread.start
+    workers: int = 1, start_thread: Callable[[Worker], None] = Worker.start
 ) -> AsyncIterator[Bench]:
     clock = ManualClock()
     crew = Workers(workers, clock=clock, start_thread=start_thread)
@@ -460,6 +461,28 @@ async def test_a_thread_that_can_not_be_replaced_is_tried_again_each_round(
         assert not b.workers.lost
     said = [one.getMessage() for one in caplog.records if "can not be replaced" in one.getMessage()]
     assert len(said) == 1, "once and not each second"
+
+
+async def test_a_thread_that_never_begins_is_replaced_after_a_time_and_holds_nobody_up() -> None:
+    lost = 1
+
+    def start(worker: Worker) -> None:
+        nonlocal lost
+        if deaths and lost:
+            lost -= 1
+            worker.give_up()  # as where there is no memory for its first step
+        worker.start()
+
+    deaths: list[int] = []
+    async with bench(start_thread=start) as b:
+        batcher = deadly(b, deaths)
+        asking = b.ask(batcher, 4)
+        await until(lambda: bool(deaths) and not b.workers.alive)
+        b.rounds(1)
+        await until(lambda: not b.workers.alive)
+        assert not asking.done()
+        b.rounds(1)
+        assert getattr((await asking)[0], "value", None) == 8
 
 
 async def test_it_watches_in_rounds() -> None:

@@ -9,14 +9,22 @@ from typing import Any
 
 import pytest
 
+from service.bounded_thread import BoundedThread
 from service.engine import Engine, open_engine
-from service.errors import InferenceError, OverloadedError, UnsupportedVideoError
+from service.errors import (
+    InferenceError,
+    OverloadedError,
+    UnavailableError,
+    UnsupportedVideoError,
+    shortage_of,
+)
 from service.fanout import FanOut
+from service.own_thread import OwnThread
 from service.settings import Settings
 from service.tasks.tasks import TASKS
 from service.video.events import VideoFrame, VideoStart, VideoSummary
 from service.video.options import SamplingOptions
-from service.video.pipeline import VideoRun, run_frames
+from service.video.pipeline import VideoRun, opened, run_frames
 from tests.clips import counting
 from tests.servables import write_servable
 
@@ -96,6 +104,26 @@ async def test_what_is_no_video_leaves_the_place_free(engine: Engine) -> None:
         running = engine.videos.run(run_of(engine), BytesIO(b"text"), stop_reading=do_nothing)
         with pytest.raises(UnsupportedVideoError):
             await anext(running)
+
+
+async def test_a_video_whose_thread_does_not_begin_fails_in_time(engine: Engine) -> None:
+    started: list[BoundedThread] = []
+    stopped = asyncio.Event()
+    opening = opened(
+        BytesIO(counting(5, "mp4", "h264")),
+        SamplingOptions(every_n=5).sampling(1.0),
+        engine.videos.limits,
+        engine.metrics,
+        stop_reading=stopped.set,
+        thread=OwnThread("of-this-video", start_thread=started.append),
+        start_seconds=0.01,
+    )
+    with pytest.raises(RuntimeError) as caught:
+        async with opening:
+            pass
+    assert isinstance(shortage_of(caught.value), UnavailableError), "the client gets 503"
+    assert stopped.is_set()
+    assert len(started) == 1
 
 
 class Drawing(FanOut):
