@@ -75,6 +75,7 @@ class Chains:
         self._pipeline = pipeline
         self._fan_out = fan_out
         self._shadows = shadows
+        self._chains: dict[str, Chain] = {}
         self._chains, self._refusals = self._scan()
         self._default = _chosen(default, self._chains)
         self._metrics = metrics
@@ -117,7 +118,7 @@ class Chains:
 
     def _scan(self) -> tuple[dict[str, Chain], tuple[Refusal, ...]]:
         taken = {model.name for model in self._registry.models}
-        return scan_chains(self._root, self._tasks, taken)
+        return scan_chains(self._root, self._tasks, taken, self._chains)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The chains on disk: `<name>/chain.toml` beside the models."""
 
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -17,7 +16,7 @@ MOST_BYTES = 64 * 1024
 
 
 def scan_chains(
-    root: Path, tasks: Mapping[str, Task], taken: Collection[str]
+    root: Path, tasks: Mapping[str, Task], taken: Collection[str], known: Collection[str] = ()
 ) -> tuple[dict[str, Chain], tuple[Refusal, ...]]:
     """Return the chains in `root/<name>/chain.toml` by name, and the files that are none, with the reason.
 
@@ -25,6 +24,7 @@ def scan_chains(
         root: the model repository.
         tasks: what steps may do.
         taken: the names of the models, which no chain may have.
+        known: the names of the chains before: such a folder that can not be reached now is refused, not ignored.
 
     Raises:
         ConfigurationError: the process has no free file descriptor, or no memory, to look into the folder.
@@ -39,7 +39,7 @@ def scan_chains(
     refusals = []
     for path in sorted(folder / CHAIN_FILE for folder in folders):
         name = path.parent.name
-        if not os.path.lexists(path):  # a link that leads nowhere is refused, not ignored
+        if not _is_there(path, or_else=name in known):
             continue
         try:
             chains[name] = _read(path, tasks, taken)
@@ -47,6 +47,17 @@ def scan_chains(
             reason = printable(f"{path}: {error}")
             refusals.append(Refusal(printable(name), path, reason))
     return chains, tuple(refusals)
+
+
+def _is_there(path: Path, *, or_else: bool) -> bool:
+    """Return whether a file or a link is there, also one that leads nowhere; `or_else` where that can not be known."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return or_else
+    return True
 
 
 def _read(path: Path, tasks: Mapping[str, Task], taken: Collection[str]) -> Chain:

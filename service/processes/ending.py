@@ -1,5 +1,6 @@
 """The last resort at the end of a process: what does not end by itself is ended with it."""
 
+import faulthandler
 import logging
 import os
 import sys
@@ -14,6 +15,8 @@ MARGIN_SECONDS = 15.0
 """How long a process may take to end beyond its grace and the deadlines of its requests."""
 
 NETWORK_THREADS = ("foveal-worker", "foveal-load", "foveal-explainer")
+
+_STDERR = 2
 
 ExitProcess = Callable[[int], object]
 
@@ -54,6 +57,11 @@ def stuck_threads() -> list[str]:
         for thread in threading.enumerate()
         if thread.daemon and thread.name.startswith(NETWORK_THREADS)
     ]
+
+
+def trace_crashes() -> None:
+    """Have a crash in a library write where it was to stderr: which line of Python called it."""
+    faulthandler.enable(_STDERR, all_threads=False)
 
 
 def flush() -> None:

@@ -46,6 +46,15 @@ class RestartPolicy:
 
 END_SECONDS = 90.0
 
+_HINTS = {
+    "SIGKILL": "which the kernel sends when memory is short",
+    "SIGBUS": (
+        "which the kernel sends where a mapped file got shorter: the weights beside a model were written into, and not "
+        "replaced by a rename"
+    ),
+}
+"""What a signal usually means, by its name."""
+
 
 class Supervisor:
     """Keeps `count` workers on one socket until SIGTERM, SIGHUP or SIGINT.
@@ -198,5 +207,5 @@ def _describe_end(code: int) -> str:
     if code >= 0:
         return f"ended with {code}"
     name = signal.Signals(-code).name
-    hint = ", which the kernel sends when memory is short" if name == "SIGKILL" else ""
+    hint = f", {_HINTS[name]}" if name in _HINTS else ""
     return f"was ended by {name}{hint}"

@@ -25,7 +25,14 @@ from service.logs import LOGGER, configure_logs
 from service.processes.child import ARE_YOU_ALIVE, Alive, Loaded, Refused
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.end_log import EndLog
-from service.processes.ending import MARGIN_SECONDS, ExitProcess, LastResort, flush, stuck_threads
+from service.processes.ending import (
+    MARGIN_SECONDS,
+    ExitProcess,
+    LastResort,
+    flush,
+    stuck_threads,
+    trace_crashes,
+)
 from service.processes.fleet_changes import read_overrides
 from service.processes.folder_watch import require_watchfiles, watching
 from service.processes.limits import Limits
@@ -70,6 +77,7 @@ class Service:
 
         Where a run never ends, the process ends here: Python and its libraries would wait for that thread, or crash.
         """
+        trace_crashes()
         self.last_resort.start()
         self.server.run(listeners)
         self.last_resort.begin()

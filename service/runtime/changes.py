@@ -23,6 +23,7 @@ from service.runtime.change_rules import ChangeRules
 from service.runtime.change_turn import TURN_SECONDS, ChangeTurn
 from service.runtime.fleet import NO_PLAN, ModelPlan
 from service.runtime.registry import Registry
+from service.runtime.repository import any_version
 from service.runtime.transitions import Transition
 from service.runtime.wanted import (
     NO_OVERRIDES,
@@ -254,9 +255,9 @@ class Changes:
         held = [
             model.servable
             for model in self._registry.models
-            if model.servable.path in broken and model.can_answer
+            if model.can_answer and not broken.isdisjoint(_places_of(model.servable.path))
         ]
-        if held:  # the file of what is served is broken now: it goes on
+        if held:  # the file of what is served is broken now, or can not be reached: it goes on
             there = {key_of(one) for one in held}
             kept = [one for one in found.servables if key_of(one) not in there]
             found = replace(found, servables=tuple(sorted([*kept, *held], key=key_of)))
@@ -285,6 +286,11 @@ class Changes:
 
 def _path_of(wanted: Wanted, key: Key) -> Path | None:
     return next((one.path for one in wanted.servables if key_of(one) == key), None)
+
+
+def _places_of(path: Path) -> tuple[Path, Path]:
+    """Return what a refusal of a file may name: it, or all versions of its model."""
+    return path, any_version(path.parent.parent)
 
 
 def _named(keys: Iterable[Key]) -> list[str]:

@@ -71,8 +71,7 @@ def scan_repository(
 
 def _scan(root: Path, *, settled: bool) -> tuple[tuple[Servable, ...], tuple[Refusal, ...]]:
     servables: list[Servable] = []
-    refusals: list[Refusal] = []
-    folders = [folder for model in _visible(root) for folder in entries_of(model)]
+    folders, refusals = _version_folders(root)
     for path in sorted(folder / MODEL_FILE for folder in folders):
         try:
             path.lstat()  # of a link itself: one that leads nowhere is refused, not ignored
@@ -94,6 +93,33 @@ def _scan(root: Path, *, settled: bool) -> tuple[tuple[Servable, ...], tuple[Ref
             # A folder's name may hold line ends, or bytes that are no text: no answer and no log line could carry it.
             refusals.append(Refusal(printable(path.parent.parent.name), path, printable(reason)))
     return tuple(sorted(servables, key=lambda one: (one.name, one.version))), tuple(refusals)
+
+
+def _version_folders(root: Path) -> tuple[list[Path], list[Refusal]]:
+    """Return what is in the folders of the models, and the refusals of those that can not be read.
+
+    Raises:
+        OSError: `root` can not be read, or the process has no free file descriptor or no memory.
+    """
+    folders: list[Path] = []
+    refusals: list[Refusal] = []
+    for model in _visible(root):
+        try:
+            folders += _visible(model)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if shortage_of(error):
+                raise
+            if MODEL_NAME.fullmatch(model.name):  # others, such as `lost+found`, hold no model
+                why = f"the folder {model} can not be read: {error.strerror or error}"
+                refusals.append(Refusal(model.name, any_version(model), why))
+    return folders, refusals
+
+
+def any_version(model: Path) -> Path:
+    """Return what stands for the files of all versions of a model whose folder can not be read."""
+    return model / "*" / MODEL_FILE
 
 
 def entries_of(folder: Path) -> list[Path]:

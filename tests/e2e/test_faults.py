@@ -1,5 +1,6 @@
 """Networks that fail, never end, or never load, on a real socket: which requests fail, and what is reported."""
 
+import contextlib
 import shutil
 import signal
 import threading
@@ -213,20 +214,45 @@ def test_a_model_whose_file_is_deleted_under_it_goes_on_and_is_not_explained(
         assert httpx.get(f"{live.url}/health/ready").status_code == 200
 
 
-def test_a_model_whose_mapped_weights_are_replaced_by_a_rename_goes_on(tmp_path: Path) -> None:
+def write_mapped(models: Path) -> tuple[str, Path]:
+    """Write EfficientNet-Lite0 with its weights in a file beside it; return its name and that file."""
     source = MODELS / "efficientnet-lite0" / "1" / "model.onnx"
     network, card = onnx.load(source), read_card(source)
     digest = graph_digest(network, 1, card.certificate.digest)
     certificate = card.certificate.model_copy(update={"graph_sha256": digest})
-    path = tmp_path / card.name / "1" / "model.onnx"
+    path = models / card.name / "1" / "model.onnx"
     write_split(path, network, card.model_copy(update={"certificate": certificate}), limit=1)
-    weights = path.with_name(path.name + DATA_SUFFIX)
+    return card.name, path.with_name(path.name + DATA_SUFFIX)
+
+
+def test_a_model_whose_mapped_weights_are_replaced_by_a_rename_goes_on(tmp_path: Path) -> None:
+    model, weights = write_mapped(tmp_path)
     with serve(models=tmp_path) as live:
-        before = classify(live.url, card.name)
+        before = classify(live.url, model)
         other = tmp_path / "other"
         other.write_bytes(b"no weights")
         other.replace(weights)
-        assert classify(live.url, card.name).content == before.content
+        assert classify(live.url, model).content == before.content
         weights.unlink()
-        assert classify(live.url, card.name).content == before.content
+        assert classify(live.url, model).content == before.content
         assert before.status_code == 200
+
+
+def test_where_mapped_weights_are_cut_the_worker_is_replaced_without_that_model(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, weights = write_mapped(tmp_path)
+    write_servable(tmp_path, "colors")
+    with start(models=tmp_path, workers=2, grace_seconds=0) as service:
+        assert classify(service.url, model).status_code == 200
+        with weights.open("r+b") as file:
+            file.truncate(1000)
+        while len(service.logged(r"^worker \d serves again$")) < 2:
+            with contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError):
+                classify(service.url, model)
+        for _ in range(6):
+            assert "failed to load" in problem(classify(service.url, model), 503, "model_not_ready")
+            assert classify(service.url, "colors").status_code == 200
+    assert len(service.logged(r"was ended by SIGBUS, which .* weights beside a model")) == 2
+    assert service.logged(r"is not served: .*the weights were changed after they were proved")
+    assert capfd.readouterr().err.count("Fatal Python error: Bus error") == 2

@@ -328,6 +328,18 @@ async def test_a_reload_while_no_file_can_be_opened_changes_nothing(tmp_path: Pa
         assert labels((await read(engine, mosaic(["blue"]), chain="one"))[0]) == ["blue"]
 
 
+async def test_a_chain_whose_folder_can_not_be_read_stays(tmp_path: Path) -> None:
+    root = write_chain(tmp_path, name="one")
+    async with open_engine(Settings(models=root, threads=1), tasks=tasks_with(find)) as engine:
+        (root / "one").rename(root / ".away")
+        (root / "one").symlink_to("one")
+        await engine.changes.change(Change(kind="reload"))
+        assert labels((await read(engine, mosaic(["blue"]), chain="one"))[0]) == ["blue"]
+        (root / "one").unlink()
+        await engine.changes.change(Change(kind="reload"))
+        assert engine.chains.names == ()
+
+
 async def test_a_file_that_is_no_chain_is_a_reason_not_to_be_ready(tmp_path: Path) -> None:
     root = write_chain(tmp_path, "[[steps]]")
     async with open_engine(Settings(models=root, threads=1)) as engine:

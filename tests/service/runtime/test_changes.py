@@ -26,7 +26,7 @@ from service.runtime.device import Device
 from service.runtime.fleet import NO_FLEET, Fleet, Latest, ModelPlan, parse_selector
 from service.runtime.opening import Batching, Opener
 from service.runtime.registry import Registry
-from service.runtime.repository import Refusal, Servable
+from service.runtime.repository import Refusal, Servable, any_version
 from service.runtime.wanted import Catalog, choose
 from service.runtime.workers import Workers
 from tests.service.runtime.clocks import ManualClock
@@ -150,6 +150,20 @@ async def test_a_file_that_is_broken_now_goes_on_being_served() -> None:
         assert report.removed == []
         assert "it is cut short" in report.refused.popitem()[1]
         assert h.served() == ["colors:1", "other:1"]
+
+
+async def test_models_whose_folder_can_not_be_read_go_on_being_served() -> None:
+    one, two = servable("colors", 1), servable("colors", 2)
+    async with house(one, two, servable("other")) as h:
+        before = h.served()
+        away = Refusal("colors", any_version(one.path.parent.parent), "it can not be read")
+        h.put(servable("other"), refusals=(away,))
+        report = await h.changes.change(Change(kind="reload"))
+        assert (report.removed, report.refused) == ([], {"colors:*": "it can not be read"})
+        assert h.served() == before
+        h.put(two, servable("other"))
+        report = await h.changes.change(Change(kind="reload"))
+        assert report.removed == ["colors:1"]
 
 
 async def test_a_call_for_one_model_leaves_what_else_has_changed_in_the_folder() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConfigurationError
-from service.runtime.repository import entries_of, scan_repository
+from service.runtime.repository import any_version, entries_of, scan_repository
 from tests.full_table import no_free_descriptor
 from tests.servables import color_model, write_servable
 
@@ -121,6 +121,18 @@ def test_a_link_that_leads_nowhere_is_refused_and_not_ignored(
     path = placed(tmp_path)
     path.symlink_to(target)
     assert reason in refused(tmp_path, path)
+
+
+def test_a_folder_that_can_not_be_read_is_refused_and_one_that_holds_no_model_is_ignored(
+    tmp_path: Path,
+) -> None:
+    write_servable(tmp_path, "good")
+    for name in ("cat", "lost+found"):
+        (tmp_path / name).symlink_to(name)
+    (good,), (refusal,) = scan_repository(tmp_path)
+    assert good.name == "good"
+    assert (refusal.name, refusal.path) == ("cat", any_version(tmp_path / "cat"))
+    assert refusal.reason.endswith("can not be read: Too many levels of symbolic links")
 
 
 def test_a_link_to_a_servable_is_followed(tmp_path: Path) -> None:
