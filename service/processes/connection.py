@@ -20,6 +20,7 @@ from service.processes.answers import SHED, closing_answer, shed_answer
 from service.processes.framing import Framing
 from service.processes.half_closed import HalfClosed, can_be_known, has_ended
 from service.processes.http_1_0 import answer_plainly
+from service.processes.leaving import LeavingConnections
 from service.processes.limits import Limits
 from service.processes.named_host import require_host
 from service.processes.other_protocols import framing_of, parser_behind
@@ -72,6 +73,7 @@ class Connection(HttpToolsProtocol):
         refuse: makes the answer for what exceeds them.
         shedding: knows which requests are refused because their queue is full.
         unread: bounds what all connections hold of answers that are not read.
+        leaving: those of all connections that end.
         uvicorn_arguments: as `HttpToolsProtocol` takes them.
     """
 
@@ -82,6 +84,7 @@ class Connection(HttpToolsProtocol):
         refuse: Refuse,
         shedding: Shedding,
         unread: UnreadAnswers,
+        leaving: LeavingConnections,
         **uvicorn_arguments: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(**uvicorn_arguments)
@@ -89,6 +92,7 @@ class Connection(HttpToolsProtocol):
         self._refuse_with = refuse
         self._shedding = shedding
         self._unread = unread
+        self._leaving = leaving
         self._closes_with_body = False
         self.idle_since = self.loop.time()
         self._patient: PatientTransport
@@ -113,6 +117,7 @@ class Connection(HttpToolsProtocol):
             self.loop,
             write_seconds=self._limits.write_seconds,
             still_sends=lambda: self._framing.in_body or bool(self._held),
+            on_leave=self._leave,
         )
         self._rest = RestOfBody(self._patient, self.loop)
         self._patient.begin()
@@ -125,6 +130,7 @@ class Connection(HttpToolsProtocol):
         self._rest.end()
         self._patient.lost()
         self._unread.remove(self._patient)
+        self._leaving.remove(self)
         if self._half_closed is not None:
             self._half_closed.end()
             self._half_closed = None
@@ -150,6 +156,7 @@ class Connection(HttpToolsProtocol):
         cycle = self.cycle
         waits = cycle is not None and not (cycle.response_complete or self._framing.in_body)
         if not waits or self._patient.lingers or self.scheme != "http" or not can_be_known():
+            self._leave()  # over TLS what is written may still wait for the client
             return None
         if self._half_closed is None:
             passed = self.loop.time() - self._head_at
@@ -331,7 +338,10 @@ class Connection(HttpToolsProtocol):
         return now is not None and not now.response_started and now.scope["http_version"] == "1.1"
 
     def _make_room(self) -> None:
-        """Close a connection that nobody uses, or refuse this one."""
+        """Close a connection that nobody uses, or refuse this one; those that end take no place."""
+        self._leaving.give_up_oldest()
+        if len(self.connections) - len(self._leaving) <= self._limits.connections:
+            return
         some = itertools.islice(self.connections, LOOKED_AT)
         idle = [one for one in some if isinstance(one, Connection) and one.is_idle]
         if idle:
@@ -344,7 +354,14 @@ class Connection(HttpToolsProtocol):
         """Whether it waits for a request of which no byte has come, and was not opened just now."""
         answered = self.cycle is None or self.cycle.response_complete
         waits = answered and not (self._framing.outside or self._framing.in_body or self._held)
-        return waits and self.loop.time() - self.idle_since > SPARED_SECONDS
+        return (
+            waits
+            and self not in self._leaving
+            and self.loop.time() - self.idle_since > SPARED_SECONDS
+        )
+
+    def _leave(self) -> None:
+        self._leaving.add(self, self._patient.raw.abort)
 
     def _close_when_idle(self) -> None:
         self.idle_since = self.loop.time()

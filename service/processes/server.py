@@ -25,6 +25,7 @@ from service.processes.connection import SPARED_SECONDS, Connection
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.end_log import EndLog
 from service.processes.last_connections import accept_all, no_more_to_come
+from service.processes.leaving import LeavingConnections
 from service.processes.limits import Limits
 from service.processes.tls import Tls
 from service.processes.trusted_proxies import Network, forms_of
@@ -107,6 +108,7 @@ class Server(uvicorn.Server):
             refuse=self._refuse,
             shedding=app.services.shedding,
             unread=UnreadAnswers(app.services.engine.answer_bytes),
+            leaving=LeavingConnections(),
         )
         super().__init__(
             uvicorn.Config(

@@ -25,6 +25,7 @@ class PatientTransport:
         loop: its event loop.
         write_seconds: how long a client may read nothing of what is written.
         still_sends: whether the client is still sending, so that a close has to wait for it.
+        on_leave: called when nothing more will be written, and the connection only waits for its client.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class PatientTransport:
         *,
         write_seconds: float,
         still_sends: Callable[[], bool],
+        on_leave: Callable[[], None] = lambda: None,
     ) -> None:
         self.raw = raw
         is_tls = raw.get_extra_info("sslcontext") is not None
@@ -50,6 +52,7 @@ class PatientTransport:
         self._loop = loop
         self._write_seconds = write_seconds
         self._still_sends: Callable[[], bool] | None = still_sends
+        self._on_leave: Callable[[], None] | None = on_leave
         self._dropped = 0
         self._unwritten = 0
         self._close_timer: asyncio.TimerHandle | None = None
@@ -73,6 +76,7 @@ class PatientTransport:
         if self.is_closing():
             return
         self.lingers = True
+        self._leave()
         if self.raw.can_write_eof():
             self.raw.write_eof()
         self.raw.resume_reading()
@@ -119,14 +123,19 @@ class PatientTransport:
 
     def lost(self) -> None:
         """Note that the connection is closed; nothing refers to it from here any more."""
-        self._still_sends = None
+        self._still_sends = self._on_leave = None
         if self._pieces is not None:
             self._pieces.drop()
         for timer in (self._close_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
 
+    def _leave(self) -> None:
+        if self._on_leave is not None:
+            self._on_leave()
+
     def _close_raw(self) -> None:
+        self._leave()
         if self._pieces is not None and self._pieces.left_bytes:
             self._closes = True
             self.watch_writing()

@@ -32,6 +32,7 @@ from service.processes.half_closed import (
     MOST_CHECK_SECONDS,
     can_be_known,
 )
+from service.processes.leaving import LeavingConnections
 from service.processes.limits import Limits
 from service.processes.rest_of_body import DISCARD_SECONDS
 from service.processes.transport import LINGER_BYTES, LINGER_SECONDS
@@ -163,6 +164,7 @@ class Host:
 
     def __init__(self, limits: Limits, shedding: Shedding) -> None:
         self.loop = Loop()
+        self.leaving = LeavingConnections(most=2)
         self.errors: list[FovealError] = []
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"now")]
@@ -198,6 +200,7 @@ class Host:
             refuse=self._refuse,
             shedding=self._shedding,
             unread=UnreadAnswers(2**20),
+            leaving=self.leaving,
             config=self._config,
             server_state=self.state,
             app_state={},
@@ -626,6 +629,41 @@ async def test_a_connection_in_use_is_not_closed_for_another(sent: bytes) -> Non
         assert not raw.closed
         assert refused.taken().startswith(b"HTTP/1.1 503 ")
         assert "1 connections are open" in str(host.errors[0])
+
+
+async def leave(host: Host) -> Raw:
+    """Have a client answered that then only has to close its connection, and does not."""
+    connection, raw = host.connect()
+    connection.data_received(b"GET /0 HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+    await (await host.request()).answer()
+    await host.started()
+    assert (raw.taken(), raw.closed) == (LAST_OK, True)
+    return raw
+
+
+async def test_connections_that_end_take_no_place_and_the_oldest_are_given_up() -> None:
+    async with hosting(Limits(connections=1)) as host:
+        ending = [await leave(host) for _ in range(5)]
+        new, raw = host.connect()
+        assert [one.aborted for one in ending] == [True, True, True, False, False]
+        new.data_received(GET % 0)
+        await (await host.request()).answer()
+        assert raw.taken() == OK
+
+
+async def test_a_client_that_was_refused_takes_no_place_while_it_is_told() -> None:
+    async with hosting(Limits(connections=1)) as host:
+        busy, _ = host.connect()
+        busy.data_received(GET % 0)
+        _, refused = host.connect()
+        assert refused.taken().startswith(b"HTTP/1.1 503 ")
+        busy.connection_lost(None)
+        new, raw = host.connect()
+        new.data_received(GET % 1)
+        await host.request()
+        await (await host.request()).answer()
+        assert raw.taken() == OK
+        assert not refused.aborted
 
 
 class Full:
