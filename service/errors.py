@@ -15,7 +15,7 @@ FovealError
 │   │   └── VideoTooLongError  TooManyFramesError
 │   ├── EmptyBodyError  BodyTooLargeError  TooManyImagesError
 │   ├── MalformedMultipartError  MalformedJsonError  InvalidParameterError
-│   ├── MalformedHttpError  HeadTooLargeError  HeadTimeoutError
+│   ├── MalformedHttpError  UnsupportedTransferCodingError  HeadTooLargeError  HeadTimeoutError
 │   ├── UnsupportedEncodingError  MalformedEncodingError
 │   ├── NotFoundError  MethodNotAllowedError
 │   ├── UnauthorizedError  MissingScopeError  UnknownHostError  RefusedPreflightError
@@ -301,6 +301,14 @@ class MalformedHttpError(RequestError):
 
     code = "malformed_http"
     title = "Malformed HTTP"
+
+
+class UnsupportedTransferCodingError(RequestError):
+    """The body's `Transfer-Encoding` is another one than `chunked`; the connection is closed."""
+
+    status = 501
+    code = "unsupported_transfer_coding"
+    title = "Unknown transfer coding"
 
 
 class HeadTooLargeError(RequestError):

@@ -32,6 +32,7 @@ from service.processes.refusals import (
     too_many_connections,
 )
 from service.processes.rest_of_body import RestOfBody
+from service.processes.transfer_coding import require_chunked
 from service.processes.transport import PatientTransport
 from service.processes.unread import UnreadAnswers
 from service.processes.uvicorn_parts import (
@@ -194,6 +195,7 @@ class Connection(HttpToolsProtocol):
         if version not in {"1.0", "1.1"}:  # a line without one is HTTP/0.9 to the parser
             raise MalformedHttpError(f"HTTP/{version} is not understood. Send HTTP/1.1.")
         require_host(headers, self.url, must=version == "1.1")
+        require_chunked(headers, version)
         if self._shedding.targets and self._is_shed(headers):
             self.cycle = SHED  # type: ignore[assignment]
         else:

@@ -6,10 +6,8 @@ import re
 import select
 import socket
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import pytest
 
 from service.logs import configure_logs, flush_logs
 from service.processes.limits import HEAD_BYTES
+from tests.exchanges import exchange, parsed
 from tests.images import plain
 from tests.live import Live, serve, start
 from tests.servables import write_servable
@@ -25,61 +24,6 @@ from tests.servables import write_servable
 MIB = 2**20
 LAST = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def problem(self, status: int, code: str) -> str:
-        """Assert that this is the problem, and return its detail."""
-        content = json.loads(self.body)
-        assert (self.status, content["status"], content["code"]) == (status, status, code), content
-        assert self.headers["content-type"] == "application/problem+json"
-        assert self.headers["x-request-id"] == content["request_id"]
-        assert len(content["request_id"]) == 32
-        assert self.headers["connection"] == "close"
-        assert content["title"]
-        detail: str = content["detail"]
-        return detail
-
-
-def parsed(received: bytes) -> list[Answer]:
-    """Return the answers in what a connection received, which must hold nothing else."""
-    answers = []
-    while received:
-        head, _, rest = received.partition(b"\r\n\r\n")
-        lines = head.decode().split("\r\n")
-        headers = {
-            name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:])
-        }
-        length = int(headers["content-length"])
-        assert len(rest) >= length, received
-        answers.append(Answer(int(lines[0].split()[1]), headers, rest[:length]))
-        received = rest[length:]
-    return answers
-
-
-def exchange(address: tuple[str, int], sent: Iterable[bytes]) -> list[Answer]:
-    """Send everything while receiving, until the server closes."""
-    received = bytearray()
-    with socket.create_connection(address, timeout=30) as connection:
-
-        def receive() -> None:
-            with contextlib.suppress(ConnectionError):
-                while data := connection.recv(65536):
-                    received.extend(data)
-
-        reader = threading.Thread(target=receive)
-        reader.start()
-        with contextlib.suppress(ConnectionError):  # the server has closed it
-            for part in sent:
-                connection.sendall(part)
-        reader.join(30)
-        assert not reader.is_alive(), "the server did not close the connection"
-    return parsed(bytes(received))
 
 
 def repeated(begin: bytes, part: bytes, total: int) -> Iterator[bytes]:
@@ -220,34 +164,6 @@ def test_large_bodies_arrive_whole_however_they_are_cut(live: Live) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("bytes of the bodies were lost")
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500,
-        b"hello\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /health/live\r\n\r\n",
-        b"GET /health/live\r\nHost: x\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\na",
-        b"POST / HTTP/1.1\r\nContent-Length : 1\r\n\r\na",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
-        b"POST / HTTP/1.1\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX-A: a\r\n b\r\n\r\n",
-        b"GET / HTTP/1.1\nHost: x\n\n",
-    ],
-)
-def test_what_is_no_http_is_a_problem_with_a_code_and_an_id(live: Live, sent: bytes) -> None:
-    before = live.sample("foveal_errors_total", code="malformed_http")
-    (answer,) = exchange(live.address, [sent])
-    assert "HTTP/1.1" in answer.problem(400, "malformed_http")
-    assert live.sample("foveal_errors_total", code="malformed_http") == before + 1
 
 
 @pytest.mark.parametrize("size", ["10000000000000000", "-1", "0x10", "5 ", "", "G"])

@@ -502,7 +502,10 @@ async def test_a_body_comes_behind_a_head_that_asks_for_another_protocol(
 
 @pytest.mark.parametrize(
     "broken",
-    [b"transfer-encoding: gzip\r\n\r\nabc", b"transfer-encoding: chunked\r\n\r\nno number\r\n"],
+    [
+        b"transfer-encoding: chunked, a\r\n\r\nabc",
+        b"transfer-encoding: chunked\r\n\r\nno number\r\n",
+    ],
 )
 async def test_a_broken_body_behind_such_a_head_is_refused(broken: bytes) -> None:
     async with hosting() as host:
