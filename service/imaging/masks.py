@@ -66,7 +66,8 @@ def mask_on_image(ids: Mask, confidence: Mask, geometry: Geometry, classes: int)
 
     Ids can not be interpolated, their probabilities can: each class that is present gets a probability map (the stated
     probability where it won, an even share of the rest elsewhere, but less than the winner's: exact for two classes
-    whose probabilities sum to one); these are enlarged bilinearly, and the class with the larger one wins. A letterbox's padding has no influence.
+    whose probabilities sum to one); these are enlarged bilinearly, and the class with the larger one wins. A
+    letterbox's padding has no influence.
 
     Args:
         ids: uint8 (H, W), the winning class.
