@@ -16,6 +16,7 @@ from exporter.heads.own_duplicates import judge_suppression
 from exporter.heads.row_order import settle_row_order
 from exporter.heads.score_refusal import refuse_no_class_scores
 from exporter.heads.segment import SegmentHead
+from exporter.heads.segment_rest import require_background
 from exporter.heads.settle import settle_head
 from exporter.network import Array
 from exporter.subject import ImageSubject, require_finite
@@ -51,6 +52,8 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
     if isinstance(network.head, SegmentHead) and network.head.channels > 1:
         refuse_no_class_scores(network.graph, network.raw[0], [one[0] for one in outputs])
     head = settle_head(network.head, network.graph, network.raw, outputs, network.image_input)
+    if isinstance(head, SegmentHead):
+        require_background(head, [one[0] for one in outputs], labels, network.background_id)
     if isinstance(head, DetectHead):
 
         def run(frames: NDArray[np.uint8]) -> Sequence[Array]:

@@ -57,7 +57,8 @@ def _segment(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
         raise _mismatch("segment", "one map per class, (N, C, h, w)", outputs)
     stated = recipe.segment.activation
     activation = stated or ("sigmoid" if dims[1] == 1 else "softmax")
-    return SegmentHead(dims[1], (dims[2], dims[3]), activation, stated)
+    has_rest = dims[1] > 1 and len(recipe.label_list() or ()) == dims[1] + 1
+    return SegmentHead(dims[1], (dims[2], dims[3]), activation, stated, has_rest)
 
 
 def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
