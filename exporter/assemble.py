@@ -4,6 +4,7 @@ import onnx
 
 from exporter.backbone import (
     FEATURES,
+    MAP_AXES,
     FeatureMap,
     backbone_end,
     deepest_map,
@@ -53,11 +54,19 @@ def _graft_features(
     """Add `features` and return the feature maps before them."""
     task, image_input = network.head.task, network.image_input
     if task in {"classify", "embed"}:
-        end = raw[0] if task == "embed" else read_by_last_layer(graph, raw[0])
-        pool(graph, end, shapes[end])
+        end, axis = (
+            _embedding(raw[0], shapes) if task == "embed" else read_by_last_layer(graph, raw[0])
+        )
+        pool(graph, end, shapes[end], axis)
         return last_of_each_size(find_maps(model, shapes, end, image_input))
     end = deepest_map(model, shapes, raw, image_input)
     maps = find_maps(model, shapes, end, image_input)
     deepest = backbone_end(maps, image_input)
-    pool(graph, deepest.tensor, deepest.shape)
+    pool(graph, deepest.tensor, deepest.shape, deepest.channel_axis)
     return [deepest if same_size(found, deepest) else found for found in last_of_each_size(maps)]
+
+
+def _embedding(raw: str, shapes: dict[str, Shape]) -> tuple[str, int]:
+    """Return an embedder's output and its axis of channels, the second one of a map."""
+    dims = shapes[raw].dims
+    return raw, 1 if len(dims) == MAP_AXES else dims.index(max(dims[1:]), 1)

@@ -22,9 +22,14 @@ is a little larger, since odd sizes are rounded."""
 EXTRA_TOKENS = 8
 """The largest number of class, distillation and register tokens in front of a transformer's patches."""
 
+VECTOR_AXES = 2
+MAP_AXES = 4
+"""The axes of a vector and of a map with a batch."""
+
 ASPECT_TOLERANCE = 1.3
 """The aspect ratio of a map may differ by this factor from the image's, since small sizes are rounded."""
 
+_CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv"}
 _WEIGHTED = {"Conv", "Gemm", "MatMul", "ConvInteger", "MatMulInteger"}
 _OF_QUANTIZED = {"QLinearConv", "QLinearMatMul"}
 _QUANTIZING = {"QuantizeLinear", "DynamicQuantizeLinear"}
@@ -46,33 +51,48 @@ class FeatureMap:
     width: int
     shape: Shape
 
+    @property
+    def channel_axis(self) -> int:
+        return 1 if self.layout == "NCHW" else -1
 
-def pool(graph: Graph, tensor: str, shape: Shape) -> None:
+
+def pool(graph: Graph, tensor: str, shape: Shape, channel_axis: int) -> None:
     """Add `features` (N, F): the mean of a tensor over all axes except batch and channels.
+
+    Args:
+        graph: gets the output.
+        tensor: to be averaged, (N, F), (N, …, F) or (N, F, …), with at most four axes.
+        shape: the tensor's.
+        channel_axis: the axis of its channels, counted from the end if below 0; of no meaning for a vector.
 
     Raises:
         GraphError: the tensor has no channel axis.
     """
+    axes = len(shape.dims)
+    if not VECTOR_AXES <= axes <= MAP_AXES:
+        raise GraphError(f"{tensor!r} of shape {shape.dims} can not be pooled into features")
     if shape.dtype != TensorProto.FLOAT:
         tensor = graph.add("Cast", [tensor], to=TensorProto.FLOAT)
-    if len(shape.dims) == 2:
+    averaged = [axis for axis in range(1, axes) if axis != channel_axis % axes]
+    if axes == VECTOR_AXES:
         graph.add("Identity", [tensor], output=FEATURES)
-    elif len(shape.dims) == 3:
-        axes = graph.constant("axes", integers(1))
-        graph.add("ReduceMean", [tensor, axes], output=FEATURES, keepdims=0)
-    elif len(shape.dims) == 4:
+    elif averaged == [2, 3]:
         pooled = graph.add("GlobalAveragePool", [tensor])
         graph.add("Flatten", [pooled], output=FEATURES)
     else:
-        raise GraphError(f"{tensor!r} of shape {shape.dims} can not be pooled into features")
+        over = graph.constant("axes", integers(*averaged))
+        graph.add("ReduceMean", [tensor, over], output=FEATURES, keepdims=0)
 
 
 _BRANCHES = {"If", "Loop", "Scan"}
 _OF_SHAPES = {"Shape", "Size"}
 
 
-def read_by_last_layer(graph: Graph, logits: str) -> str:
-    """Return the tensor that the last layer with trained weights before the logits reads.
+def read_by_last_layer(graph: Graph, logits: str) -> tuple[str, int]:
+    """Return the tensor that the last layer with trained weights before the logits reads, and its axis of channels.
+
+    A convolution has its channels behind the batch (1), the first factor of a product of matrices has them last (-1),
+    the second one before that (-2).
 
     Raises:
         GraphError: there is no such layer.
@@ -93,7 +113,10 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
             if branch is not None:
                 break
             before = producers.get(read)
-            return before.input[0] if before and before.op_type in _QUANTIZING else read
+            source = before.input[0] if before and before.op_type in _QUANTIZING else read
+            if node.op_type in _CONVOLUTIONS:
+                return source, 1
+            return source, -1 if read == node.input[0] else -2
         tensor = read
     if branch is not None:
         raise GraphError(

@@ -1,4 +1,4 @@
-"""In which order a segmenter's output has its axes: the sizes and the number of labels show it."""
+"""In which order maps have their axes, a segmenter's or an embedder's: the sizes and the number of labels show it."""
 
 from typing import Literal
 
@@ -14,13 +14,15 @@ def map_form(dims: tuple[int, ...], recipe: Recipe, image_input: ImageInput) -> 
     """Return the form of an output, by its dimensions for a batch of one."""
     if len(dims) == 4 and _is_channels_last(dims, recipe, image_input):
         return "channels_last"
-    if len(dims) == 3 and _has_aspect(*dims[1:], image_input):
+    if recipe.task == "segment" and len(dims) == 3 and _has_aspect(*dims[1:], image_input):
         return "map"
     return "plain"
 
 
 def _is_channels_last(dims: tuple[int, ...], recipe: Recipe, image_input: ImageInput) -> bool:
     """Return whether maps are (N, h, w, C): by their aspect ratio, else by the number of labels, else by the input."""
+    if recipe.task == "embed" and 1 in {dims[1] * dims[2], dims[2] * dims[3]}:  # pooled
+        return dims[3] > 1
     first = _has_aspect(dims[1], dims[2], image_input)
     last = _has_aspect(dims[2], dims[3], image_input)
     if first != last:

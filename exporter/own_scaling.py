@@ -17,7 +17,7 @@ read 0–1 (1, 2, and 4.4 of that std)."""
 
 _ARITHMETIC = {"Add", "Sub", "Mul", "Div", "BatchNormalization"}
 _MOVES = {
-    *("Cast", "Identity", "Transpose", "Gather", "Slice", "Split", "Concat"),
+    *("Cast", "Round", "Identity", "Transpose", "Gather", "Slice", "Split", "Concat"),
     *("Reshape", "Squeeze", "Unsqueeze", "Expand", "Pad", "Resize"),
 }
 _SIZES = {"Shape", "Size"}

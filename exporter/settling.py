@@ -12,10 +12,12 @@ from exporter.heads.class_ids import check_classes
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.filler import settle_filler
+from exporter.heads.map_shift import refuse_unmoved_maps
 from exporter.heads.own_duplicates import judge_suppression
 from exporter.heads.row_order import settle_row_order
 from exporter.heads.score_refusal import refuse_no_class_scores
 from exporter.heads.segment import SegmentHead
+from exporter.heads.segment_rest import require_background
 from exporter.heads.settle import settle_head
 from exporter.network import Array
 from exporter.subject import ImageSubject, require_finite
@@ -35,10 +37,11 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
     """
     network = subject.network
     reference = network.reference
-    outputs = [
-        reference.run(reference.pixels_of_frames(frame[None]))
-        for frame in subject.inputs[:SETTLING_IMAGES]
-    ]
+
+    def run(frames: NDArray[np.uint8]) -> Sequence[Array]:
+        return reference.run(reference.pixels_of_frames(frames))
+
+    outputs = [run(frame[None]) for frame in subject.inputs[:SETTLING_IMAGES]]
     for index, raw in enumerate(outputs):
         # Infinity may be right in raw outputs: the sigmoid of it is one.
         require_finite(subject, index, [np.nan_to_num(one, nan=np.nan) for one in raw])
@@ -51,11 +54,11 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
     if isinstance(network.head, SegmentHead) and network.head.channels > 1:
         refuse_no_class_scores(network.graph, network.raw[0], [one[0] for one in outputs])
     head = settle_head(network.head, network.graph, network.raw, outputs, network.image_input)
+    if isinstance(head, SegmentHead):
+        maps = [one[0] for one in outputs]
+        require_background(head, maps, labels, network.background_id)
+        refuse_unmoved_maps(subject.inputs, maps, lambda frames: run(frames)[0])
     if isinstance(head, DetectHead):
-
-        def run(frames: NDArray[np.uint8]) -> Sequence[Array]:
-            return reference.run(reference.pixels_of_frames(frames))
-
         head = judge_order(head, subject.inputs, outputs, network.image_input, run)
         is_stated = isinstance(network.head, DetectHead) and "format" not in network.head.assumed
         refuse_unmoved(head, subject.inputs, outputs, network.image_input, run, is_stated=is_stated)

@@ -148,7 +148,7 @@ def _with_outputs(
     batch = 2 if model.max_batch is None else 1
     example = torch.rand(batch, *pixels.shape(image_input), generator=seed)
     output = first_run(module, example)
-    if recipe.task == "segment" and model.segment is None:
+    if recipe.task == "embed" or (recipe.task == "segment" and model.segment is None):
         module, output = _with_map_axes(module, output, image_input, recipe)
     plain = is_plain(output)
     if plain and not recipe.outputs and (model.detect is not None or model.segment is not None):

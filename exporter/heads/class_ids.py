@@ -20,6 +20,11 @@ SURE = 0.3
 _BACKGROUND = re.compile(r"[\W_]*(background|bg|n/?a|unlabeled)?[\W_]*", re.IGNORECASE)
 
 
+def is_background(label: str) -> bool:
+    """Return whether a label is that of no class, as `background` or an empty one."""
+    return _BACKGROUND.fullmatch(label) is not None
+
+
 def check_classes(head: Head, outputs: Sequence[Sequence[Array]], labels: Sequence[str]) -> None:
     """Refuse class ids that can not be the places of the labels, or may be one off.
 
@@ -42,7 +47,7 @@ def check_classes(head: Head, outputs: Sequence[Sequence[Array]], labels: Sequen
         raise _below_zero(head, first, last)
     if last + offset >= len(labels):
         raise _without_label(first, last, offset, len(labels))
-    if not _is_known(head) and _BACKGROUND.fullmatch(labels[0]):
+    if not _is_known(head) and is_background(labels[0]):
         _refuse_background(parts, labels[0])
     elif first > 0 and not _is_known(head):
         raise RecipeError(

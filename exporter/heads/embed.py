@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from exporter.backbone import FEATURES
+from exporter.backbone import FEATURES, MAP_AXES
 from exporter.graph import Graph
 from exporter.heads.metrics import relative_difference
 from exporter.network import Array, Outputs
@@ -16,7 +16,7 @@ from service.card import ImageInput, Metric
 
 @dataclass(frozen=True, slots=True)
 class EmbedHead:
-    """The raw output, a vector (N, F) or a map (N, F, h, w) that is averaged, becomes `features`."""
+    """The raw output becomes `features`: a vector (N, F), (N, 1, F) or (N, F, 1), or a map (N, F, h, w), averaged."""
 
     task: ClassVar[Task] = "embed"
     outputs: ClassVar[tuple[str, ...]] = (FEATURES,)
@@ -27,7 +27,8 @@ class EmbedHead:
         graph.set_outputs([])
 
     def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:  # noqa: ARG002 - a Head's
-        return {FEATURES: raw[0].mean(axis=(2, 3)) if raw[0].ndim == 4 else raw[0]}
+        is_map = raw[0].ndim == MAP_AXES
+        return {FEATURES: raw[0].mean(axis=(2, 3)) if is_map else raw[0].reshape(len(raw[0]), -1)}
 
     def difference(self, found: Outputs, expected: Outputs) -> float:
         return relative_difference(found[FEATURES], expected[FEATURES])

@@ -27,21 +27,23 @@ HALF_STEP = 0.5 / 255
 class SegmentHead:
     """Maps (N, C, h, w) → `mask` and `confidence`, uint8 (N, H, W).
 
-    A single map is the probability of class 1 against class 0. Maps smaller than the image are enlarged bilinearly
-    before the activation, as in DeepLab (arXiv:1706.05587). `stated` is the recipe's activation.
+    A single map is the probability of class 1 against class 0. So are several with `has_rest`: class 0 is where none of
+    them has more than 0.5. Maps smaller than the image are enlarged bilinearly before the activation, as in DeepLab
+    (arXiv:1706.05587). `stated` is the recipe's activation.
     """
 
     channels: int
     size: tuple[int, int]
     activation: Activation = "softmax"
     stated: Activation | None = None
+    has_rest: bool = False
     task: ClassVar[Task] = "segment"
     outputs: ClassVar[tuple[str, ...]] = ("mask", "confidence", FEATURES)
     metric: ClassVar[Metric] = "mask_iou"
 
     @property
     def classes(self) -> int:
-        return max(2, self.channels)
+        return self.channels + (self.has_rest or self.channels == 1)
 
     def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:
         maps = raw[0]
@@ -52,9 +54,13 @@ class SegmentHead:
         if self.channels == 1:
             mask, confidence = self._graft_two(graph, probabilities)
         else:
+            axes = graph.constant("class_axis", integers(1))
+            if self.has_rest:
+                highest = graph.add("ReduceMax", [probabilities, axes], keepdims=1)
+                rest = graph.add("Sub", [graph.constant("one", floats(1.0)), highest])
+                probabilities = graph.add("Concat", [rest, probabilities], axis=1)
             best = graph.add("ArgMax", [probabilities], axis=1, keepdims=0)
             mask = graph.add("Cast", [best], to=TensorProto.UINT8)
-            axes = graph.constant("class_axis", integers(1))
             confidence = graph.add("ReduceMax", [probabilities, axes], keepdims=0)
         full = graph.constant("full", floats(255.0))
         levels = graph.add("Round", [graph.add("Mul", [confidence, full])])
@@ -80,8 +86,9 @@ class SegmentHead:
         if self.size != (image_input.height, image_input.width):
             maps = resize_bilinear(maps, (image_input.height, image_input.width))
         probabilities = activate(maps, self.activation, axis=1)
-        if self.channels == 1:
-            probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
+        if self.classes > self.channels:
+            rest = 1 - probabilities.max(axis=1, keepdims=True)
+            probabilities = np.concatenate([rest, probabilities], axis=1)
         mask = probabilities.argmax(axis=1).astype(np.uint8)
         return {
             "mask": mask,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from exporter.backbone import MAP_AXES
 from exporter.errors import RecipeError
 from exporter.heads.arrange import COLUMNS, MOST_ROWS, ROWS, SEVEN, SIX, grid_strides
 from exporter.heads.boxes import DECODERS
@@ -56,7 +57,8 @@ def _segment(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
         raise _mismatch("segment", "one map per class, (N, C, h, w)", outputs)
     stated = recipe.segment.activation
     activation = stated or ("sigmoid" if dims[1] == 1 else "softmax")
-    return SegmentHead(dims[1], (dims[2], dims[3]), activation, stated)
+    has_rest = dims[1] > 1 and len(recipe.label_list() or ()) == dims[1] + 1
+    return SegmentHead(dims[1], (dims[2], dims[3]), activation, stated, has_rest)
 
 
 def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
@@ -153,7 +155,21 @@ def _require_grid(head: DetectHead, image_input: ImageInput | None) -> None:
         )
 
 
-def _embed(_recipe: Recipe, _outputs: Sequence[Dims]) -> Head:
+def _embed(_recipe: Recipe, outputs: Sequence[Dims]) -> Head:
+    dims = outputs[0]
+    channels = dims[1:2] if len(dims) == MAP_AXES else dims[1:]
+    sizes = [size for size in channels if size != 1]
+    if not sizes:
+        raise RecipeError(
+            f"For one image the network's output is {dims}: a single number is the same direction for every image, and "
+            "no embedding. Name the right output with --outputs"
+        )
+    if len(sizes) > 1:
+        raise RecipeError(
+            f"--task embed needs a vector (N, F) or a map (N, F, h, w); for one image the network's output is {dims}. "
+            "If these are tokens, which of them stand for the image, the first one or the mean of all, depends on the "
+            "training: export the network with this choice, or name an output that holds it with --outputs"
+        )
     return EmbedHead()
 
 

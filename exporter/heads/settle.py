@@ -33,6 +33,7 @@ from exporter.heads.score_kind import (
 )
 from exporter.heads.score_refusal import refuse_softmax_over_boxes, refuse_softmax_over_places
 from exporter.heads.segment import SegmentHead
+from exporter.heads.segment_rest import require_maps_of_their_own
 from exporter.heads.softmax_part import is_quantized_softmax
 from exporter.heads.unknown_scores import UNKNOWN, unknown_scores
 from exporter.network import Array, Head
@@ -143,15 +144,17 @@ def _segment(head: SegmentHead, kind: Kind, maps: list[Array], ends: set[str]) -
             "--activation sigmoid, or export the network without its softmax"
         )
     refuse_contradiction(head.stated, kind, maps, ends)
-    if head.stated is not None:
-        return head
-    if kind == "softmax_part":
+    if kind == "softmax_part" and (head.stated is None or head.has_rest):
         raise RecipeError(
             "The maps are some of those of a softmax: one or more, such as the background's, are cut off in the "
             "graph. Without it, every pixel would be an object. Export the network with all maps, or name the "
             "tensor before the cut with --outputs (of an ONNX file); if each map is to be the best of these alone, "
             "state --activation none"
         )
+    if head.has_rest:
+        require_maps_of_their_own(head, kind, maps)
+    if head.stated is not None:
+        return head
     if kind in {"softmax", "sigmoid"}:
         return replace(head, activation="none")
     if kind == "positive":

@@ -192,8 +192,12 @@ def bind_entry(
     name = entry.name
     if entry.dtype != TensorProto.FLOAT:
         name = f"{entry.name}_float32"
-        cast = helper.make_node("Cast", [name], [entry.name], f"cast_{name}", to=entry.dtype)
-        bound.graph.node.insert(0, cast)
+        read = name
+        if entry.reads_bytes:  # a cast cuts off what a gray value has beside the whole number
+            read = f"{entry.name}_rounded"
+            bound.graph.node.insert(0, helper.make_node("Round", [name], [read], f"round_{name}"))
+        cast = helper.make_node("Cast", [read], [entry.name], f"cast_{name}", to=entry.dtype)
+        bound.graph.node.insert(int(entry.reads_bytes), cast)
     image = helper.make_tensor_value_info(name, TensorProto.FLOAT, [entry.batch or BATCH, *size])
     del bound.graph.input[:]
     bound.graph.input.extend([image, *kept])

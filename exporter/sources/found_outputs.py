@@ -138,7 +138,10 @@ def _form(
 ) -> Form | None:
     if not dims or dims[0] != 1 or (is_counted and recipe.task == "segment"):
         return None
-    if recipe.task == "segment" and (form := map_form(dims, recipe, image_input)) != "plain":
+    if (
+        recipe.task in {"segment", "embed"}
+        and (form := map_form(dims, recipe, image_input)) != "plain"
+    ):
         return form
     if recipe.task == "classify" and len(dims) > 2 and set(dims[1:-1]) == {1}:
         return "vector"

@@ -65,8 +65,9 @@ def mask_on_image(ids: Mask, confidence: Mask, geometry: Geometry, classes: int)
     """Carry a mask from the network's frame to the displayed image.
 
     Ids can not be interpolated, their probabilities can: each class that is present gets a probability map (the stated
-    probability where it won, an even share of the rest elsewhere: exact for two classes); these are enlarged
-    bilinearly, and the class with the larger one wins. A letterbox's padding has no influence.
+    probability where it won, an even share of the rest elsewhere, but less than the winner's: exact for two classes
+    whose probabilities sum to one); these are enlarged bilinearly, and the class with the larger one wins. A
+    letterbox's padding has no influence.
 
     Args:
         ids: uint8 (H, W), the winning class.
@@ -93,10 +94,12 @@ def class_probability(ids: Mask, confidence: Mask, class_id: int, classes: int) 
     """Return one class's probability in 1/255, uint8 (H, W).
 
     A mask holds the probability of the best class only. Where another class is the best, the remaining probability is
-    divided evenly among all others.
+    divided evenly among all others, but none gets as much as the best one: where each class has a probability of its
+    own (sigmoids), the best one may be improbable too.
     """
-    rest = (255 - confidence) // max(1, classes - 1)
-    return np.where(ids == class_id, confidence, rest).astype(np.uint8)
+    best = np.maximum(confidence, 1)
+    rest = np.minimum((255 - confidence) // max(1, classes - 1), best - 1)
+    return np.where(ids == class_id, best, rest).astype(np.uint8)
 
 
 def enlarge(frame: Mask, geometry: Geometry) -> Mask:

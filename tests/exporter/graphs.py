@@ -8,7 +8,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.sessions import optimized_session
+from exporter.graph import with_outputs
+from exporter.sessions import optimized_session, unoptimized_session
 
 SIDE = 16
 
@@ -56,6 +57,12 @@ def logits_of(model: onnx.ModelProto, frames: NDArray[np.uint8]) -> NDArray[np.f
     """Return the logits of an image graph for frames."""
     found: NDArray[np.float32] = optimized_session(model).run(["logits"], {"image": frames})[0]
     return found
+
+
+def raw_values(model: onnx.ModelProto, pixels: NDArray[np.float32], *names: str) -> list[Any]:
+    """Return tensors of a graph that reads `pixels`, run as it is."""
+    session = unoptimized_session(with_outputs(model, names))
+    return list(session.run(list(names), {"pixels": pixels}))
 
 
 def _model(

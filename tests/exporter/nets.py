@@ -37,6 +37,14 @@ class Careless(Small):
         return nn.functional.dropout(super().forward(pixels), 0.5)
 
 
+class ChannelsLast(Small):
+    """Its map (N, h, w, C), as transformers in windows return it."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        maps: Tensor = self.second(self.first(pixels)).permute(0, 2, 3, 1)
+        return maps
+
+
 class OwnStatistics(Small):
     """A batch norm that uses the batch's statistics in evaluation mode too."""
 

@@ -228,6 +228,27 @@ def test_a_segmenter_s_own_sigmoid_is_kept(tmp_path: Path, sized: bool) -> None:
         np.testing.assert_array_equal(inside, own > 0.5)
 
 
+def test_sigmoids_of_a_segmenter_have_a_label_for_what_none_of_them_is(tmp_path: Path) -> None:
+    end = [op("Sigmoid", output="p"), op("Resize", "p", "", "scales", mode="nearest")]
+    model = network(*end, classes=2, maps=True, scales=np.array([1, 1, 4, 4], np.float32))
+    labels = ["background", "cat", "dog"]
+    _, found = adopted(tmp_path, model, task="segment", labels=labels)
+    own = truth(model)
+    expected = np.where(own.max(axis=1) > 0.5, own.argmax(axis=1) + 1, 0)
+    np.testing.assert_array_equal(found["mask"], expected)
+
+
+def test_sigmoids_that_leave_most_pixels_without_a_class_are_asked_about(tmp_path: Path) -> None:
+    ends = [op("Sub", "scores", "much", output="low"), op("Sigmoid", "low", output="p")]
+    much = np.array(50, np.float32)
+    model = network(*ends, op("Identity", "p"), classes=2, maps=True, much=much)
+    with pytest.raises(RecipeError, match="none of the classes has"):
+        adopted(tmp_path, model, task="segment", labels=["cat", "dog"])
+    stated = {"activation": "none"}
+    _, found = adopted(tmp_path, model, task="segment", labels=["cat", "dog"], segment=stated)
+    assert set(np.unique(found["mask"])) <= {0, 1}
+
+
 def test_probabilities_times_255_of_a_segmenter_need_an_option(tmp_path: Path) -> None:
     end = (op("Sigmoid", output="p"), op("Mul", "p", "levels"))
     model = network(*end, classes=1, maps=True, levels=np.array([255], np.float32))

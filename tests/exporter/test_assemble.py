@@ -16,10 +16,10 @@ from exporter.heads.embed import EmbedHead
 from exporter.heads.segment import SegmentHead
 from exporter.network import Facts, Head, Network, Reference
 from exporter.recipe import Pixels
-from exporter.sessions import optimized_session, unoptimized_session
+from exporter.sessions import optimized_session
 from service.card import ImageInput
 from tests.exporter.exporting import some_frames
-from tests.exporter.graphs import SIDE, normal, pixel_graph, small_classifier
+from tests.exporter.graphs import SIDE, normal, pixel_graph, raw_values, small_classifier
 from tests.exporter.heads.judged import detect_head
 
 FRAMES = some_frames(2, SIDE)
@@ -42,13 +42,6 @@ def served(model: onnx.ModelProto, *names: str) -> dict[str, NDArray[Any]]:
     names = names or tuple(value.name for value in model.graph.output)
     session = optimized_session(with_outputs(model, names))
     return dict(zip(names, session.run(list(names), {"image": FRAMES}), strict=True))
-
-
-def raw_values(model: onnx.ModelProto, pixels: NDArray[np.float32], *names: str) -> list[Any]:
-    """Return tensors of the raw graph, run as it is."""
-    return list(
-        unoptimized_session(with_outputs(model, names)).run(list(names), {"pixels": pixels})
-    )
 
 
 def planes(frames: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -30,7 +30,7 @@ def feature_map(tensor: str, channels: int, side: int) -> FeatureMap:
 
 
 def test_the_last_layer_of_a_classifier_reads_the_pooled_vector() -> None:
-    assert read_by_last_layer(Graph(small_classifier()), "raw") == "f"
+    assert read_by_last_layer(Graph(small_classifier()), "raw") == ("f", -1)
 
 
 def test_scores_behind_a_condition_on_the_image_are_refused_by_its_operator() -> None:
@@ -165,22 +165,47 @@ def test_a_backbone_ends_before_the_maps_that_a_detector_adds() -> None:
     assert backbone_end(maps, image_input).tensor == "wider"
 
 
-@pytest.mark.parametrize("axes", [2, 3, 4])
-def test_features_are_the_mean_over_all_axes_but_batch_and_channels(axes: int) -> None:
-    shape = {2: (0, -1), 3: (0, 16, 48), 4: (0, 3, 16, 16)}[axes]
+@pytest.mark.parametrize(
+    ("dims", "channel_axis", "averaged"),
+    [
+        ((768,), -1, ()),
+        ((768,), -2, ()),
+        ((16, 48), -1, (1,)),
+        ((16, 48), 1, (2,)),
+        ((16, 48), -2, (2,)),
+        ((3, 16, 16), 1, (2, 3)),
+        ((16, 16, 3), -1, (1, 2)),
+    ],
+)
+def test_features_are_the_mean_over_all_axes_but_batch_and_channels(
+    dims: tuple[int, ...], channel_axis: int, averaged: tuple[int, ...]
+) -> None:
     reshape = helper.make_node("Reshape", ["pixels", "shape"], ["raw"])
-    model = pixel_graph(reshape, shape=np.array(shape))
+    model = pixel_graph(reshape, shape=np.array([0, *dims]))
     graph = Graph(model)
-    dims = infer_shapes(model)["raw"].dims
-    pool(graph, "raw", Shape(dims, 1))
-    graph.set_outputs([float_output(FEATURES, dims[-1] if axes < 4 else 3)])
+    pool(graph, "raw", Shape((1, *dims), 1), channel_axis)
     pixels = normal(2, 3, SIDE, SIDE)
+    expected = pixels.reshape((2, *dims)).mean(averaged)
+    graph.set_outputs([float_output(FEATURES, expected.shape[1])])
 
     (found,) = unoptimized_session(graph.finish()).run(None, {"pixels": pixels})
 
-    values = pixels.reshape((2, *dims[1:]))
-    expected = {2: values, 3: values.mean(1) if axes == 3 else None, 4: pixels.mean((2, 3))}[axes]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("read", "weights", "axis"), [(["map", "w1"], (8, 4), -1), (["w1", "map"], (4, 8), -2)]
+)
+def test_a_product_of_matrices_has_its_channels_last_or_before_that(
+    read: list[str], weights: tuple[int, int], axis: int
+) -> None:
+    model = pixel_graph(
+        helper.make_node("Conv", ["pixels", "w0"], ["map"], strides=[4, 4]),
+        helper.make_node("MatMul", read, ["raw"]),
+        w0=normal(8, 3, 4, 4),
+        w1=normal(*weights),
+    )
+    assert read_by_last_layer(Graph(model), "raw") == ("map", axis)
 
 
 def test_tokens_get_a_branch_to_a_map_without_the_class_token() -> None:
@@ -226,7 +251,7 @@ def test_a_product_of_two_activations_is_no_trained_layer(operator: str) -> None
         z=np.array(128, np.uint8),
         bias=normal(8),
     )
-    assert read_by_last_layer(Graph(model), "raw") == "pixels"
+    assert read_by_last_layer(Graph(model), "raw") == ("pixels", 1)
     shapes = {name: Shape((1, 8, 4, 4), 1) for name in ("map",)}
     found = find_maps(model, shapes, "raw", FRAME)
     assert [one.tensor for one in found] == ["map"]

@@ -399,6 +399,23 @@ def test_an_input_of_integers_reads_the_bytes(tmp_path: Path, dtype: int) -> Non
     require_same(done.path, by_hand(model, whole), FRAMES)
 
 
+def test_an_input_of_integers_reads_rounded_gray_values(tmp_path: Path) -> None:
+    before = (
+        helper.make_node("Cast", ["whole"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["float", "most"], ["images"]),
+    )
+    own = {"most": np.array(100, np.float32), "w0": weights()["w0"][:, :1]}
+    shape = ("n", 1, SIDE, SIDE)
+    model = network(
+        shape=shape, dtype=TensorProto.UINT8, before=before, entry="whole", constants=own
+    )
+
+    done = adopt(tmp_path, model)
+
+    luma = FRAMES @ np.array([0.299, 0.587, 0.114])
+    require_same(done.path, by_hand(model, np.rint(luma).astype(np.uint8)[:, None]), FRAMES, 1e-2)
+
+
 def active_dropout() -> ModelProto:
     drop = helper.make_node("Dropout", ["scores", "ratio", "yes"], ["out"])
     switches = {"ratio": np.array(0.5, np.float32), "yes": np.ones((), bool)}

@@ -365,8 +365,16 @@ def test_maps_of_numbers_come_before_maps_of_class_ids() -> None:
         names("segment", VECTOR, ids)
 
 
-def test_an_embedder_s_outputs_stay() -> None:
-    assert names("embed", Tensor("map", (1, 5, 8, 8)), VECTOR) == ["map", "vector"]
+def test_an_embedder_s_output_is_known_by_its_name_or_asked_about() -> None:
+    maps = Tensor("map", (1, 5, 8, 8))
+    assert names("embed", VECTOR) == ["vector"]
+    with pytest.raises(RecipeError, match=r"each could be the embedding.*--outputs map"):
+        names("embed", maps, VECTOR)
+    assert names("embed", maps, VECTOR, outputs=("map", "vector")) == ["map", "vector"]
+    tokens, pooled = Tensor("last_hidden_state", (1, 5, 7)), Tensor("pooler_output", (1, 7))
+    assert names("embed", tokens, pooled) == ["pooler_output", "last_hidden_state"]
+    both = Tensor("logits_per_image", (1, 3)), Tensor("image_embeds", (1, 7))
+    assert names("embed", *both) == ["image_embeds", "logits_per_image"]
 
 
 def test_scores_under_a_number_that_are_the_named_ones_in_other_words_are_no_second_head() -> None:

@@ -11,7 +11,8 @@ def test_a_map_is_averaged_and_a_vector_stays() -> None:
     maps = np.arange(8.0).reshape(1, 2, 2, 2)
     assert EmbedHead().expected([maps], FRAME)["features"].tolist() == [[1.5, 5.5]]
     vector = maps[:, :, 0, 0]
-    assert EmbedHead().expected([vector], FRAME)["features"] is vector
+    for same in (vector, vector[:, None], vector[:, :, None]):
+        assert EmbedHead().expected([same], FRAME)["features"].tolist() == vector.tolist()
 
 
 def test_the_agreement_is_the_cosine_and_never_negative() -> None:

@@ -51,6 +51,11 @@ def test_a_detector_s_anchors_and_columns_are_read_off_its_shapes(
         ("segment", (1, 2, 3), "one map per class"),
         ("detect", (1, 2, 3), "boxes .* and scores"),
         ("temporal", (1, 2), "train:"),
+        ("embed", (1, 5, 7), "tokens"),
+        ("embed", (1, 5, 7, 2, 2), "tokens"),
+        ("embed", (1,), "single number"),
+        ("embed", (1, 1), "single number"),
+        ("embed", (1, 1, 4, 4), "single number"),
     ],
 )
 def test_shapes_that_do_not_fit_the_task_are_refused(

@@ -1,5 +1,6 @@
 """The activation of a head follows from what the raw scores are; a contradiction is refused with the option."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,13 @@ def test_maps_of_logits_are_left_to_the_head_and_probabilities_stay() -> None:
     assert segmented(ONE, "Sigmoid", [[[0.2, 0.9]]]).activation == "none"
 
 
+def test_maps_with_a_label_more_must_be_probabilities_of_their_own() -> None:
+    rest = replace(TWO, has_rest=True)
+    assert segmented(rest, "Sigmoid", [[[0.2, 0.9]], [[0.7, 0.6]]]).activation == "none"
+    with pytest.raises(RecipeError, match="3 are given, the network has 2 classes"):
+        segmented(rest, None, [[[3.0, -1.0]], [[0.5, 9.0]]])
+
+
 def test_what_is_stated_of_maps_is_taken() -> None:
     stated = SegmentHead(1, (1, 2), "sigmoid", stated="sigmoid")
 
@@ -214,6 +222,10 @@ def test_maps_without_that_of_the_background_are_asked_about() -> None:
         settle_head(three, cut_softmax(), ["raw"], [(maps,)], FRAME)
     stated = SegmentHead(3, (1, 2), "none", "none")
     assert settle_head(stated, cut_softmax(), ["raw"], [(maps,)], FRAME) == stated
+    with pytest.raises(
+        RecipeError, match="cut off in the graph"
+    ):  # the background has the rest of the sum
+        settle_head(replace(stated, has_rest=True), cut_softmax(), ["raw"], [(maps,)], FRAME)
 
 
 def detected(head: DetectHead, end: str | None, *raw: Any) -> DetectHead:

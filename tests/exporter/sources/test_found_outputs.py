@@ -52,15 +52,33 @@ def form(task: str, dims: tuple[int, ...], **options: Any) -> tuple[str, tuple[i
     return found.form, found.dims
 
 
+NHWC = {"pixels": {"layout": "NHWC"}}
+
+
 def test_scores_with_axes_of_size_one_before_the_classes_become_a_vector() -> None:
     assert form("classify", (1, 1, 1, 7)) == ("vector", (1, 7))
     assert form("classify", (1, 1, 7)) == ("vector", (1, 7))
     assert form("classify", (1, 7)) == ("plain", (1, 7))
     assert form("classify", (1, 7, 1, 1)) == ("plain", (1, 7, 1, 1))
-    assert form("embed", (1, 1, 1, 7)) == ("plain", (1, 1, 1, 7))
 
 
-NHWC = {"pixels": {"layout": "NHWC"}}
+@pytest.mark.parametrize(
+    ("dims", "fields", "expected"),
+    [
+        ((1, 7, 1, 1), {}, ("plain", (1, 7, 1, 1))),
+        ((1, 1, 1, 7), {}, ("channels_last", (1, 7, 1, 1))),
+        ((1, 20, 2, 4), {}, ("plain", (1, 20, 2, 4))),
+        ((1, 2, 4, 20), {}, ("channels_last", (1, 20, 2, 4))),
+        ((1, 4, 8, 16), {}, ("plain", (1, 4, 8, 16))),
+        ((1, 4, 8, 16), NHWC, ("channels_last", (1, 16, 4, 8))),
+        ((1, 7, 1, 1), NHWC, ("plain", (1, 7, 1, 1))),
+        ((1, 8, 16), {}, ("plain", (1, 8, 16))),
+    ],
+)
+def test_the_axes_of_an_embedder_s_map_are_known_by_aspect_and_layout(
+    dims: tuple[int, ...], fields: dict[str, Any], expected: tuple[str, tuple[int, ...]]
+) -> None:
+    assert form("embed", dims, **fields) == expected
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,19 @@ def test_any_class_of_many_wins_where_it_won() -> None:
     assert np.array_equal(found.ids[0, 40::80], [0, 1, 2, 3])
 
 
+@pytest.mark.parametrize("classes", [2, 3, 4, 200])
+def test_an_improbable_class_wins_where_it_won(classes: int) -> None:
+    """The probabilities of classes that each have a sigmoid do not sum to one."""
+    rng = np.random.default_rng(4)
+    ids = rng.integers(0, classes, (32, 32), np.uint8)
+    confidence = rng.integers(0, 256, (32, 32), np.uint8)
+
+    found = mask_on_image(ids, confidence, plan(32, 32, STRETCH), classes)
+
+    np.testing.assert_array_equal(found.ids, ids)
+    assert np.abs(found.confidence.astype(int) - confidence).max() <= 1
+
+
 @pytest.mark.parametrize("class_id", [0, 1])
 def test_what_a_crop_did_not_see_is_not_seen_whatever_the_class(class_id: int) -> None:
     ids = np.full((32, 32), class_id, np.uint8)
