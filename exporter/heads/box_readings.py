@@ -61,6 +61,11 @@ class Reading:
         return values[:, list(EXCHANGED_ORDER)] if self.form in Y_FIRST else values
 
     @property
+    def is_plain(self) -> bool:
+        """Whether a --box-format states it."""
+        return self == Reading(self.form, self.unit) and self.form != XXYY
+
+    @property
     def points(self) -> int:
         """How many of the numbers are those of points, from the first on; the others are sizes."""
         return 4 if self._plain in {"xyxy", XXYY} else 2

@@ -94,7 +94,7 @@ def judge_changed(
         for one, found in marks.items():
             found.add(more, taken, one)
         if (better := _better(pairs, marks, is_stated=is_stated)) is not None:
-            return _with_other(head, better, taken, is_stated=is_stated)
+            return _with_other(head, *better, taken, is_stated=is_stated)
         if all(found.is_ruled_out() for found in marks.values()):
             return replace(head, is_form_seen=True)
     if head.is_form_seen or not is_stated:
@@ -133,19 +133,28 @@ def _readings(taken: Reading, pairs: Sequence[Pair]) -> list[Reading]:
 
 def _better(
     pairs: Sequence[Pair], marks: Mapping[Reading, Marks], *, is_stated: bool
-) -> Reading | None:
-    """Return the reading in which what is found follows the images better than in the one that is taken, if any."""
+) -> tuple[Reading, list[str]] | None:
+    """Return the reading in which what is found follows the images better than in the one that is taken, if any.
+
+    Beside it are the formats that may be as good.
+    """
     fewest, lead = (ENOUGH_AGAINST, CLEARLY_AGAINST) if is_stated else (FEWEST, CLEARLY)
-    better = [one for one, found in marks.items() if found.is_better(fewest, lead)]
-    return max(better, key=lambda one: _least_lead(pairs, one, better), default=None)
+    if not any(found.is_better(fewest, lead) for found in marks.values()):
+        return None
+    # The right reading may differ from the wrong one in few of them, as boxes of which x and y are about the same do.
+    possible = [one for one, found in marks.items() if found.other and found.lead() > 0]
+    seems = max(possible, key=lambda one: _least_lead(pairs, one, possible))
+    rivals = [one for one in possible if one != seems and one.is_plain and seems.is_plain]
+    unclear = [one for one in rivals if Marks().add(pairs, one, seems).lead() < CLEARLY]
+    return seems, [one.form for one in unclear]
 
 
 def _with_other(
-    head: DetectHead, reading: Reading, taken: Reading, *, is_stated: bool
+    head: DetectHead, reading: Reading, unclear: list[str], taken: Reading, *, is_stated: bool
 ) -> DetectHead:
     """Return the head with x and y exchanged if nothing states their order; every other reading is refused."""
-    if is_stated or reading != replace(taken, form=EXCHANGED[taken.form]):
-        raise _contradiction(head, reading, is_stated=is_stated)
+    if is_stated or unclear or reading != replace(taken, form=EXCHANGED[taken.form]):
+        raise _contradiction(head, reading, unclear, is_stated=is_stated)
     recipe = head.recipe.model_copy(update={"box_format": reading.form})
     return replace(head, recipe=recipe, assumed=without(head, "format"), is_form_seen=True)
 
@@ -171,7 +180,9 @@ def _refuse_still(head: DetectHead, pairs: Sequence[Pair]) -> None:
         )
 
 
-def _contradiction(head: DetectHead, reading: Reading, *, is_stated: bool) -> RecipeError:
+def _contradiction(
+    head: DetectHead, reading: Reading, unclear: list[str], *, is_stated: bool
+) -> RecipeError:
     form = head.recipe.box_format
     other = reading.form
     given = "" if other == form else f", and give --box-format {other}"
@@ -193,6 +204,8 @@ def _contradiction(head: DetectHead, reading: Reading, *, is_stated: bool) -> Re
         step = f"Export the network with its sizes doubled{given}"
     else:
         words, step = f"they were {BOX_WORDS[other]}", f"Give --box-format {other}"
+        if unclear:
+            step += f", or {', '.join(unclear)}: more photographs of what it finds, with --images, show which is right"
     taken, believe = (
         ("stated", "prove the network on photographs of what it finds (--images FOLDER)")
         if is_stated

@@ -17,6 +17,7 @@ from exporter.errors import RecipeError
 from exporter.outcome import Exported
 from tests.exporter import ssdlite
 from tests.exporter.exporting import export_to
+from tests.exporter.found import detector as found_detector
 from tests.exporter.heads.dense import FORMS, as_form
 from tests.exporter.ssdlite import CORNERS, LABELS, SSDLITE
 from tests.exporter.test_models import photograph
@@ -101,3 +102,19 @@ def test_a_form_that_nothing_can_test_is_believed_and_said(tmp_path: Path) -> No
     assert "--box-format cxcywh is believed" in said
     assert "on 3 images the network finds 0 clear objects" in said
     assert "--images" in said
+
+
+def test_boxes_that_nothing_can_show_are_assumed_to_be_the_usual_ones(tmp_path: Path) -> None:
+    """Rows of EfficientDet, image, y first, score and class, that are the same for every image."""
+    row = np.array([[[0, 30, 60, 120, 200, 0.9, 3], [0, 130, 60, 220, 150, 0.8, 1]]], np.float32)
+    rows = np.concatenate([row, np.zeros((1, 98, 7), np.float32)], axis=1)
+    onnx.save(found_detector({"detections": rows}), tmp_path / "net.onnx")
+    fields: dict[str, Any] = {"task": "detect", "labels": LABELS}
+    detect = {"decoder": "efficientdet", **STATED}
+    done = export_to(tmp_path, "onnx:net.onnx", detect=detect, **fields)
+    assert done.card.boxes is not None
+    assert (done.card.boxes.format, done.card.boxes.assumed) == ("yxyx", ("format",))
+    assert any("format yxyx is assumed" in one for one in done.hints)
+    detect |= {"box_format": "xyxy", "box_unit": "pixel"}
+    done = export_to(tmp_path, "onnx:net.onnx", detect=detect, **fields)
+    assert any("--box-format xyxy is believed, but hardly tested" in one for one in done.hints)
