@@ -90,6 +90,14 @@ def box_hints(
             "each object was expected to have one box, but real images show boxes that must be suppressed: requests "
             "do it. --nms-free states that they are objects of their own"
         )
+    if settled.tested_by is not None and not measured:
+        images, found = settled.tested_by
+        one, those = ("image", "it") if images == 1 else ("images", "them")
+        hints.append(
+            f"--box-format {boxes.format} is believed, but hardly tested: on {images} {one} the network finds {found} "
+            f"clear object{'' if found == 1 else 's'}, and {those} moved and mirrored do not rule out every other "
+            "format. Give photographs of what it finds with --images, or measure with --labeled"
+        )
     if boxes.assumption is not None:
         options = " and ".join(
             "--nms-free" if part == "nms_free" else f"--box-{part} {getattr(boxes, part)}"

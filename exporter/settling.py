@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.heads.box_order import judge_order
-from exporter.heads.box_shift import refuse_unmoved
+from exporter.heads.box_shift import judge_changed
 from exporter.heads.class_ids import check_classes
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
@@ -61,6 +61,8 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
     if isinstance(head, DetectHead):
         head = judge_order(head, subject.inputs, outputs, network.image_input, run)
         is_stated = isinstance(network.head, DetectHead) and "format" not in network.head.assumed
-        refuse_unmoved(head, subject.inputs, outputs, network.image_input, run, is_stated=is_stated)
+        head = judge_changed(
+            head, subject.inputs, outputs, network.image_input, run, is_stated=is_stated
+        )
         head = judge_suppression(head, outputs, network.image_input)
     return replace(subject, network=replace(network, head=head))

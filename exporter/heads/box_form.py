@@ -149,7 +149,7 @@ def _by_grid(head: DetectHead, seen: GridReading) -> DetectHead:
             f"{BOX_WORDS[form]}: so their numbers follow the cells of the grid. Give --box-format {form}"
         )
     recipe = head.recipe.model_copy(update={"box_format": form})
-    return replace(head, recipe=recipe, assumed=without(head, "format"))
+    return replace(head, recipe=recipe, assumed=without(head, "format"), is_form_seen=True)
 
 
 def _by_values(

@@ -1,47 +1,41 @@
-"""Whether what a detector finds moves with the image: boxes counted from the bottom, half sizes and offsets do not.
+"""Whether what a detector finds follows the image where this is moved, mirrored or made smaller.
 
-Each image is moved by a quarter of the frame along its diagonal. Real boxes move with it, and are cut at the edge of
-the frame. A cut box has another center and another size, so it also shows what the numbers of a point and a size are.
+Boxes that are read wrongly do not: with x and y exchanged, y counted from the bottom, corners taken for sizes, and the
+offsets of anchors. Where an image is moved, boxes are cut at the edge of the frame. A cut box has another center and
+another size, so it also shows whether sizes are half.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
-from exporter.heads.box_form import BOX_WORDS
-from exporter.heads.box_order import STAYS, Run
-from exporter.heads.boxes import Y_FIRST, Candidates, xyxy
+from exporter.heads.box_form import BOX_WORDS, EXCHANGED
+from exporter.heads.box_order import Run
+from exporter.heads.box_readings import (
+    XXYY,
+    Reading,
+    other_readings,
+    scaled_readings,
+    taken_reading,
+)
+from exporter.heads.box_unit import without
 from exporter.heads.detect import DetectHead
-from exporter.heads.detections import Detections
-from exporter.heads.found_boxes import find_clearly
-from exporter.heads.metrics import iou_matrix
+from exporter.heads.found_again import CLEARLY, FEWEST, Found, Marks, Pair
+from exporter.heads.moved_images import changed_images
 from exporter.network import Array
 from service.card import ImageInput
 
 IMAGES = 8
-"""So many images are moved, at most; each one down to the right, and up to the left."""
+"""So many images are changed, at most; those in which nothing is found are left out."""
 
-PART = 4
-"""Images are moved by about the frame's side divided by this."""
+USUAL = 3
+"""So often each of them is changed at least: moved down to the right, moved up to the left, mirrored."""
 
-STEPS = (32, 16, 8, 1)
-"""They are moved by a multiple of the largest of these that is no third of the side: the same cells see the same."""
-
-GRAY = 114
-FEWEST = 3
-"""Fewer detections, of all images together, show nothing."""
-
-FOUND_AGAIN = 0.6
-"""The mean IoU of detections with those of the moved image that shows a reading."""
-
-CLEARLY = 0.2
-"""The reading that is taken must be worse by this much."""
-
-SAME = 0.8
-"""Boxes of a larger IoU are the same in both readings, and show nothing."""
+RUNS = 40
+"""So many changed images there are at most, if fewer do not decide."""
 
 ENOUGH_AGAINST = 6
 """At least so many detections must contradict a form that is stated."""
@@ -49,70 +43,18 @@ ENOUGH_AGAINST = 6
 CLEARLY_AGAINST = 0.3
 """A form that is stated must be worse by this much."""
 
-VISIBLE = 0.3
-"""So large a share of a box must still be in the frame."""
+OTHER_SCALE = 1.2
+"""Numbers that move by more than this factor too far, or not far enough, are on another scale."""
 
-INSIDE = 0.9
-"""So large a share of a box is in the frame before the image is moved."""
+UNCUT = 0.75
+"""The quantile of how far numbers move: those of boxes that are cut move less, or not at all."""
 
 FEWEST_STILL = 6
 MOST_STILL = 0.9
 """So many boxes, and so large a share of all that are clear, stay where they are though other rows give them."""
 
-LARGE = 0.5
-"""A box of more than this share of the frame may stay where it is."""
 
-_WITH_Y_FIRST = {plain: y_first for y_first, plain in Y_FIRST.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """What four numbers may be, in 0–1 and x first: one of the plain forms.
-
-    `is_turned` where y is counted from the bottom, `is_half` where sizes are half of width and height.
-    """
-
-    form: str
-    is_turned: bool = False
-    is_half: bool = False
-
-    def corners(self, numbers: Array) -> Array:
-        """Return xyxy (B, 4) of these numbers."""
-        first, second = numbers[:, :2], numbers[:, 2:] * (2 if self.is_half else 1)
-        if self.form == "cxcywh":
-            first, second = first - second / 2, first + second / 2
-        elif self.form == "xywh":
-            second = first + second
-        return self._turned(np.concatenate([first, second], axis=1))
-
-    def numbers(self, corners: Array) -> Array:
-        """Return the numbers (B, 4) of xyxy."""
-        upright = self._turned(corners)
-        first, second = upright[:, :2], upright[:, 2:]
-        if self.form == "cxcywh":
-            first, second = (first + second) / 2, second - first
-        elif self.form == "xywh":
-            second = second - first
-        return np.concatenate([first, second / (2 if self.is_half else 1)], axis=1)
-
-    def _turned(self, corners: Array) -> Array:
-        if not self.is_turned:
-            return corners
-        left, top, right, bottom = corners.T
-        return np.stack([left, 1 - bottom, right, 1 - top], axis=1)
-
-
-_READINGS = tuple(
-    _Reading(form, is_turned, is_half)
-    for is_half in (False, True)
-    for is_turned in (False, True)
-    for form in ("cxcywh", "xywh", "xyxy")
-    if form == "cxcywh" or not is_half
-)
-"""The simplest first."""
-
-
-def refuse_unmoved(
+def judge_changed(
     head: DetectHead,
     frames: NDArray[np.uint8],
     outputs: Sequence[Sequence[Array]],
@@ -120,8 +62,8 @@ def refuse_unmoved(
     run: Run,
     *,
     is_stated: bool = False,
-) -> None:
-    """Refuse boxes that do not move with the image, or that do so only where they are read in another way.
+) -> DetectHead:
+    """Return the head with x and y in the order that changed images show, and with what they can not show.
 
     Args:
         head: with its activation and the form of its boxes settled; one whose library settles the form is believed.
@@ -132,54 +74,101 @@ def refuse_unmoved(
         is_stated: whether the form is stated: then only a clear contradiction counts, and boxes may stay in place.
 
     Raises:
-        RecipeError: the message says what the boxes seem to be, and the next step.
+        RecipeError: boxes do not follow the image, or do so only where they are read in another way. The message says
+            what they seem to be, and the next step.
     """
     if head.recipe.box_format == "grid" or head.is_known:
-        return
-    taken = _Reading(Y_FIRST.get(head.recipe.box_format, head.recipe.box_format))
-    pairs: list[tuple[_Pair, Array]] = []
-    for frame, raw in zip(frames[:IMAGES], outputs, strict=False):
-        plain = head.decoder.split(raw)
-        for moved, shift in _moved(frame):
-            again = head.decoder.split(run(moved[None]))
-            pairs.append((_Pair.of(head, taken, plain, again, image_input), shift))
-    if not is_stated:
-        _refuse_still(head, [pair for pair, _ in pairs])
+        return head
+    taken = taken_reading(head.recipe, image_input)
+    plain = [Found.of(head, head.decoder.split(raw), taken) for raw in outputs]
+    # Images in which nothing is found show nothing, whatever is done with them.
+    shown = [pair for pair in zip(frames, plain, strict=False) if len(pair[1].found)][:IMAGES]
+    pairs: list[Pair] = []
+    marks: dict[Reading, Marks] = {}
+    for more in _rounds(head, taken, shown, run):
+        if not pairs:
+            if not is_stated:
+                _refuse_still(head, [pair for pair in more if pair.change.is_shift])
+            marks = {one: Marks() for one in _readings(taken, more)}
+        pairs += more
+        for one, found in marks.items():
+            found.add(more, taken, one)
+        if (better := _better(pairs, marks, is_stated=is_stated)) is not None:
+            return _with_other(head, *better, taken, is_stated=is_stated)
+        if all(found.is_ruled_out() for found in marks.values()):
+            return replace(head, is_form_seen=True)
+    if head.is_form_seen or not is_stated:
+        return head
+    return replace(head, tested_by=(len(plain), sum(len(one.found) for one in plain)))
+
+
+def _rounds(
+    head: DetectHead, taken: Reading, shown: Sequence[tuple[NDArray[np.uint8], Found]], run: Run
+) -> Iterator[list[Pair]]:
+    """Yield what is found in all images after the usual changes, then after one more of each, and so on."""
+    pairs: list[Pair] = []
+    runs = 0
+    rounds = zip(*(changed_images(frame) for frame, _ in shown), strict=True)
+    for count, changed in enumerate(rounds, 1):
+        if count > USUAL and runs + len(shown) > RUNS:
+            return
+        for (_, before), (frame, change) in zip(shown, changed, strict=True):
+            again = Found.of(head, head.decoder.split(run(frame[None])), taken)
+            pairs.append(Pair.of(taken, change, before, again))
+        runs += len(shown)
+        if count >= USUAL:
+            yield pairs
+            pairs = []
+
+
+def _readings(taken: Reading, pairs: Sequence[Pair]) -> list[Reading]:
+    """Return what boxes may be that are not what is taken, with the scale that moved images show if it is another."""
+    ratios = [ratio for pair in pairs if pair.change.is_shift for ratio in pair.ratios()]
+    if len(ratios) < FEWEST:
+        return other_readings(taken)
+    factor = float(np.quantile(ratios, UNCUT))
+    is_other = 0 < factor < 1 / OTHER_SCALE or factor > OTHER_SCALE
+    return [*other_readings(taken), *(scaled_readings(taken, factor) if is_other else ())]
+
+
+def _better(
+    pairs: Sequence[Pair], marks: Mapping[Reading, Marks], *, is_stated: bool
+) -> tuple[Reading, list[str]] | None:
+    """Return the reading in which what is found follows the images better than in the one that is taken, if any.
+
+    Beside it are the formats that may be as good.
+    """
     fewest, lead = (ENOUGH_AGAINST, CLEARLY_AGAINST) if is_stated else (FEWEST, CLEARLY)
-    others = [one for one in _READINGS if one != taken]
-    better = [one for one in others if _is_better(*_marks(pairs, taken, one), fewest, lead)]
-    if better:
-        seems = max(better, key=lambda one: _least_lead(pairs, one, better))
-        raise _contradiction(head, seems, is_stated=is_stated)
+    if not any(found.is_better(fewest, lead) for found in marks.values()):
+        return None
+    # The right reading may differ from the wrong one in few of them, as boxes of which x and y are about the same do.
+    possible = [one for one, found in marks.items() if found.other and found.lead() > 0]
+    seems = max(possible, key=lambda one: _least_lead(pairs, one, possible))
+    rivals = [one for one in possible if one != seems and one.is_plain and seems.is_plain]
+    unclear = [one for one in rivals if Marks().add(pairs, one, seems).lead() < CLEARLY]
+    return seems, [one.form for one in unclear]
 
 
-def _is_better(taken: Sequence[float], other: Sequence[float], fewest: int, lead: float) -> bool:
-    if len(other) < fewest:
-        return False
-    return float(np.mean(other)) >= max(FOUND_AGAIN, float(np.mean(taken)) + lead)
+def _with_other(
+    head: DetectHead, reading: Reading, unclear: list[str], taken: Reading, *, is_stated: bool
+) -> DetectHead:
+    """Return the head with x and y exchanged if nothing states their order; every other reading is refused."""
+    if is_stated or unclear or reading != replace(taken, form=EXCHANGED[taken.form]):
+        raise _contradiction(head, reading, unclear, is_stated=is_stated)
+    recipe = head.recipe.model_copy(update={"box_format": reading.form})
+    return replace(head, recipe=recipe, assumed=without(head, "format"), is_form_seen=True)
 
 
-def _least_lead(
-    pairs: Sequence[tuple["_Pair", Array]], one: _Reading, others: Sequence[_Reading]
-) -> float:
+def _least_lead(pairs: Sequence[Pair], one: Reading, others: Sequence[Reading]) -> float:
     """Return by how much boxes are found again better in a reading than in the one that suits them best beside it.
 
     Most boxes, those that are not cut, suit several readings.
     """
-    marks = (_marks(pairs, one, other) for other in others if other != one)
-    return min(
-        (float(np.mean(mine) - np.mean(theirs)) for mine, theirs in marks if mine), default=0
-    )
+    leads = (Marks().add(pairs, other, one).lead() for other in others if other != one)
+    return min(leads, default=0.0)
 
 
-def _marks(
-    pairs: Sequence[tuple["_Pair", Array]], one: _Reading, other: _Reading
-) -> tuple[list[float], list[float]]:
-    found = [marks for pair, shift in pairs for marks in pair.marks(one, other, shift)]
-    return [mine for mine, _ in found], [theirs for _, theirs in found]
-
-
-def _refuse_still(head: DetectHead, pairs: Sequence["_Pair"]) -> None:
+def _refuse_still(head: DetectHead, pairs: Sequence[Pair]) -> None:
     still = sum(int(one.is_still.sum()) for one in pairs)
     clear = sum(int((one.is_still | ~one.stays).sum()) for one in pairs)
     if still >= FEWEST_STILL and still >= MOST_STILL * clear:
@@ -191,11 +180,23 @@ def _refuse_still(head: DetectHead, pairs: Sequence["_Pair"]) -> None:
         )
 
 
-def _contradiction(head: DetectHead, reading: _Reading, *, is_stated: bool) -> RecipeError:
+def _contradiction(
+    head: DetectHead, reading: Reading, unclear: list[str], *, is_stated: bool
+) -> RecipeError:
     form = head.recipe.box_format
-    other = _WITH_Y_FIRST[reading.form] if form in Y_FIRST else reading.form
+    other = reading.form
     given = "" if other == form else f", and give --box-format {other}"
-    if reading.is_turned:
+    if reading.factor != 1:
+        unit = "pixels" if head.recipe.box_unit == "pixel" else "0 to 1 of the frame"
+        middle = ", counted from the middle of the frame" if reading.is_centered else ""
+        words = (
+            f"its numbers were about {reading.factor:.2g} times those of {unit}{middle} ({other})"
+        )
+        step = f"Export the network with boxes in pixels of its input, or in 0 to 1 of it{given}"
+    elif other == XXYY:
+        words = "they were two corners, both x before both y"
+        step = "Export the network with the columns in the order of x_min, y_min, x_max, y_max"
+    elif reading.is_turned:
         words = f"y were counted from the bottom of the image ({other})"
         step = f"Export the network with height - y in place of y (1 - y in 0 to 1 of the frame){given}"
     elif reading.is_half:
@@ -203,113 +204,14 @@ def _contradiction(head: DetectHead, reading: _Reading, *, is_stated: bool) -> R
         step = f"Export the network with its sizes doubled{given}"
     else:
         words, step = f"they were {BOX_WORDS[other]}", f"Give --box-format {other}"
+        if unclear:
+            step += f", or {', '.join(unclear)}: more photographs of what it finds, with --images, show which is right"
     taken, believe = (
         ("stated", "prove the network on photographs of what it finds (--images FOLDER)")
         if is_stated
         else ("taken", f"state --box-format {form}")
     )
     return RecipeError(
-        f"Boxes are {taken} to be {form}, {BOX_WORDS[form]}; but what the network finds in moved images lies where it "
-        f"should if {words}. {step}. If they are right all the same, {believe}"
+        f"Boxes are {taken} to be {form}, {BOX_WORDS[form]}; but what the network finds in images that are moved or "
+        f"mirrored lies where it should if {words}. {step}. If they are right all the same, {believe}"
     )
-
-
-def _moved(frame: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.uint8], Array]]:
-    """Yield a frame that is moved, gray where nothing is, and by how much as shares of the frame: x, y, x, y."""
-    height, width = frame.shape[:2]
-    down, right = _step(height), _step(width)
-    shift = np.array([right / width, down / height] * 2)
-    forward = np.full_like(frame, GRAY)
-    forward[down:, right:] = frame[: height - down, : width - right]
-    yield forward, shift
-    back = np.full_like(frame, GRAY)
-    back[: height - down, : width - right] = frame[down:, right:]
-    yield back, -shift
-
-
-def _step(side: int) -> int:
-    step = next(one for one in STEPS if 3 * one <= side or one == 1)
-    return max(1, round(side / PART / step)) * step
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """What is found in an image, and in the same one moved.
-
-    `numbers` (B, 4) and `numbers_again` (C, 4) are those of the boxes. `stays` (B,) is true for what is found at the
-    same place in both, and `is_still` where another row gives it.
-    """
-
-    taken: _Reading
-    found: Detections
-    again: Detections
-    numbers: Array
-    numbers_again: Array
-    stays: NDArray[np.bool_]
-    is_still: NDArray[np.bool_]
-
-    @classmethod
-    def of(
-        cls,
-        head: DetectHead,
-        taken: _Reading,
-        plain: Candidates[Array],
-        moved: Candidates[Array],
-        image_input: ImageInput,
-    ) -> "_Pair":
-        (found, rows), (again, other_rows) = (
-            find_clearly(head, part, xyxy(part.boxes, head.recipe, image_input)[0])
-            for part in (plain, moved)
-        )
-        numbers = taken.numbers(found.boxes), taken.numbers(again.boxes)
-        if not len(found) or not len(again):
-            nothing = np.zeros(len(found), bool)
-            return cls(taken, found, again, *numbers, nothing, nothing)
-        overlaps = _same_kind(found, again, found.boxes, again.boxes)
-        stays = overlaps.max(axis=1) >= STAYS
-        other = rows != other_rows[overlaps.argmax(axis=1)]
-        still = stays & other & (_areas(found.boxes) <= LARGE)
-        return cls(taken, found, again, *numbers, stays, still)
-
-    def marks(self, one: _Reading, other: _Reading, shift: Array) -> Iterator[tuple[float, float]]:
-        """Yield for each detection how well it is found again, by IoU, in two readings.
-
-        Those that both expect at one place, or that have left the frame, are left out. Another reading than the one
-        that is taken is wrong where it has boxes outside of the frame.
-        """
-        if not len(self.found) or not len(self.again):
-            return
-        boxes = [reading.corners(self.numbers) for reading in (one, other)]
-        expected = [np.clip(each + shift, 0, 1) for each in boxes]
-        visible = [
-            _areas(seen) >= VISIBLE * _areas(each)
-            for seen, each in zip(expected, boxes, strict=True)
-        ]
-        differs = _ious(other.corners(one.numbers(expected[0])), expected[1]) < SAME
-        again = [np.clip(reading.corners(self.numbers_again), 0, 1) for reading in (one, other)]
-        marks = [
-            _same_kind(self.found, self.again, *pair).max(axis=1)
-            for pair in zip(expected, again, strict=True)
-        ]
-        for reading, each, mark in zip((one, other), boxes, marks, strict=True):
-            if reading != self.taken:
-                mark[_areas(np.clip(each, 0, 1)) < INSIDE * _areas(each)] = 0
-        for place in np.flatnonzero(visible[0] & visible[1] & differs & ~self.stays):
-            yield float(marks[0][place]), float(marks[1][place])
-
-
-def _areas(boxes: Array) -> Array:
-    area: Array = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
-    return area
-
-
-def _ious(boxes: Array, others: Array) -> Array:
-    """Return the IoU of each box with the one at its place, (B,)."""
-    return np.diagonal(iou_matrix(boxes, others))
-
-
-def _same_kind(found: Detections, again: Detections, boxes: Array, others: Array) -> Array:
-    """Return the IoU of each of boxes with each of others, (B, C), 0 between two classes."""
-    overlaps = iou_matrix(boxes, others)
-    overlaps[found.classes[:, None] != again.classes[None]] = 0
-    return overlaps

@@ -49,7 +49,8 @@ class DetectHead:
     `assumes_nms_free`, whether the form of the outputs or the graph alone says that no suppression is needed.
     `is_written_so` is whether the tool that wrote the file has these outputs for networks of one box an object alone.
     `is_known` is whether the source knows the form of its outputs, as that of a network of torchvision does: then
-    values show nothing better.
+    values show nothing better. `is_form_seen` is whether real images show the form of the boxes, and `tested_by` the
+    number of images and of clear detections in them that a stated form could only be tested by, too few to show it.
     """
 
     decoder: Decoder
@@ -61,6 +62,8 @@ class DetectHead:
     assumes_nms_free: bool = False
     is_written_so: bool = False
     is_known: bool = False
+    is_form_seen: bool = False
+    tested_by: tuple[int, int] | None = None
     task: ClassVar[Task] = "detect"
     outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "classes", FEATURES)
     metric: ClassVar[Metric] = "map50"

@@ -33,7 +33,7 @@ SUM_TOLERANCE = 5e-3
 LEAST_FACTOR = 10.0
 """A softmax or sigmoid times this or more is in another unit, as percent; smaller factors may correct probabilities."""
 
-_CARRIERS = {
+CARRIERS = {
     *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout"),
     *("Slice", "Gather", "GatherElements", "GatherND", "Split", "Expand", "Resize", "Upsample"),
     *("ReduceMean", "AveragePool", "GlobalAveragePool", "DequantizeLinear", "QuantizeLinear"),
@@ -190,7 +190,7 @@ def sums_to_one(values: Sequence[Array], axis: int) -> bool:
 def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
     """Return the inputs that a node passes on without changing what they are, None if it does change them."""
     computed = [name for name in node.input if name and _reads_input(graph, name)]
-    if node.op_type in _CARRIERS:
+    if node.op_type in CARRIERS:
         return list(node.input[:1])
     if node.op_type in {"Concat", "Where"}:
         # PyTorch writes a softplus as a choice between it and its argument; a mask chooses a constant.
@@ -246,7 +246,7 @@ def _scales_probabilities(graph: Graph, tensor: str) -> bool:
     while (node := producers.get(tensor)) is not None:
         computed = [name for name in node.input if name and _reads_input(graph, name)]
         is_arithmetic = node.op_type in _SUMS | _SCALINGS | {"Clip"} and len(computed) == 1
-        if not is_arithmetic and node.op_type not in _CARRIERS:
+        if not is_arithmetic and node.op_type not in CARRIERS:
             return scaled and _ENDS.get(node.op_type) in {"softmax", "sigmoid"}
         scaled = scaled or node.op_type in _SCALINGS
         tensor = computed[0] if is_arithmetic else node.input[0]
@@ -270,7 +270,7 @@ def is_magnified(graph: Graph, tensor: str) -> bool:
             least = float(np.abs(constants[0]).min())
             factor *= least if node.op_type == "Mul" else 1 / least if least else 0.0
             tensor = computed[0]
-        elif node.op_type in _CARRIERS or node.op_type in _ROUNDINGS:
+        elif node.op_type in CARRIERS or node.op_type in _ROUNDINGS:
             tensor = node.input[0]
         else:
             return factor >= LEAST_FACTOR and _ENDS.get(node.op_type) in {"softmax", "sigmoid"}

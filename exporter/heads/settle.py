@@ -23,6 +23,7 @@ from exporter.heads.contradictions import (
 from exporter.heads.detect import DetectHead
 from exporter.heads.open_decoder import settle_columns
 from exporter.heads.score_kind import (
+    RANGE_TOLERANCE,
     Kind,
     graph_ends,
     in_unit_range,
@@ -32,6 +33,13 @@ from exporter.heads.score_kind import (
     value_range,
 )
 from exporter.heads.score_refusal import refuse_softmax_over_boxes, refuse_softmax_over_places
+from exporter.heads.score_units import (
+    are_whole_percentages,
+    refuse_cut_percentages,
+    refuse_other_base,
+    refuse_unknown_rounding,
+    sum_to_hundred,
+)
 from exporter.heads.segment import SegmentHead
 from exporter.heads.segment_rest import require_maps_of_their_own
 from exporter.heads.softmax_part import is_quantized_softmax
@@ -74,9 +82,11 @@ def settle_head(
         case ClassifyHead():
             scores = [one[0].reshape(len(one[0]), -1) for one in outputs]
             kind = score_kind(graph, raw[0], scores, axis=1)
+            _refuse_other_unit(head.stated, graph, raw[0], scores, 1)
             return _classify(head, kind, scores, graph_ends(graph, raw[0]))
         case SegmentHead():
             maps = [one[0] for one in outputs]
+            _refuse_other_unit(head.stated, graph, raw[0], maps, 1)
             if head.stated is None and not _is_always_one(maps):
                 refuse_softmax_over_places(graph, raw[0], maps)
             return _segment(
@@ -84,15 +94,34 @@ def settle_head(
             )
         case DetectHead():
             # All outputs of a head in one tensor, or boxes before scores.
-            ends = graph_ends(graph, raw[min(1, len(raw) - 1)])
+            of_scores = raw[min(1, len(raw) - 1)]
+            ends = graph_ends(graph, of_scores)
             if head.recipe.decoder == COLUMNS:
                 found = [head.decoder.split(one) for one in outputs]
                 head = settle_columns(head, found, graph, raw[0], image_input)
+            parts = [head.decoder.split(one) for one in outputs]
+            axis = 2 if parts[0].classes is None else None
+            shown = [one.scores for one in parts]
+            _refuse_other_unit(head.recipe.score_activation, graph, of_scores, shown, axis)
             # Rounded to integers, a softmax does not sum to one.
             rounded = len(raw) > 1 and is_quantized_softmax(graph, raw[1], axis=2)
             scaled = head.recipe.decoder in _APART and is_magnified(graph, raw[1])
             return _detect(head, outputs, ends, image_input, is_softmax=rounded, is_scaled=scaled)
     return head
+
+
+def _refuse_other_unit(
+    stated: Activation | None, graph: Graph, tensor: str, scores: Sequence[Array], axis: int | None
+) -> None:
+    """Refuse percentages or logarithms that are stated, where the graph or the values show another unit."""
+    match stated:
+        case "exp":
+            if value_range(scores)[1] <= RANGE_TOLERANCE:
+                refuse_other_base(graph, tensor, scores, axis)
+        case "percent":
+            refuse_cut_percentages(graph, tensor)
+        case "softmax" if are_whole_percentages(scores) and graph_ends(graph, tensor) != {"linear"}:
+            raise never_negative(stated, scores)
 
 
 def _classify(head: ClassifyHead, kind: Kind, scores: list[Array], ends: set[str]) -> ClassifyHead:
@@ -116,18 +145,28 @@ def _classify(head: ClassifyHead, kind: Kind, scores: list[Array], ends: set[str
     refuse_again(stated or implied, kind)
     refuse_contradiction(stated, kind, scores, ends)
     if stated is not None and stated in GIVEN:
-        head = replace(head, notation=stated)
-        whole = sums_to_one([activate(one, stated, axis=1) for one in scores], axis=1)
-        if whole and head.multi_label:
-            refuse_again("sigmoid", "softmax")
-        is_softmax = whole or (kind == "softmax_part" and not head.multi_label)
-        return _given(head, sums=is_softmax)
+        return _stated_given(replace(head, notation=stated), stated, kind, scores)
     if kind in {"softmax", "softmax_part", "sigmoid"}:
         is_softmax = kind == "softmax" or (kind == "softmax_part" and not head.multi_label)
         return _given(head, sums=is_softmax)
     if stated is None and kind in UNKNOWN:
         raise unknown_scores(kind, scores)
     return head
+
+
+def _stated_given(
+    head: ClassifyHead, stated: Activation, kind: Kind, scores: list[Array]
+) -> ClassifyHead:
+    """Return the head for probabilities that the recipe states, in whatever notation."""
+    whole = sums_to_one([activate(one, stated, axis=1) for one in scores], axis=1)
+    if whole and head.multi_label:
+        refuse_again("sigmoid", "softmax")
+    is_single = kind == "softmax_part"
+    if stated == "percent" and not head.multi_label:
+        is_single = is_single or sum_to_hundred(scores)
+        if not (whole or is_single):
+            refuse_unknown_rounding(scores)
+    return _given(head, sums=whole or (is_single and not head.multi_label))
 
 
 def _given(head: ClassifyHead, *, sums: bool) -> ClassifyHead:

@@ -8,10 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
-from exporter.heads.box_shift import refuse_unmoved
+from exporter.heads.box_shift import judge_changed
+from exporter.heads.detect import DetectHead
 from exporter.network import Array
 from service.card import ImageInput
-from tests.exporter.heads.dense import as_form
+from tests.exporter.heads.dense import FORMS, as_form
 from tests.exporter.heads.judged import detect_head
 
 FRAME = ImageInput(height=128, width=192, resize="stretch")
@@ -53,12 +54,14 @@ def rectangles(batch: Frames) -> tuple[Boxes, NDArray[np.float64]]:
     return boxes, scores
 
 
-def finder(form: str, change: Callable[[Boxes], Boxes] = lambda boxes: boxes) -> Find:
-    """Return a detector that finds the rectangle, in shares of the frame and this form, changed."""
+def finder(
+    form: str, change: Callable[[Boxes], Boxes] = lambda boxes: boxes, unit: str = "frame"
+) -> Find:
+    """Return a detector that finds the rectangle, in this form, changed."""
 
     def find(batch: Frames) -> Sequence[Array]:
         boxes, scores = rectangles(batch)
-        return change(as_form(boxes, form, SIZE)), scores
+        return change(as_form(boxes, form, SIZE if unit == "frame" else None)), scores
 
     return find
 
@@ -74,14 +77,19 @@ def in_halves(boxes: Boxes) -> Boxes:
 
 
 def require_moved(
-    find: Find, taken: str, found: Frames | None = None, *, is_stated: bool = False
-) -> None:
+    find: Find,
+    taken: str,
+    found: Frames | None = None,
+    *,
+    is_stated: bool = False,
+    unit: str = "frame",
+) -> DetectHead:
     seen = frames() if found is None else found
     head = detect_head(
-        "pair", (1, 1, 4), (1, 1, 1), score_activation="none", box_format=taken, box_unit="frame"
+        "pair", (1, 1, 4), (1, 1, 1), score_activation="none", box_format=taken, box_unit=unit
     )
     outputs = [find(frame[None]) for frame in seen]
-    refuse_unmoved(head, seen, outputs, FRAME, find, is_stated=is_stated)
+    return judge_changed(head, seen, outputs, FRAME, find, is_stated=is_stated)
 
 
 @pytest.mark.parametrize("form", ["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw"])
@@ -137,15 +145,57 @@ def test_a_form_that_its_library_settles_is_not_tried() -> None:
         "pair", (1, 1, 4), (1, 1, 1), score_activation="none", box_format="xyxy", box_unit="frame"
     )
     seen = frames()
-    refuse_unmoved(replace(head, is_known=True), seen, [find(seen[:1])], FRAME, find)
+    judge_changed(replace(head, is_known=True), seen, [find(seen[:1])], FRAME, find)
     assert len(runs) == 1
 
 
-def test_a_few_detections_do_not_contradict_a_form_that_is_stated() -> None:
-    wrong, few = finder("xyxy", from_the_bottom), frames(2)
-    with pytest.raises(RecipeError):
-        require_moved(wrong, "xyxy", few)
-    require_moved(wrong, "xyxy", few, is_stated=True)
+@pytest.mark.parametrize("stated", FORMS)
+@pytest.mark.parametrize("form", FORMS)
+def test_one_object_in_one_image_shows_whether_what_is_stated_is_right(
+    form: str, stated: str
+) -> None:
+    """It is moved, mirrored and made smaller often enough."""
+    if form == stated:
+        require_moved(finder(form), form, frames(1), is_stated=True)
+        return
+    with pytest.raises(RecipeError, match=f"stated to be {stated}.*Give --box-format {form}"):
+        require_moved(finder(form), stated, frames(1), is_stated=True)
+
+
+@pytest.mark.parametrize("form", ["xyxy", "yxhw"])
+def test_what_is_seen_of_a_form_that_is_stated_is_known(form: str) -> None:
+    head = require_moved(finder(form), form, frames(1), is_stated=True)
+    assert head.is_form_seen
+    assert head.tested_by is None
+
+
+@pytest.mark.parametrize("unit", ["frame", "pixel"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda boxes: boxes * 3, "its numbers were about 3 times those of"),
+        (lambda boxes: boxes / 2, "its numbers were about 0.5 times those of"),
+        (lambda boxes: boxes[..., [0, 2, 1, 3]], "both x before both y.*x_min, y_min, x_max"),
+    ],
+)
+def test_numbers_on_another_scale_or_in_another_order_are_refused(
+    change: Callable[[Boxes], Boxes], words: str, unit: str
+) -> None:
+    find = finder("xyxy", change, unit)
+    with pytest.raises(RecipeError, match=f"stated to be xyxy.*{words}"):
+        require_moved(find, "xyxy", frames(2), is_stated=True, unit=unit)
+
+
+def test_numbers_of_minus_one_to_one_are_refused() -> None:
+    find = finder("xyxy", lambda boxes: 2 * boxes - 1)
+    with pytest.raises(RecipeError, match=r"about 2 times .* counted from the middle of the frame"):
+        require_moved(find, "xyxy", frames(2), is_stated=True)
+
+
+def test_the_order_that_is_not_stated_is_taken_as_it_is_seen() -> None:
+    head = require_moved(finder("yxyx", unit="pixel"), "xyxy", frames(1), unit="pixel")
+    assert head.recipe.box_format == "yxyx"
+    assert "format" not in head.assumed
 
 
 @pytest.mark.parametrize(
@@ -168,7 +218,6 @@ def test_a_form_that_is_taken_for_another_one_is_named(form: str, taken: str) ->
 
 def test_what_is_hardly_seen_shows_nothing() -> None:
     wrong = finder("xyxy", from_the_bottom)
-    require_moved(wrong, "xyxy", frames(1))
 
     def unsure(batch: Frames) -> Sequence[Array]:
         boxes, scores = wrong(batch)
@@ -183,6 +232,9 @@ def test_boxes_that_are_the_same_for_every_image_show_nothing() -> None:
         return boxes, np.full((len(batch), 1, 1), 0.9)
 
     require_moved(same, "xyxy")
+    head = require_moved(same, "xyxy", frames(3), is_stated=True)
+    assert not head.is_form_seen
+    assert head.tested_by == (3, 3)
 
 
 def test_offsets_from_cells_are_refused_whatever_their_number_is() -> None:
@@ -214,4 +266,4 @@ def test_offsets_from_cells_are_refused_whatever_their_number_is() -> None:
     for index, frame in enumerate(small):
         frame[50 : 70 + index, 80 + index : 110] = WHITE
     with pytest.raises(RecipeError, match=r"offsets from anchors.*with its decoding.*--box-format"):
-        refuse_unmoved(head, small, [find(frame[None]) for frame in small], FRAME, find)
+        judge_changed(head, small, [find(frame[None]) for frame in small], FRAME, find)
