@@ -9,18 +9,24 @@ T = TypeVar("T")
 
 
 async def daemon_call(function: Callable[[], T], name: str) -> T:
-    """Return what a blocking function returns, from a daemon thread of its own.
+    """Return what a blocking function returns, from a daemon thread of its own; see `begin_daemon_call`.
 
-    `asyncio.to_thread` would keep the process from ending until the function has returned. When the call is canceled
+    Raises:
+        RuntimeError: the thread was ended.
+        Exception: what the function raises.
+    """
+    return await begin_daemon_call(function, name)
+
+
+def begin_daemon_call(function: Callable[[], T], name: str) -> "asyncio.Future[T]":
+    """Begin a blocking call on a daemon thread of its own, and return what will have its result or its error.
+
+    `asyncio.to_thread` would keep the process from ending until the function has returned. When the future is canceled
     the thread goes on, and what it returns is dropped.
 
     Args:
         function: what to call.
         name: of the thread.
-
-    Raises:
-        RuntimeError: the thread was ended.
-        Exception: what the function raises.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -47,4 +53,4 @@ async def daemon_call(function: Callable[[], T], name: str) -> T:
             return
 
     threading.Thread(target=work, name=name, daemon=True).start()
-    return await future
+    return future
