@@ -23,6 +23,7 @@ from service.runtime.loop_cost import clock_of_this_thread
 from service.runtime.opening import Elsewhere
 from service.runtime.probing import DeviceCheck, find_device, is_lost
 from service.runtime.session import RUNTIME_VERSION
+from service.runtime.tuning import FOR_REQUESTS, BatchSearch
 from service.runtime.wanted import NO_OVERRIDES, Catalog, Overrides
 from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
@@ -70,6 +71,7 @@ class Machinery:
         storage: where the models are found; None: where the settings say.
         environment: of the process, for OpenTelemetry's variables; None: it has none.
         elsewhere: the other processes that run the networks; None: this one runs them.
+        search: how the largest batch of each network is searched.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, a default names no model, or the tasks
@@ -90,6 +92,7 @@ class Machinery:
         storage: ModelStorage | None = None,
         environment: Mapping[str, str] | None = None,
         elsewhere: Elsewhere | None = None,
+        search: BatchSearch = FOR_REQUESTS,
     ) -> None:
         require_fitting(tasks)
         self.version = version_of("foveal")
@@ -133,6 +136,7 @@ class Machinery:
                 on_device_lost=self._lose_device,
                 is_lost=partial(device_check, device),
                 elsewhere=elsewhere,
+                search=search,
             ),
             tasks=tasks,
             settings=settings,

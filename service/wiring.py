@@ -36,6 +36,7 @@ from service.runtime.opening import Batching, Elsewhere, Opener
 from service.runtime.probing import try_device
 from service.runtime.registry import Registry
 from service.runtime.trial import Trial
+from service.runtime.tuning import FOR_REQUESTS, BatchSearch
 from service.runtime.wanted import Catalog, Overrides, choose, require_targets
 from service.runtime.workers import Workers
 from service.settings import Settings
@@ -163,6 +164,7 @@ def make_opener(
     on_device_lost: Callable[[str], None],
     is_lost: IsLost,
     elsewhere: Elsewhere | None = None,
+    search: BatchSearch = FOR_REQUESTS,
 ) -> Opener:
     """Return what brings models into memory, on the threads of `workers`.
 
@@ -192,6 +194,7 @@ def make_opener(
         trial=_trial(settings),
         deterministic=settings.deterministic,
         chooser=_chooser(settings, device, tasks),
+        search=search,
     )
     return Opener(
         device=device,

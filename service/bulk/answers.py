@@ -29,10 +29,13 @@ class Answer:
 
 
 class Answering(Protocol):
-    """What takes images to their rows. `record` says with what, and `in_flight` chunks keep it busy."""
+    """What takes images to their rows. `record` says with what; `in_flight` chunks of `chunk` images keep it busy."""
 
     @property
     def record(self) -> Record: ...
+
+    @property
+    def chunk(self) -> int: ...
 
     @property
     def in_flight(self) -> int: ...
@@ -61,7 +64,7 @@ class Answers:
 
     def __init__(self, engine: Engine, predictor: Predictor, *, draws: bool) -> None:
         model = predictor.call.model
-        self.in_flight = predictor.in_flight
+        self.chunk, self.in_flight = predictor.chunk, predictor.in_flight
         self.record = Record(
             task=predictor.call.task.name,
             model=model.name,

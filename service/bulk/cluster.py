@@ -62,6 +62,7 @@ class Description:
     """What a process says of itself once its model is loaded."""
 
     record: Record
+    chunk: int
     in_flight: int
 
 
@@ -195,6 +196,10 @@ class ClusterAnswers:
     @property
     def record(self) -> Record:
         return self._described.result().record
+
+    @property
+    def chunk(self) -> int:
+        return self._described.result().chunk
 
     @property
     def in_flight(self) -> int:

@@ -21,7 +21,6 @@ from service.bulk.item import Item, item_of_file
 from service.bulk.known_answers import read_known_answers
 from service.bulk.labels_elsewhere import fetch_labels, room_for
 from service.bulk.predictor import (
-    CHUNK,
     Outcome,
     Predictor,
     Wanted,
@@ -210,7 +209,7 @@ class _Measured:
                 self._answered += image is not None
                 yield item
 
-        chunks = Chunks(items(), CHUNK)
+        chunks = Chunks(items(), self._predictor.chunk)
 
         def add(outcomes: Sequence[tuple[str, Outcome]]) -> None:
             for name, outcome in outcomes:

@@ -168,10 +168,9 @@ def _cells_in_shard(path: SourceFile) -> dict[str, Cells]:
                 key, extension = parts_of(name_of(member.name).removeprefix("./"))
                 if extension not in LABEL_MEMBERS:
                     continue
-                found_at = links.target(member) if member.islnk() else (whole, member)
-                if found_at is None or not found_at[1].isreg():
+                archive, content = links.target(member) if member.islnk() else (whole, member)
+                if not content.isreg():
                     continue
-                archive, content = found_at
                 if content.size > MOST_LABEL_BYTES:
                     raise LabelsError(
                         f"{shard}/{member.name} has {content.size} bytes: this is no label"

@@ -16,7 +16,7 @@ from service.bulk.done import Done
 from service.bulk.drawings import Drawings, check_folder
 from service.bulk.ending import FAILED, GOOD, signal_status, signals
 from service.bulk.passages import Passages
-from service.bulk.predictor import CHUNK, Wanted, options_of, task_of
+from service.bulk.predictor import Wanted, options_of, task_of
 from service.bulk.progress import Pace, Show, shown
 from service.bulk.ray_actor import open_cluster
 from service.bulk.remote import Places
@@ -162,7 +162,8 @@ class _Job:
     async def run(self, sources: Sources, counted: Sources) -> int:
         """Return the exit status, that of the signal where one ended the run."""
         sources.passages = self._passages
-        chunks = Chunks(self._passages.counted(sources.images(self._done.has)), CHUNK)
+        items = self._passages.counted(sources.images(self._done.has))
+        chunks = Chunks(items, self._answering.chunk)
         run = Run(
             chunks,
             answer=self._answering.answers,

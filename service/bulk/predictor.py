@@ -18,6 +18,7 @@ from service.errors import (
 )
 from service.runtime.fleet import parse_selector
 from service.runtime.job import JobResult
+from service.runtime.tuning import FOR_MANY_IMAGES
 from service.runtime.wanted import Catalog, Overrides
 from service.settings import Settings
 from service.tasks.task import Task, TaskOptions
@@ -26,8 +27,10 @@ from service.wiring import make_storage, read_catalog
 
 Outcome = JobResult[Any] | FovealError
 
-CHUNK = 16
-"""Images that are queued together: one by one, what a chunk costs besides was 8 % of EfficientNet-Lite0's time."""
+LEAST_CHUNK, LARGEST_CHUNK = 16, 64
+"""Images that are queued together. What a chunk costs besides is 8 % of the time of EfficientNet-Lite0's image."""
+CHUNK_SECONDS = 0.5
+"""How long the images of a chunk run. A run that is stopped completes the chunks in flight."""
 AHEAD = 3
 """Chunks that are read while others wait or run."""
 QUEUE_SIZE = 16_384
@@ -48,10 +51,11 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """Takes images through one version of a model; so many chunks in flight keep it busy."""
+    """Takes images through one version of a model; so many chunks in flight, of so many images, keep it busy."""
 
     call: TaskCall
     options: TaskOptions
+    chunk: int
     in_flight: int
 
     async def outcomes(self, read: Read, call: TaskCall | None = None) -> list[Outcome]:
@@ -143,7 +147,12 @@ async def open_predictor(
     storage = make_storage(patient)
     storage.refresh()
     catalog = read_catalog(storage, settings.defaults, TASKS)
-    engine = Engine(patient, storage=storage, overrides=_alone(catalog, task, wanted.model))
+    engine = Engine(
+        patient,
+        storage=storage,
+        overrides=_alone(catalog, task, wanted.model),
+        search=FOR_MANY_IMAGES,
+    )
     async with engine.running():
         await engine.loaded.wait()
         try:
@@ -162,14 +171,28 @@ async def open_predictor(
             raise ConfigurationError(str(error)) from error
         if not found.can_answer:
             raise ConfigurationError(f"{found} {found.reason}.")
-        yield engine, Predictor(call, options, _in_flight(call, engine.threads))
+        queue = call.model.queue
+        chunk = chunk_of(None, 1) if queue is None else chunk_of(queue.pace, queue.instances)
+        yield engine, Predictor(call, options, chunk, _in_flight(call, engine.threads, chunk))
 
 
-def _in_flight(call: TaskCall, threads: int) -> int:
+def chunk_of(pace: float | None, instances: int) -> int:
+    """Return how many images are queued together.
+
+    Args:
+        pace: seconds of an image in the network; None where that is not known.
+        instances: batches that run at once.
+    """
+    if not pace:
+        return LEAST_CHUNK
+    return min(max(LEAST_CHUNK, int(CHUNK_SECONDS * instances / pace)), LARGEST_CHUNK)
+
+
+def _in_flight(call: TaskCall, threads: int, chunk: int) -> int:
     """Return how many chunks are in flight: of the batches that run, of as many that wait, and those being read."""
     queue = call.model.queue
     running = 1 if queue is None else queue.largest * queue.instances
-    return math.ceil(2 * (running + threads) / CHUNK) + AHEAD
+    return math.ceil(2 * (running + threads) / chunk) + AHEAD
 
 
 def _alone(catalog: Catalog, task: Task, model: str | None) -> Overrides:

@@ -61,7 +61,8 @@ class BulkWorker:
         except ConfigurationError as error:
             return Refused.of(error)
         spare_the_collector()
-        return Description(self._answers.record, self._answers.in_flight)
+        answers = self._answers
+        return Description(answers.record, answers.chunk, answers.in_flight)
 
     async def answers(self, read: Read) -> Sequence[Answer] | Refused:
         assert self._answers is not None  # it has described itself

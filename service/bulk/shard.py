@@ -189,12 +189,12 @@ def _members(
 
 def _body(archive: TarFile, member: TarInfo, links: "Links", largest: int) -> Body:
     if member.islnk():
-        found = links.target(member)
-        if found is None:
+        archive, found = links.target(member)
+        if found.islnk():
             return UnreadableSourceError(
-                f"This is a hard link to {name_of(member.linkname)!r}, and no such file is before it."
+                f"This is a hard link to {name_of(found.linkname)!r}, and no such file is before it."
             )
-        archive, member = found
+        member = found
     if not member.isreg():
         return UnreadableSourceError("The member of the tar file is no regular file.")
     if member.size > largest:
@@ -222,20 +222,23 @@ class Links:
         self._archive: TarFile | None = None
         self._targets: dict[str, list[TarInfo]] = {}
 
-    def target(self, member: TarInfo) -> tuple[TarFile, TarInfo] | None:
-        """Return the file of a hard link, and what reads it; None where it is not before the link.
+    def target(self, member: TarInfo) -> tuple[TarFile, TarInfo]:
+        """Return what reads the file of a hard link, and that file; a link whose file is not before it is returned.
+
+        A hard link may name another one, whose file it then has.
 
         Raises:
             OSError: the tar file can not be read.
         """
         if self._archive is None:
             self._archive = self._find()
-        before = [
-            one
-            for one in self._targets.get(normpath(member.linkname), ())
-            if one.offset < member.offset
-        ]
-        return (self._archive, before[-1]) if before else None
+        while member.islnk():  # each is before the one that names it, so this ends
+            named = self._targets.get(normpath(member.linkname), ())
+            before = [one for one in named if one.offset < member.offset]
+            if not before:
+                break
+            member = before[-1]
+        return self._archive, member
 
     def _find(self) -> TarFile:
         wanted: set[str] = set()
@@ -246,7 +249,7 @@ class Links:
                     wanted.add(normpath(member.linkname))
         with suppress(*DAMAGED):
             for member in headers(archive):
-                if member.isreg() and (name := normpath(member.name)) in wanted:
+                if not member.isdir() and (name := normpath(member.name)) in wanted:
                     self._targets.setdefault(name, []).append(member)
         return archive
 

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from service.bulk.folder import Unreadable, files_below, paths_below
 from service.bulk.item import (
     Done,
     Item,
@@ -33,6 +32,7 @@ from service.bulk.shard import (
 from service.bulk.shard_way import Way, beginning
 from service.bulk.table import count_in_table, images_in_table, is_table
 from service.errors import ConfigurationError, StorageError
+from service.labeled.files_below import Unreadable, files_below, paths_below
 from service.storage.url import is_url
 
 STDIN = "-"

@@ -158,6 +158,11 @@ class Batcher:
         return self._stages.batches_run
 
     @property
+    def pace(self) -> float | None:
+        """Seconds of an image in the network, averaged; None before the first run."""
+        return self._stages.pace
+
+    @property
     def instances(self) -> int:
         """How many batches may run at once."""
         return self._instances.count

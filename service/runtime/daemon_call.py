@@ -16,10 +16,29 @@ async def daemon_call(
     start_thread: Callable[[BoundedThread], None] = BoundedThread.start,
     start_seconds: float = START_SECONDS,
 ) -> T:
-    """Return what a blocking function returns, from a daemon thread of its own.
+    """Return what a blocking function returns, from a daemon thread of its own; see `begin_daemon_call`.
 
-    `asyncio.to_thread` would keep the process from ending until the function has returned. When the call is canceled
-    the thread goes on, and what it returns is dropped.
+    Raises:
+        RuntimeError: the thread was ended, the system gives none, or it did not begin in time.
+        MemoryError: there is no memory for a thread.
+        Exception: what the function raises.
+    """
+    return await begin_daemon_call(
+        function, name, start_thread=start_thread, start_seconds=start_seconds
+    )
+
+
+def begin_daemon_call(
+    function: Callable[[], T],
+    name: str,
+    *,
+    start_thread: Callable[[BoundedThread], None] = BoundedThread.start,
+    start_seconds: float = START_SECONDS,
+) -> "asyncio.Future[T]":
+    """Begin a blocking call on a daemon thread of its own, and return what will have its result or its error.
+
+    `asyncio.to_thread` would keep the process from ending until the function has returned. When the future is canceled
+    the thread goes on, and what it returns is dropped. A thread that does not begin in time gives a RuntimeError.
 
     Args:
         function: what to call.
@@ -28,9 +47,8 @@ async def daemon_call(
         start_seconds: how long it may take to begin.
 
     Raises:
-        RuntimeError: the thread was ended, the system gives none, or it did not begin in time.
+        RuntimeError: the system gives no further thread.
         MemoryError: there is no memory for a thread.
-        Exception: what the function raises.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -63,7 +81,5 @@ async def daemon_call(
     thread = BoundedThread(work, name)
     start_thread(thread)
     late = loop.call_later(start_seconds, give_up, thread)
-    try:
-        return await future
-    finally:
-        late.cancel()
+    future.add_done_callback(lambda _: late.cancel())
+    return future

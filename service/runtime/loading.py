@@ -43,7 +43,14 @@ from service.runtime.repository import Servable
 from service.runtime.run_plan import RunPlan, build_of, choose_runs, plan_of_heavy
 from service.runtime.session import Session
 from service.runtime.trial import Trial
-from service.runtime.tuning import Clock, best_batch, seconds_of, thread_clock
+from service.runtime.tuning import (
+    FOR_REQUESTS,
+    BatchSearch,
+    Clock,
+    best_batch,
+    seconds_of,
+    thread_clock,
+)
 
 log = logging.getLogger(LOGGER)
 
@@ -80,6 +87,7 @@ class ModelLoader:
         trial: tries a network in another process before this one; None: it is not tried.
         deterministic: whether each image runs alone and on one thread, so that its answer is the same in every batch.
         chooser: chooses precision and provider of each network; None: the file as it is, on `device`.
+        search: how the largest batch is searched on a CPU.
     """
 
     device: Device
@@ -95,6 +103,7 @@ class ModelLoader:
     trial: Trial | None = None
     deterministic: bool = False
     chooser: Chooser | None = None
+    search: BatchSearch = FOR_REQUESTS
     _plans: dict[object, RunPlan] = field(default_factory=dict)
     _at_low_priority: LowPriority = field(default_factory=LowPriority)
 
@@ -197,6 +206,7 @@ class ModelLoader:
             arithmetic=candidate.arithmetic,
             plans=self._plans,
             calling=calling,
+            search=self.search,
         )
 
 
@@ -216,6 +226,7 @@ def load_on_processor(
     narrow_clock: Clock = thread_clock,
     plans: dict[object, RunPlan] | None = None,
     calling: Calling = at_once,
+    search: BatchSearch = FOR_REQUESTS,
 ) -> Loaded:
     """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `ModelLoader` for the arguments.
 
@@ -244,7 +255,7 @@ def load_on_processor(
     if not measures:
         if not (deterministic or largest):
             alone = seconds_of(session, blank[None], clock)
-            limit = best_batch(session, blank, limit, alone=alone, clock=clock)
+            limit = best_batch(session, blank, limit, alone=alone, clock=clock, search=search)
         return Loaded((session,) * (instances or threads), limit, blank)
     if known is None:
         choose: Callable[..., Loaded] = partial(
@@ -254,6 +265,7 @@ def load_on_processor(
             clock=clock,
             narrow_clock=narrow_clock,
             calling=calling,
+            search=search,
         )
     else:
         choose = known.applied

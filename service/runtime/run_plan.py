@@ -13,7 +13,9 @@ from service.runtime.repository import Servable
 from service.runtime.session import Session
 from service.runtime.tuning import (
     FEW_THREADS,
+    FOR_REQUESTS,
     HEAVY_SECONDS,
+    BatchSearch,
     Clock,
     best_batch,
     seconds_of,
@@ -129,6 +131,7 @@ def choose_runs(
     clock: Clock = time.perf_counter,
     narrow_clock: Clock = thread_clock,
     calling: Calling = at_once,
+    search: BatchSearch = FOR_REQUESTS,
 ) -> Loaded:
     """Measure how a CPU serves the network best; docs/decisions/0005 says why.
 
@@ -147,13 +150,17 @@ def choose_runs(
         clock: returns seconds.
         narrow_clock: returns seconds of the calling thread on a core, which waiting for one does not make more.
         calling: makes the calls that run on one thread.
+        search: how the largest batch is searched.
     """
 
     def measure() -> tuple[float, int]:
-        alone = seconds_of(narrow, blank[None], narrow_clock)
+        patience = search.patience_seconds
+        alone = seconds_of(narrow, blank[None], narrow_clock, patience_seconds=patience)
         if largest:
             return alone, limit
-        return alone, best_batch(narrow, blank, limit, alone=alone, clock=narrow_clock)
+        return alone, best_batch(
+            narrow, blank, limit, alone=alone, clock=narrow_clock, search=search
+        )
 
     alone, limit = calling(measure)
     if threads == 1 or alone < WORTH_SPREADING_SECONDS:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,22 +10,39 @@ from numpy.typing import NDArray
 
 from service.runtime.faults import is_out_of_memory
 
-SHORT_BATCH_SECONDS = 0.025
-"""A batch up to this long delays nobody noticeably: it is used unless an image costs more in it."""
 LONGEST_BATCH_SECONDS = 0.1
-"""The longest batch that is tried. Where it takes longer than `SHORT_BATCH_SECONDS`, images must cost less in it."""
-NO_LOSS = 1.02
-"""How many times its cost in the best batch an image may cost in a larger batch that is short."""
-GAIN = 0.985
-"""How many times its cost in the best batch an image may cost in a larger batch that is not short."""
+"""The longest batch that is tried."""
 HEAVY_SECONDS = 0.1
 """A network is heavy if one image on one thread takes longer."""
 FEW_THREADS = 4
 AS_FAST_TOGETHER = 1.15
 """How many times the ideal seconds a heavy network may take on many threads, in exchange for latency and memory."""
 REPEATS = 3
-PATIENCE_SECONDS = 0.03
-"""After this many seconds a run is not repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSearch:
+    """How the largest batch is searched.
+
+    Attributes:
+        short_seconds: a batch up to this long delays nobody noticeably: it is used unless an image costs more in it.
+        no_loss: how many times its cost in the best batch an image may cost in a larger batch that is short.
+        gain: how many times its cost in the best batch an image may cost in a larger batch that is not short.
+        patience_seconds: after this many seconds a run is not repeated.
+    """
+
+    short_seconds: float
+    no_loss: float
+    gain: float
+    patience_seconds: float
+
+
+FOR_REQUESTS = BatchSearch(short_seconds=0.025, no_loss=1.02, gain=0.985, patience_seconds=0.03)
+"""Somebody waits for each image, and for the start."""
+FOR_MANY_IMAGES = BatchSearch(
+    short_seconds=LONGEST_BATCH_SECONDS, no_loss=1.01, gain=1.0, patience_seconds=0.3
+)
+"""Nobody waits for a single image, and more images share what a small network's batch costs outside it."""
 
 Run = Callable[[NDArray[Any]], object]
 Clock = Callable[[], float]
@@ -39,7 +57,13 @@ thread_clock: Clock = (
 """Returns how many seconds the calling thread was on a core, where the system counts them finely."""
 
 
-def seconds_of(run: Run, batch: NDArray[Any], clock: Clock = time.perf_counter) -> float:
+def seconds_of(
+    run: Run,
+    batch: NDArray[Any],
+    clock: Clock = time.perf_counter,
+    *,
+    patience_seconds: float = FOR_REQUESTS.patience_seconds,
+) -> float:
     """Return the shortest of up to `REPEATS` timings: whatever else the machine does only makes a run longer."""
     best = float("inf")
     began = clock()
@@ -48,7 +72,7 @@ def seconds_of(run: Run, batch: NDArray[Any], clock: Clock = time.perf_counter) 
         run(batch)
         after = clock()
         best = min(best, after - before)
-        if after - began > PATIENCE_SECONDS:
+        if after - began > patience_seconds:
             break
     return best
 
@@ -60,6 +84,7 @@ def best_batch(
     *,
     alone: float,
     clock: Clock = time.perf_counter,
+    search: BatchSearch = FOR_REQUESTS,
 ) -> int:
     """Return the largest batch, a power of two up to `limit`, in which an image costs no more than in a smaller one.
 
@@ -74,6 +99,7 @@ def best_batch(
         limit: images at most.
         alone: seconds of a batch of one image.
         clock: returns seconds.
+        search: for whom.
     """
     best = alone
     largest, size = 1, 2
@@ -81,12 +107,12 @@ def best_batch(
         try:
             batch = np.repeat(blank[None], size, axis=0)
             run(batch)  # the first run of a size allocates its buffers
-            seconds = seconds_of(run, batch, clock)
+            seconds = seconds_of(run, batch, clock, patience_seconds=search.patience_seconds)
         except Exception as error:  # ONNX Runtime raises untyped errors
             if is_out_of_memory(error):
                 break
             raise
-        allowed = NO_LOSS if seconds <= SHORT_BATCH_SECONDS else GAIN
+        allowed = search.no_loss if seconds <= search.short_seconds else search.gain
         if seconds / size > allowed * best:
             break
         best = min(best, seconds / size)

@@ -54,7 +54,7 @@ class Fake:
 
     async def describe(self, wanted: Wanted) -> Description:
         self.wanted = wanted
-        return Description(self.cluster.records.get(self.place.node, RECORD), ROOM)
+        return Description(self.cluster.records.get(self.place.node, RECORD), 16, ROOM)
 
     async def answers(self, read: Read) -> Sequence[Answer]:
         if self.died.is_set():

@@ -122,6 +122,78 @@ async def test_stop_does_not_wait_for_a_source_that_blocks() -> None:
     never.set()
 
 
+async def test_stop_waits_for_images_that_are_being_read() -> None:
+    soon = threading.Event()
+    reading = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    written: list[str] = []
+
+    def slow() -> bytes:
+        loop.call_soon_threadsafe(reading.set)
+        soon.wait()
+        return b"x"
+
+    given = Chunks((Item(str(index), slow) for index in range(1000)), 2)
+    run = Run(given, answer=names, write=written.extend, in_flight=1, read_seconds=50.0)
+    completing = asyncio.create_task(run.complete())
+    await reading.wait()
+    run.stop()
+    soon.set()
+
+    assert not await completing
+    assert written == ["0", "1"]
+
+
+async def test_images_that_do_not_come_are_dropped_after_stop_with_those_behind_them() -> None:
+    never = threading.Event()
+    reading, wrote = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    written: list[str] = []
+
+    def hung() -> bytes:
+        loop.call_soon_threadsafe(reading.set)
+        never.wait()
+        return b"x"
+
+    def write(rows: Sequence[str]) -> None:
+        written.extend(rows)
+        loop.call_soon_threadsafe(wrote.set)
+
+    given = Chunks(iter([*items(3), Item("3", hung), *items(2)]), 2)
+    run = Run(given, answer=names, write=write, in_flight=3, read_seconds=0.0)
+    completing = asyncio.create_task(run.complete())
+    await reading.wait()
+    await wrote.wait()
+    run.stop()
+
+    assert not await completing
+    assert written == ["0", "1"]
+    never.set()
+
+
+async def test_a_chunk_of_which_a_part_does_not_come_has_the_rows_before() -> None:
+    never = threading.Event()
+    reading = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    written: list[str] = []
+
+    def hung() -> bytes:
+        loop.call_soon_threadsafe(reading.set)
+        never.wait()
+        return b"x"
+
+    large = Item("0", lambda: b"x" * HELD_BYTES)
+    given = Chunks(iter([large, Item("1", hung), Item("2", lambda: b"x")]), 2)
+    run = Run(given, answer=names, write=written.extend, in_flight=2, read_seconds=0.0)
+    completing = asyncio.create_task(run.complete())
+    await reading.wait()
+    run.stop()
+
+    assert not await completing
+    assert written == ["0"]
+    never.set()
+
+
 async def test_where_nothing_answers_any_more_a_source_that_blocks_is_not_waited_for() -> None:
     never = threading.Event()
     gone: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()

@@ -122,6 +122,32 @@ def test_a_hard_link_is_the_file_that_it_leads_to(
     assert count_in_shard(path) == (6 if mode == "w" else None)
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_hard_link_may_lead_to_another_hard_link(
+    tmp_path: Path, mode: Literal["w", "w:gz"]
+) -> None:
+    path = tmp_path / ("a.tar" if mode == "w" else "a.tar.gz")
+    kinds = {"z.jpg": tarfile.SYMTYPE}
+    links = {"b.jpg": "a.jpg", "c.jpg": "./b.jpg", "d.jpg": "d.jpg", "e.jpg": "f.jpg"}
+    links |= {"f.jpg": "e.jpg", "z.jpg": "/etc/passwd", "y.jpg": "z.jpg"}
+    with tarfile.open(path, mode) as shard:
+        for content in (b"one", b"two"):  # a name may come twice: what is before the link counts
+            info = tarfile.TarInfo("a.jpg")
+            info.size = len(content)
+            shard.addfile(info, BytesIO(content))
+            for name, target in links.items():
+                link = tarfile.TarInfo(name)
+                link.type, link.linkname = kinds.get(name, tarfile.LNKTYPE), target
+                shard.addfile(link)
+
+    bad = "unreadable_source"
+    rest = [("d.jpg", bad), ("e.jpg", bad), ("f.jpg", bad), ("z.jpg", bad), ("y.jpg", bad)]
+    assert read(path)[0] == [
+        *[("a.jpg", b"one"), ("b.jpg", b"one"), ("c.jpg", b"one"), *rest],
+        *[("a.jpg", b"two"), ("b.jpg", b"two"), ("c.jpg", b"two"), *rest],
+    ]
+
+
 def test_a_hard_link_of_gnu_tar_in_a_shard_that_is_cut_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"one")
     (tmp_path / "b.jpg").hardlink_to(tmp_path / "a.jpg")

@@ -15,3 +15,16 @@ def test_endings_count_in_any_case_and_hidden_files_do_not(tmp_path: Path) -> No
     for name in ("a.JFIF", "b.txt", ".c.jpg"):
         (tmp_path / name).touch()
     assert image_files(tmp_path) == [tmp_path / "a.JFIF"]
+
+
+def test_links_to_folders_are_followed_each_folder_once(tmp_path: Path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
+    elsewhere.mkdir()
+    folder.mkdir()
+    (elsewhere / "b.jpg").touch()
+    (elsewhere / "up").symlink_to(folder)
+    (folder / "a.jpg").touch()
+    (folder / "gone.jpg").symlink_to("nothing.jpg")
+    (folder / "linked").symlink_to(elsewhere)
+
+    assert image_files(folder) == [folder / "a.jpg", folder / "linked/b.jpg"]

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.runtime.tuning import best_batch, seconds_of, serves_all_at_once
+from service.runtime.tuning import (
+    FOR_MANY_IMAGES,
+    FOR_REQUESTS,
+    BatchSearch,
+    best_batch,
+    seconds_of,
+    serves_all_at_once,
+)
 
 BLANK = np.zeros(1, np.float32)
 
@@ -27,9 +34,9 @@ class Clock:
         return self.now
 
 
-def largest(cost: Any, limit: int = 32) -> int:
+def largest(cost: Any, limit: int = 32, search: BatchSearch = FOR_REQUESTS) -> int:
     clock = Clock(cost)
-    return best_batch(clock.run, BLANK, limit, alone=cost(1), clock=clock.seconds)
+    return best_batch(clock.run, BLANK, limit, alone=cost(1), clock=clock.seconds, search=search)
 
 
 def test_a_tiny_network_takes_large_batches() -> None:
@@ -54,6 +61,22 @@ def test_a_batch_of_more_than_a_fortieth_of_a_second_must_cost_less_an_image() -
     assert largest(lambda n: 0.06 * n if n == 1 else 0.03 * n) == 1, (
         "a batch of 0.12 s is not tried"
     )
+
+
+def test_where_nobody_waits_a_batch_may_be_long_but_costs_hardly_more_an_image() -> None:
+    def cost_from(size: int, factor: float) -> Any:
+        return lambda n: 0.011 * n * (factor if n >= size else 1.0)
+
+    assert largest(cost_from(8, 1.0), search=FOR_MANY_IMAGES) == 8, "16 would take 0.176 s"
+    assert largest(cost_from(4, 1.009), search=FOR_MANY_IMAGES) == 8
+    assert largest(cost_from(4, 1.011), search=FOR_MANY_IMAGES) == 2
+    assert largest(cost_from(4, 1.0)) == 2, "somebody waits"
+
+
+def test_where_nobody_waits_for_the_start_a_long_batch_is_timed_again() -> None:
+    clock = Clock(lambda n: 0.011 * n)
+    best_batch(clock.run, BLANK, 8, alone=0.011, clock=clock.seconds, search=FOR_MANY_IMAGES)
+    assert clock.sizes == [2] * 4 + [4] * 4 + [8] * 4
 
 
 def test_a_slow_network_is_timed_once() -> None:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.bulk.item import reason_of
-
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -45,7 +43,7 @@ def paths_below(root: str) -> Iterator[str | Unreadable]:
             seen.add((state.st_dev, state.st_ino))
             stack.append(iter(_entries(path)))
         except OSError as error:
-            yield Unreadable(Path(path), reason_of(error))
+            yield Unreadable(Path(path), error.strerror or str(error))
 
 
 def _entries(folder: str) -> list[tuple[str, bool]]:
