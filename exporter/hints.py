@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX
 from exporter.heads.classify import DECISION, ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.embed import EmbedHead
 from exporter.heads.found_boxes import SEEN_SCORE
 from exporter.heads.row_check import ROW_ORDERS
 from exporter.heads.segment import SegmentHead
@@ -41,6 +42,11 @@ NONE = "no label"
 LOST = 0.02
 LOWEST = {"map": 0.01, "miou": 0.05}
 """Less than this is no useful network, by the name of the score; classes are held against chance."""
+
+SAME_DIRECTION = 1 - 1e-6
+"""The cosine of two vectors from which on they tell nothing apart."""
+
+ONE_DIRECTION = "vectors of the same direction"
 
 CLOSER = "Does --scale fit --mean and --std? Mean and std of 0–255 go with --scale 1"
 
@@ -189,10 +195,16 @@ class Decisions:
         self._head = head
         self._labels = labels
         self._made: list[str | None] = []
+        self._first: Outputs | None = None
         self._clear = self._empty = 0
 
     def add(self, outputs: Outputs) -> None:
         """Add the outputs for one image, a batch of one."""
+        if isinstance(self._head, EmbedHead):
+            self._first = outputs if self._first is None else self._first
+            (cosine,) = self._head.agreement(outputs, self._first, 1.0)
+            self._made.append(ONE_DIRECTION if cosine > SAME_DIRECTION else None)
+            return
         self._made.append(_decision(self._head, outputs, self._labels))
         if isinstance(self._head, DetectHead):
             boxes = outputs["boxes"][0][outputs["scores"][0] >= SEEN_SCORE]

@@ -6,6 +6,7 @@ from math import ceil
 
 from exporter.errors import RecipeError
 from exporter.heads.box_pair import is_boxes, pair
+from exporter.heads.embedding_output import embedding_first
 from exporter.heads.raw_tensor import Dims, Tensor
 from exporter.recipe import Recipe
 from exporter.recipe_tables import DetectRecipe
@@ -59,12 +60,6 @@ _UNNAMED = re.compile(r"(?:onnx::\w+_)?\d+$")
 
 _AUXILIARY = re.compile(r"(?:^|[^a-z])(?:aux\w*|embed\w*|features?)(?:$|[^a-z])", re.IGNORECASE)
 
-_EMBEDDINGS = (
-    *("image_embeds", "image_embedding", "image_embeddings", "sentence_embedding"),
-    *("embeddings", "embedding", "embeds", "image_features", "features", "pooler_output"),
-)
-"""Names of outputs that hold an embedding, the surest first."""
-
 _CENTERS = {"pred_boxes", "dets"}
 """Names of outputs that hold center and size in 0–1: Hugging Face's DETR family, and RF-DETR."""
 
@@ -85,7 +80,7 @@ def arrange(
         count = len(recipe.label_list() or ()) or labels
         return recipe, _maps_first(outputs, count, is_stated=bool(recipe.outputs))
     if recipe.task == "embed":
-        return recipe, _embedding_first(outputs, is_stated=bool(recipe.outputs))
+        return recipe, embedding_first(outputs, is_stated=bool(recipe.outputs))
     if recipe.task != "detect":
         return recipe, list(outputs)
     stated = recipe.detect
@@ -149,24 +144,6 @@ def _first(outputs: Sequence[Tensor], suits: Callable[[Dims], bool]) -> list[Ten
     """Return the outputs with the first one that suits in front."""
     best = next((one for one in outputs if suits(one.dims)), None)
     return list(outputs) if best is None else [best, *(one for one in outputs if one is not best)]
-
-
-def _embedding_first(outputs: Sequence[Tensor], *, is_stated: bool) -> list[Tensor]:
-    """Return the outputs with an embedder's in front: the one with a usual name, or the only one.
-
-    Raises:
-        RecipeError: there are several, and names do not tell which.
-    """
-    named = [one for name in _EMBEDDINGS for one in outputs if one.name.lower() == name]
-    if is_stated or len(outputs) == 1:
-        return list(outputs)
-    if not named:
-        listed = ", ".join(f"{one.name} {one.dims}" for one in outputs)
-        raise RecipeError(
-            f"The network returns {listed} for one image, and each could be the embedding. Name the one to take: "
-            f"--outputs {outputs[0].name}"
-        )
-    return [named[0], *(one for one in outputs if one is not named[0])]
 
 
 def _maps_first(outputs: Sequence[Tensor], labels: int, *, is_stated: bool) -> list[Tensor]:

@@ -10,6 +10,7 @@ from onnx import (
     ModelProto,
     NodeProto,
     TensorProto,
+    ValueInfoProto,
     helper,
     inliner,
     numpy_helper,
@@ -20,7 +21,7 @@ from exporter.errors import GraphError, SourceError
 from exporter.external_data import is_heavy, without_weights
 from exporter.file_kind import not_onnx
 from exporter.graph import OPSET, copy_of, replace_constants, replace_nodes
-from exporter.node_order import in_order
+from exporter.node_order import in_order, tensors_read
 from exporter.sources.foreign_operators import (
     opset_of,
     refuse_foreign,
@@ -62,7 +63,7 @@ def plain(source: ModelProto, path: Path) -> ModelProto:
     """
     model = _inlined(without_weights(source))
     replace_nodes(model.graph, in_order(model.graph.node))
-    model = with_standard_quantization(model)
+    model = with_standard_quantization(_without_tables(model))
     refuse_foreign(model)
     _check(model, path)
     _fold_ifs(model.graph)
@@ -93,6 +94,37 @@ def _inlined(source: ModelProto) -> ModelProto:
             f"The graph's local functions can not be inlined: {first_line(error)}. {_EXPORT_AGAIN}"
         ) from error
     return inlined
+
+
+def _without_tables(model: ModelProto) -> ModelProto:
+    """Return the model without results that are no numbers, as Custom Vision and others write them.
+
+    In place of a table of labels and scores (ZipMap) there are its scores; the best label as text is left out.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    kept: list[ValueInfoProto] = []
+    for value in model.graph.output:
+        maker = makers.get(value.name)
+        if maker is not None and maker.op_type == "ZipMap":
+            kept.append(helper.make_tensor_value_info(maker.input[0], TensorProto.FLOAT, None))
+        elif (
+            value.type.WhichOneof("value") in {None, "tensor_type"}
+            and value.type.tensor_type.elem_type != TensorProto.STRING
+        ):
+            kept.append(value)
+    names = {value.name for value in kept}
+    if not kept or names == {value.name for value in model.graph.output}:
+        return model
+    nodes: list[NodeProto] = []
+    for node in reversed(model.graph.node):
+        if names & set(node.output):
+            names |= tensors_read(node)
+            nodes.append(node)
+    changed = copy_of(model)
+    replace_nodes(changed.graph, nodes[::-1])
+    del changed.graph.output[:]
+    changed.graph.output.extend({value.name: value for value in kept}.values())
+    return changed
 
 
 def _check(model: ModelProto, path: Path) -> None:

@@ -264,7 +264,9 @@ def _require_known(side: ValueInfoProto) -> None:
 
 
 def _example(side: ValueInfoProto) -> str:
-    return f"--arg {side.name}={1 if side.type.tensor_type.elem_type in _WHOLE else 1.0}"
+    kind = side.type.tensor_type.elem_type
+    value = "false" if kind == TensorProto.BOOL else 1 if kind in _WHOLE else 1.0
+    return f"--arg {side.name}={value}"
 
 
 def _stated_value(side: ValueInfoProto, value: object, shape: Sequence[int]) -> NDArray[Any]:

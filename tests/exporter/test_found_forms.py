@@ -416,6 +416,36 @@ def test_an_input_of_integers_reads_rounded_gray_values(tmp_path: Path) -> None:
     require_same(done.path, by_hand(model, np.rint(luma).astype(np.uint8)[:, None]), FRAMES, 1e-2)
 
 
+def test_scores_in_a_table_of_labels_are_read(tmp_path: Path) -> None:
+    """As Custom Vision writes them, beside the best label as text."""
+    domain = "ai.onnx.ml"
+    after = (
+        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+        helper.make_node(
+            "ZipMap", ["probabilities"], ["loss"], domain=domain, classlabels_strings=LABELS
+        ),
+        helper.make_node("ArgMax", ["probabilities"], ["best"], axis=1, keepdims=0),
+        helper.make_node("ArrayFeatureExtractor", ["names", "best"], ["label"], domain=domain),
+    )
+    model = network(after=after, outputs=("label", "loss"))
+    names = np.array([LABELS], dtype=object)
+    model.graph.initializer.append(numpy_helper.from_array(names, "names"))
+    model.opset_import.append(helper.make_opsetid(domain, 1))
+    label, table = model.graph.output
+    label.type.tensor_type.elem_type = TensorProto.STRING
+    of_scores = helper.make_tensor_type_proto(TensorProto.FLOAT, [])
+    table.type.CopyFrom(
+        helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.STRING, of_scores))
+    )
+
+    done = adopt(tmp_path, model)
+
+    plain = network(after=after[:1], outputs=("probabilities",))
+    expected = by_hand(plain, planes(FRAMES), output="probabilities")
+    found = outputs_of(done.path, FRAMES)["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def active_dropout() -> ModelProto:
     drop = helper.make_node("Dropout", ["scores", "ratio", "yes"], ["out"])
     switches = {"ratio": np.array(0.5, np.float32), "yes": np.ones((), bool)}

@@ -101,6 +101,7 @@ MOON = {"probabilities": [0.1, 0.2, 0.7]}
         (ClassifyHead(3, multi_label=True), {"probabilities": [0.1, 0.1, 0.2]}, "no label"),
         (SegmentHead(3, (2, 2)), {"mask": [[2, 2], [2, 2]]}, "'moon' in every pixel"),
         (DETECT, {"scores": [0.2, 0.1], "boxes": [[0, 0, 1, 1]] * 2}, "no box with a score of 0.3"),
+        (EmbedHead(), {"features": [1.0, 2.0]}, "vectors of the same direction"),
     ],
 )
 def test_the_same_result_for_all_images_is_a_hint(
@@ -119,7 +120,7 @@ def test_the_same_result_for_all_images_is_a_hint(
         (ClassifyHead(3), [CUP] * 7),  # too few to say
         (SegmentHead(3, (1, 2)), [{"mask": [[0, 1]]}] * 9),
         (DETECT, [{"scores": [0.9, 0.1], "boxes": [[0, 0, 1, 1]] * 2}] * 9),
-        (EmbedHead(), [{"features": [1.0, 2.0]}] * 9),
+        (EmbedHead(), [*[{"features": [1.0, 2.0]}] * 9, {"features": [1.0, 2.1]}]),
     ],
 )
 def test_different_results_are_no_hint(head: Head, outputs: list[dict[str, Any]]) -> None:

@@ -140,6 +140,7 @@ def test_a_file_without_an_image_names_its_inputs() -> None:
         (entry_of("gain", "n", 3), r"gain \(float, n, 3\) beside the image, and.*--arg gain=1\.0 "),
         (entry_of("n_best", 1, dtype=TensorProto.INT64), "--arg n_best=1 "),
         (entry_of("n_best", 1, dtype=TensorProto.INT32), "--arg n_best=1 "),
+        (entry_of("training", dtype=TensorProto.BOOL), "--arg training=false "),
         (entry_of("point_coords", 1, 2, 2), r"a prompt.*--arg point_coords=1\.0 .*--task embed"),
         (entry_of("input_ids", 1, 7, dtype=TensorProto.INT64), "a prompt.*--arg input_ids=1 "),
     ],
