@@ -169,12 +169,18 @@ def _fitting_labels(recipe: Recipe, facts: Facts, needed: int | None) -> tuple[s
         if recipe.task == "detect":
             first = _of_background(recipe.detect, needed - len(labels)) or first
         one = ", or two, where the score is that of the second one" if needed == 1 else ""
-        given = f"{len(labels)} are given" if labels else "none are given"
+        given = f"{len(labels)} are {_where_given(recipe)}" if labels else "none are given"
         raise RecipeError(
             f"labels: {given}, the network has {needed} classes{first}. "
             f"Give one label for each class, in the order of the network's outputs{one}: --labels FILE"
         )
     return labels
+
+
+def _where_given(recipe: Recipe) -> str:
+    if recipe.labels is not None and recipe.labels == recipe.weights:
+        return f"kept beside the weights in {recipe.weights}"
+    return "given"
 
 
 def _of_background(detect: DetectRecipe, too_few: int) -> str:

@@ -48,19 +48,42 @@ def write_draft(
     return path, result
 
 
-def sweep(folder: Path, claim: str) -> None:
-    """Remove the drafts in a folder whose process is gone.
+def claim(path: Path, undo: ExitStack, held: ExitStack) -> None:
+    """Make a new empty file that says that its folder is this process's own, and lock it.
 
-    A folder that then has nothing but an empty file of the name `claim` is removed too: the process made it.
+    Args:
+        path: of the file.
+        undo: removes it.
+        held: gives the lock back.
+
+    Raises:
+        FileExistsError: there is one.
+        OSError: it can not be written.
+    """
+    file = path.open("xb")
+    held.callback(file.close)
+    undo.callback(path.unlink, missing_ok=True)
+    _lock(file)
+
+
+def sweep(folder: Path, claimed: str) -> None:
+    """Remove the drafts in a folder whose process is gone, and the folder if that process made it.
+
+    It did where nothing is left, or an empty file of the name `claimed`, on which no process works.
     """
     drafts = list(folder.glob(f"{PREFIX}*"))
     removed = [_removed(one) for one in drafts]
-    if not removed or not all(removed):
+    if not all(removed):
         return
     with suppress(OSError):  # another export sweeps too, or begins a version
         left = list(folder.iterdir())
-        if [one.name for one in left] == [claim] and not left[0].stat().st_size:
-            left[0].unlink()
+        if [one.name for one in left] == [claimed] and not left[0].stat().st_size:
+            if drafts:
+                left[0].unlink()
+            elif not _removed(left[0]):
+                return
+        elif not drafts and _is_new(folder.stat()):
+            return
         folder.rmdir()
 
 
@@ -69,8 +92,7 @@ def _locked(folder: Path) -> tuple[Path, BinaryIO]:
     while True:
         number, name = tempfile.mkstemp(dir=folder, prefix=PREFIX)
         file = os.fdopen(number, "wb")
-        with suppress(OSError):  # a file system without locks: then nothing sweeps either
-            fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file)
         path = Path(name)
         if path.exists():
             return path, file
@@ -83,9 +105,19 @@ def _removed(draft: Path) -> bool:
         with draft.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             found = os.fstat(file.fileno())
-            if not found.st_size and abs(time.time() - found.st_mtime) < BEGUN_SECONDS:
+            if not found.st_size and _is_new(found):
                 return False
             draft.unlink()
     except OSError:
         return False
     return True
+
+
+def _lock(file: BinaryIO) -> None:
+    with suppress(OSError):  # a file system without locks: then nothing sweeps either
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _is_new(found: os.stat_result) -> bool:
+    """Return whether a process may have made a file or folder that is empty just now, and be about to go on."""
+    return abs(time.time() - found.st_mtime) < BEGUN_SECONDS

@@ -16,12 +16,14 @@ HOLDERS = (
     "class_to_idx",
     "label2id",
     "classes",
+    "CLASSES",
     "class_names",
     "labels",
     "categories",
     "label_names",
 )
-"""The keys under which tools keep labels: Ultralytics, Transformers, torchvision's ImageFolder, COCO, timm."""
+"""The keys under which tools keep labels: Ultralytics, Transformers, torchvision's ImageFolder, COCO, timm,
+MMDetection."""
 
 _WORDNET = re.compile(r"n\d{8}")
 _NAMES = ("name", "label", "title")

@@ -222,13 +222,44 @@ def checkpoint_labels(path: Path) -> tuple[str, ...] | None:
     """Return the labels that a training script kept beside the weights, None where there are none.
 
     Nothing in the file is run: objects of other classes become inert values, whose attributes are looked at.
+
+    Raises:
+        RecipeError: their order is not clear, or two keys name the classes differently.
     """
     if file_kind(path).kind not in {"torch", "pickle"}:
         return None
     for part in _fields_of(_checkpoint(path)):
-        if holder_of(part) is not None:
-            return labels_in({key: part[key] for key in HOLDERS if key in part}, path.name)
+        held = {key: part[key] for key in HOLDERS if _names_classes(key, part.get(key))}
+        if held:
+            return _agreed(held, path.name)
     return None
+
+
+def _names_classes(key: str, held: object) -> bool:
+    """Return whether a value may name the classes; ids that repeat are those of training images."""
+    if isinstance(held, (list, tuple)) and all(isinstance(one, int) for one in held):
+        return 0 < len(held) == len(set(held))
+    return holder_of({key: held}) is not None
+
+
+def _agreed(held: Mapping[str, Any], file: str) -> tuple[str, ...]:
+    """Return the labels that are kept under the first of several keys.
+
+    Raises:
+        RecipeError: under another key there are as many, in another order or with other words.
+    """
+    first, *others = held
+    labels = labels_in({first: held[first]}, file)
+    for key in others:
+        other: tuple[str, ...] = ()
+        with suppress(RecipeError):
+            other = labels_in({key: held[key]}, file)
+        if len(other) == len(labels) and other != labels:
+            raise RecipeError(
+                f"labels: {file} has {first} and {key} beside the weights, and they name the classes differently, or "
+                "in another order. Give a text file with one label per line: --labels FILE"
+            )
+    return labels
 
 
 def _checkpoint(path: Path) -> object:
@@ -251,19 +282,21 @@ def _checkpoint(path: Path) -> object:
 
 
 _AROUND_LABELS = (
-    *("hyper_parameters", "hparams", "meta", "args", "config", "model_args", "opt"),
-    *("model", "ema", "dataset"),
+    *("hyper_parameters", "datamodule_hyper_parameters", "hparams", "args", "config", "cfg"),
+    *("params", "model_args", "opt", "meta", "dataset_meta", "metadata", "extra"),
+    *("model", "ema", "dataset", "data"),
 )
-"""Where a checkpoint may hold the object that has the labels."""
+"""Where a checkpoint, or an object in it, may hold the object that has the labels."""
 
 
 def _fields_of(content: object) -> Iterator[Mapping[Any, Any]]:
     """Yield the entries, or the attributes, of a checkpoint and of the objects in it that may have the labels."""
     outer = _fields(content)
     yield outer
-    for name in _AROUND_LABELS:
-        if name in outer:
-            yield _fields(outer[name])
+    inner = [_fields(outer[name]) for name in _AROUND_LABELS if name in outer]
+    yield from inner
+    for part in inner:
+        yield from (_fields(part[name]) for name in _AROUND_LABELS if name in part)
 
 
 def _fields(value: object) -> Mapping[Any, Any]:

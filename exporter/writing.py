@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import StringStringEntryProto
 
-from exporter.drafts import sweep, write_draft
+from exporter.drafts import claim, sweep, write_draft
 from exporter.encoded_model import graph_parts, model_parts
 from exporter.errors import WriteError
 from exporter.external_data import INLINE_LIMIT, data_bytes, is_large, split, write_data
@@ -88,11 +88,11 @@ def write_servable(
         model, heavy = split(model, path.name + DATA_SUFFIX)
     for folder in (path.parent, *path.parent.parent.glob("[0-9]*")):
         sweep(folder, RECIPE_FILE)
-    with ExitStack() as undo:
+    with ExitStack() as held, ExitStack() as undo:
         try:
             _make_folders(path.parent, undo)
             if recipe_text is not None:
-                _claim(path.with_name(RECIPE_FILE), undo)
+                _claim(path.with_name(RECIPE_FILE), undo, held)
             card = _write_whole(path, model, heavy, card, recipe_text)
         except OSError as error:
             raise WriteError(f"{path} can not be written: {error.strerror}.{NOTHING}") from error
@@ -130,19 +130,18 @@ def _make_folders(folder: Path, undo: ExitStack) -> None:
     undo.callback(_remove_empty, folder)
 
 
-def _claim(recipe: Path, undo: ExitStack) -> None:
+def _claim(recipe: Path, undo: ExitStack, held: ExitStack) -> None:
     """Make a version this export's own by its recipe file, which is empty until the servable is written.
 
     Raises:
         WriteError: another export has made it.
     """
     try:
-        recipe.touch(exist_ok=False)
+        claim(recipe, undo, held)
     except FileExistsError as error:
         raise WriteError(
             f"{recipe} exists: another export wrote this version. Start again"
         ) from error
-    undo.callback(recipe.unlink, missing_ok=True)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -65,7 +65,14 @@ def _require_image_numbers(decoder: str, rows: Array) -> None:
     given = rows[:, 0][rows[:, 0] >= 0]
     if not _suits(rows, *_WITH_IMAGE[decoder]):
         return
-    if len(set(given)) > 1 or not np.array_equal(given, np.round(given)):
+    are_whole = np.array_equal(given, np.round(given))
+    if are_whole and set(given) == set(range(len(set(given)))) and len(set(given)) > 1:
+        raise RecipeError(
+            f"--decoder {decoder}: one list holds the rows of several images, numbered 0 to {given.max():.0f}, as of a "
+            "network whose batch is fixed at more than one image. Which rows are those of one image is not followed: "
+            "export the network again with a batch of 1"
+        )
+    if len(set(given)) > 1 or not are_whole:
         raise RecipeError(
             f"--decoder {decoder}: where each row has the number of its image, real images give "
             f"{given.min():.3g} to {given.max():.3g}, although the network gets one image at a time. Rows of box, "

@@ -114,6 +114,34 @@ def test_another_order_of_the_columns_is_refused(tmp_path: Path) -> None:
         adopt(tmp_path, detector({"out": rows}), "turned")
 
 
+@pytest.mark.parametrize("batch", [2, 4, 8])
+def test_one_list_of_several_images_is_refused_with_the_next_step(
+    tmp_path: Path, batch: int
+) -> None:
+    """The layer gives one list for all images of a batch that is fixed."""
+    images = np.arange(batch, dtype=np.float32).repeat(10)[:, None]
+    every = np.concatenate([images, np.tile(listed()[0, 0, :, 1:], (batch, 1))], axis=1)
+    together = [
+        helper.make_node("ReduceSum", ["positive", "first"], ["one"]),
+        helper.make_node("Add", ["every", "one"], ["detection_out"]),
+    ]
+    constants = {"first": np.zeros(1, np.int64), "every": every[None, None]}
+    model = detector(
+        {"unused": np.zeros((1, 1))},
+        batch=batch,
+        after=together,
+        names=["detection_out"],
+        constants=constants,
+    )
+    shape = [1, 1, 10 * batch, 7]
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("detection_out", TensorProto.FLOAT, shape)
+    )
+    words = rf"several images, numbered 0 to {batch - 1}.*with a batch of 1"
+    with pytest.raises(RecipeError, match=words):
+        adopt(tmp_path, model, "several")
+
+
 def test_classes_that_begin_at_one_need_their_background(tmp_path: Path) -> None:
     rows = listed()
     rows[..., 1] += rows[..., 2] > 0

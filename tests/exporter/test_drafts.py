@@ -15,23 +15,26 @@ from tests.servables import color_card, color_model
 
 CLAIM = "recipe.toml"
 
-KILLED = """
+BEGIN = """
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from exporter.drafts import write_draft
+from exporter.drafts import claim, write_draft
 
 folder = Path(sys.argv[1])
 with ExitStack() as held, ExitStack() as undo:
-    write_draft(folder, lambda file: file.write(b"half"), undo, held)
+"""
+DRAFTED = '    write_draft(folder, lambda file: file.write(b"half"), undo, held)'
+CLAIMED = '    claim(folder / "recipe.toml", undo, held)'
+END = """
     print("written", flush=True)
     sys.stdin.read()
 """
 
 
-def working(folder: Path) -> subprocess.Popen[str]:
-    """Start a process that has written a draft and goes on."""
-    words = [sys.executable, "-c", KILLED, str(folder)]
+def working(folder: Path, does: str = DRAFTED) -> subprocess.Popen[str]:
+    """Start a process that has written a draft, or claimed a folder, and goes on."""
+    words = [sys.executable, "-c", BEGIN + does + END, str(folder)]
     process = subprocess.Popen(
         words,
         stdin=subprocess.PIPE,
@@ -83,10 +86,37 @@ def test_a_folder_with_anything_of_use_stays(tmp_path: Path, left: str) -> None:
     assert [one.name for one in tmp_path.iterdir()] == [left]
 
 
-def test_a_folder_without_drafts_is_left_alone(tmp_path: Path) -> None:
+def test_a_version_that_a_killed_export_has_only_claimed_is_removed(tmp_path: Path) -> None:
+    model = tmp_path / "colors"
+    claimed = next_version(model).parent
+    claimed.mkdir(parents=True)
+    with working(claimed, CLAIMED) as process:
+        os.utime(claimed / CLAIM, (0, 0))
+        write(next_version(model))
+        assert (claimed / CLAIM).exists()
+        process.kill()
+
+    write(next_version(model))
+
+    assert sorted(one.name for one in model.iterdir()) == ["2", "3"]
+
+
+def test_what_was_claimed_just_now_stays(tmp_path: Path) -> None:
+    """Its process may not have its lock yet."""
     (tmp_path / CLAIM).touch()
     sweep(tmp_path, CLAIM)
     assert (tmp_path / CLAIM).exists()
+
+
+def test_an_empty_folder_stays_until_it_is_old(tmp_path: Path) -> None:
+    version = tmp_path / "1"
+    version.mkdir()
+    sweep(version, CLAIM)
+    assert version.exists()
+
+    os.utime(version, (0, 0))
+    sweep(version, CLAIM)
+    assert not version.exists()
 
 
 def test_an_empty_draft_stays_until_it_is_old(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from onnx import helper
 
 from exporter.errors import RecipeError
-from exporter.labels import read_labels, repeated_labels
+from exporter.labels import checkpoint_labels, read_labels, repeated_labels
 from tests.exporter.graphs import small_classifier
 
 PETS = ("cat", "dog", "bird")
@@ -113,6 +113,17 @@ def test_the_words_of_yaml_1_1_are_labels(tmp_path: Path) -> None:
         {"model": {}, "classes": ["cat", "dog", "bird"]},
         {"model": {}, "meta": {"class_names": ["cat", "dog", "bird"]}},
         {"state_dict": {}, "hyper_parameters": {"names": {0: "cat", 1: "dog", 2: "bird"}}},
+        {"model": {}, "id2label": {0: "cat", 1: "dog", 2: "bird"}},
+        {"model": {}, "config": {"data": {"class_to_idx": {"dog": 1, "cat": 0, "bird": 2}}}},
+        {"state_dict": {}, "meta": {"dataset_meta": {"CLASSES": ("cat", "dog", "bird")}}},
+        {"model": {}, "labels": [0, 1, 0, 2, 2], "cfg": {"classes": ["cat", "dog", "bird"]}},
+        {"model": {}, "classes": 3, "idx_to_class": {0: "cat", 1: "dog", 2: "bird"}},
+        {
+            "model": {},
+            "classes": ["cat", "dog", "bird"],
+            "class_to_idx": {"dog": 1, "cat": 0, "bird": 2},
+            "labels": ["of", "something", "else", "that", "is", "longer"],
+        },
     ],
 )
 def test_labels_beside_weights(content: object, tmp_path: Path) -> None:
@@ -120,6 +131,22 @@ def test_labels_beside_weights(content: object, tmp_path: Path) -> None:
     torch.save(content, path)
 
     assert read_labels(path) == PETS
+
+
+def test_ids_of_the_training_images_are_no_labels(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"model": {}, "labels": [0, 1, 0, 2, 2], "classes": 3}, path)
+
+    assert checkpoint_labels(path) is None
+
+
+def test_two_orders_of_labels_beside_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    content = {"classes": ["bird", "cat", "dog"], "class_to_idx": {"dog": 1, "cat": 0, "bird": 2}}
+    torch.save({"model": {}, **content}, path)
+
+    with pytest.raises(RecipeError, match=r"class_to_idx and classes .*--labels FILE"):
+        read_labels(path)
 
 
 class Holder:

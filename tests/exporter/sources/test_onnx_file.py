@@ -157,16 +157,18 @@ def test_a_file_that_computes_one_image_alone_is_served_so(tmp_path: Path) -> No
     assert "one image at a time, and so does the servable (max_batch 1)" in warnings[0]
 
 
-def test_a_batch_whose_images_differ_by_their_place_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [2, 3, 8])
+def test_a_batch_whose_images_differ_by_their_place_is_refused(tmp_path: Path, batch: int) -> None:
     model = model_of(
         *POOLED,
         op("MatMul", "f to_four", "s"),
         op("Add", "s each", "raw"),
-        batch=3,
-        each=np.arange(12, dtype=np.float32).reshape(3, 4),
+        batch=batch,
+        each=np.arange(4 * batch, dtype=np.float32).reshape(batch, 4),
     )
 
-    with pytest.raises(GraphError, match=r"fixed at 3, and the graph does not compute a single"):
+    words = rf"fixed at {batch}, and the graph does not compute a single"
+    with pytest.raises(GraphError, match=words):
         loaded(tmp_path, model, labels=LABELS)
 
 
