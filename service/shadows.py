@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.card import Card
-from service.errors import FovealError, InvalidParameterError
+from service.errors import FovealError, InvalidParameterError, shortage_of
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline, whole_frame
@@ -148,6 +148,11 @@ class Shadows:
         except FovealError as error:
             log.debug("the shadow %s did not run: %s", shadow, error)
             self._count(shadow, _failed(error), len(answered))
+        except Exception as error:  # nobody else would hear of it
+            if shortage_of(error) is None:
+                log.exception("the shadow %s failed", shadow)
+            outcome = "failed" if shortage_of(error) is None else "dropped"
+            self._count(shadow, outcome, len(answered))
         finally:
             self._images -= len(answered)
             self._bytes -= sum(_bytes_of(given) for given, _ in answered)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.types import Scope
 
 from service.api.docs import script_digests
-from service.api.static_folder import StaticFolder
-from service.errors import NotFoundError
+from service.api.static_folder import FileContent, StaticFolder
+from service.errors import NotFoundError, told_shortages
 
 GUIDE = "docs/guide"
 HOME = "index.html"
@@ -67,8 +67,9 @@ class Site(StaticFolder):
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(HOME if path == "." else path, scope)
         response.headers["Cache-Control"] = "no-cache"
-        if isinstance(response, FileResponse) and Path(response.path).suffix == ".html":
-            digests = await self._digests_of(Path(response.path), response.stat_result)
+        if isinstance(response, FileContent) and response.file.suffix == ".html":
+            with told_shortages():
+                digests = await self._digests_of(response.file, response.state)
             response.headers["Content-Security-Policy"] = _policy(digests)
             response.headers["Referrer-Policy"] = "no-referrer"
         return response

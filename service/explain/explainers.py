@@ -9,7 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from service.card import Card, CardError
-from service.errors import FovealError, NotReadyError, OverloadedError, ShuttingDownError
+from service.errors import (
+    FovealError,
+    NotReadyError,
+    OverloadedError,
+    ShuttingDownError,
+    told_shortages,
+)
 from service.graph.anatomy import Anatomy, instrument_graph
 from service.metrics import VersionMetrics
 from service.runtime.batcher import Batcher
@@ -156,10 +162,11 @@ class Explainers:
 
     async def _open(self, model: Model) -> Opened:
         try:
-            async with asyncio.timeout(self.load_seconds):
-                return await daemon_call(
-                    partial(self.open_explainer, model.servable), "foveal-explainer"
-                )
+            with told_shortages():
+                async with asyncio.timeout(self.load_seconds):
+                    return await daemon_call(
+                        partial(self.open_explainer, model.servable), "foveal-explainer"
+                    )
         except TimeoutError:
             raise NotReadyError(
                 f"{model} did not load for explanations within {self.load_seconds:g} s."

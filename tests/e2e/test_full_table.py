@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.clips import counting
-from tests.live import start
+from tests.live import bundled, problem, start
 
 CAT = Path(__file__).parents[1] / "data" / "cat.jpg"
 
@@ -45,3 +45,38 @@ def test_good_images_and_videos_are_read_while_no_file_can_be_opened() -> None:
         assert {name: one.status_code for name, one in answers.items()} == dict.fromkeys(
             answers, 200
         )
+
+
+PAGES = (
+    "/docs/assets/swagger-ui-bundle.js",
+    "/docs/guide/",
+    "/docs/guide/more/index.html",
+    "/docs/guide/x.js",
+)
+
+
+def test_pages_are_answered_whole_or_with_503_and_come_back(tmp_path: Path) -> None:
+    """The answer began with 200 and the length of the file, and then the file could not be opened."""
+    guide = tmp_path / "guide"
+    (guide / "more").mkdir(parents=True)
+    for name in ("index.html", "more/index.html", "x.js"):
+        (guide / name).write_text("<h1>Guide</h1>")
+    with (
+        start(models=bundled(tmp_path, "lenet5"), guide=guide) as service,
+        httpx.Client(base_url=service.url, timeout=60) as client,
+    ):
+        before = {page: client.get(page) for page in PAGES}
+        assert {one.status_code for one in before.values()} == {200}
+        resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (0, 4096))
+        for page in PAGES:
+            problem(client.get(page), 503, "unavailable")
+            assert client.head(page).status_code == 503
+        for page in ("/", "/docs", "/openapi.json", "/playground/script/main.js", "/metrics"):
+            assert client.get(page).status_code == 200
+        problem(client.get("/v1/models/lenet5/filters"), 503, "unavailable")
+        resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+        for page, answer in before.items():
+            again = client.get(page)
+            assert (again.status_code, again.content) == (200, answer.content)
+        assert client.get("/v1/models/lenet5/filters").status_code == 200
+    assert not [line for line in service.lines if line["message"] == "unhandled"]

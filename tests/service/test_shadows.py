@@ -151,6 +151,23 @@ async def test_options_that_the_shadow_can_not_do_are_a_failure() -> None:
     assert h.line.asked == []
 
 
+@pytest.mark.parametrize(
+    ("raised", "outcome"), [(MemoryError(), "dropped"), (KeyError("label"), "failed")]
+)
+async def test_a_comparison_that_raises_is_counted_and_gives_its_place_back(
+    raised: Exception, outcome: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> bool:
+        raise raised
+
+    h = House(*results("cat"))
+    for _ in range(MOST_IMAGES + 1):
+        h.offer(*results("cat"), task=replace(TASK, same_result=fail))
+        await h.counted()
+    assert await h.counted() == {outcome: MOST_IMAGES + 1}
+    assert ("failed" in caplog.text) is (outcome == "failed")
+
+
 async def test_a_shadow_that_was_removed_drains_first() -> None:
     h = House(*results("cat"))
     h.line.gate.clear()
