@@ -28,6 +28,8 @@ class FileServer:
         authorization: what requests must have as that header; empty: anything.
         cuts: after how many bytes the connection of a path ends, one answer each.
         before_write: called with the path before each block of a file.
+        in_place: whether each block is that of the file as it is then.
+        tags: the ETag of each answer; None: a digest of the file.
         requests: method, path and Range of each.
     """
 
@@ -42,6 +44,8 @@ class FileServer:
     authorization: str = ""
     cuts: dict[str, list[int]] = field(default_factory=dict)
     before_write: Callable[[str], None] = lambda _: None
+    in_place: bool = False
+    tags: Iterator[str] | None = None
     requests: list[tuple[str, str, str]] = field(default_factory=list)
 
     def fetched(self, name: str) -> list[str]:
@@ -105,7 +109,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _file(self, path: str, target: Path, *, with_body: bool) -> None:
         files, content = self.server.files, target.read_bytes()
-        tag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        tag = f'"{digest if files.tags is None else next(files.tags)}"'
         start, part = 0, self.headers.get("Range", "")
         if files.ranges and part:
             start = int(part.removeprefix("bytes=").split("-")[0])
@@ -119,6 +124,8 @@ class Handler(BaseHTTPRequestHandler):
         end = min(start + cuts.pop(0), len(content)) if cuts else len(content)
         for begin in range(start, end, BLOCK):
             files.before_write(path)
+            if files.in_place:
+                content = target.read_bytes()
             self.wfile.write(content[begin : min(begin + BLOCK, end)])
         self.close_connection = end < len(content)
 

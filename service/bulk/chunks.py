@@ -1,12 +1,15 @@
 """Images a few at a time: taken from the sources in order, then read side by side."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from service.bulk.item import Body, Item
 from service.storage.begun import begun
 
 HELD_BYTES = 8 << 20
 """A chunk of images that are held in memory already ends after so many bytes."""
+TAKE_SECONDS = 0.5
+"""A chunk ends after so long, so that images that come slowly do not wait for many others."""
 
 Read = list[tuple[str, Body]]
 
@@ -17,22 +20,28 @@ class Chunks:
     Args:
         items: the images.
         size: images in a chunk at most.
+        clock: seconds.
     """
 
-    def __init__(self, items: Iterator[Item], size: int) -> None:
+    def __init__(
+        self, items: Iterator[Item], size: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._items = items
         self._size = size
+        self._clock = clock
 
     def take(self) -> list[Item]:
         """Return the next items; none at the end. It may block."""
         taken: list[Item] = []
-        held = 0
+        held, until = 0, self._clock() + TAKE_SECONDS
         while len(taken) < self._size and held < HELD_BYTES:
             item = next(self._items, None)
             if item is None:
                 break
             taken.append(item)
             held += item.held_bytes
+            if self._clock() >= until:
+                break
         return taken
 
 

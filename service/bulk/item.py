@@ -77,7 +77,7 @@ def read_file(path: Path, largest: int) -> Body:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
             state = os.fstat(descriptor)
             if not S_ISREG(state.st_mode):
                 return UnreadableSourceError("This is no regular file.")

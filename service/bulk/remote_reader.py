@@ -2,6 +2,7 @@
 
 import errno
 import io
+from contextlib import suppress
 
 from service.bulk.place import Place
 from service.errors import StorageError
@@ -13,6 +14,8 @@ SMALL_GAP_BYTES = 1 << 20
 
 class RemoteReader(io.RawIOBase):
     """Reads a file of a place. A connection that breaks is gone on with, but not in another file that took its place.
+
+    The end of a web server's file is an error where the file was overwritten meanwhile.
 
     Args:
         place: where it is.
@@ -56,6 +59,7 @@ class RemoteReader(io.RawIOBase):
         """
         wanted = min(len(buffer), self._size - self._position)
         if wanted <= 0:
+            self._require_one_file()
             return 0
         try:
             block = self._place.attempted(lambda: self._read(wanted))
@@ -110,6 +114,14 @@ class RemoteReader(io.RawIOBase):
             )
         self._stream_at += len(block)
         return block
+
+    def _require_one_file(self) -> None:
+        """Check at the end that a web server's file was not overwritten in its place: its answer then has both."""
+        if not (self._gave and self._validator and self._place.files.url.is_web):
+            return
+        self._gave = False
+        with suppress(FileGoneError):
+            self._place.attempted(self._require_unchanged)
 
     def _require_unchanged(self) -> None:
         now = self._place.files.stat(self._path)

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +20,8 @@ T = TypeVar("T")
 ANSWER_SECONDS = 60.0
 """How long a place may take to answer a call that moves no file."""
 CHUNK_BYTES = 4 << 20
+SAME_ATTEMPTS = 3
+"""How often an image of a web server is read that changes while it comes."""
 MOST_CONNECTIONS = 64
 _LIBRARIES = ("fsspec", "s3fs", "aiobotocore", "botocore", "gcsfs", "google", "huggingface_hub")
 _LONGEST_REASON = 300
@@ -199,16 +201,40 @@ class RemoteFiles:
         return stream, offset if answer.status == 206 else 0
 
     def _beginning_http(self, path: str, most_bytes: int) -> bytes:
-        stream, _ = self._open_http(self._place(path), 0)
+        """Return the first bytes of a file that stays as it is, or is the same twice, while they come.
+
+        A file that is overwritten in its place gives an answer with bytes of both.
+        """
+        place, before = self._place(path), None
+        for _ in range(SAME_ATTEMPTS):
+            content, tag = self._answer_http(place, most_bytes)
+            # The second time, servers behind one name may have a tag each.
+            if content == before or self._has_tag(place, tag):
+                return content
+            before = content
+        raise OSError("it changes while it is read")
+
+    def _answer_http(self, place: str, most_bytes: int) -> tuple[bytes, str]:
+        """Return the first bytes of a file, and what the server says with them that changes with the file."""
+        stream, _ = self._open_http(place, 0)
         try:
             content = b""
             while len(content) < most_bytes and (
                 block := stream.read(min(CHUNK_BYTES, most_bytes - len(content)))
             ):
                 content += block
-            return content
+            return content, _tag_of(stream.r.headers)  # type: ignore[attr-defined]
         finally:
             self.close(stream)
+
+    def _has_tag(self, place: str, tag: str) -> bool:
+        """Return whether a server says the same of a file now; where it says nothing, it does."""
+        if not tag:
+            return True
+        try:
+            return _tag_of(self._fs.info(place)) in {"", tag}
+        except FileNotFoundError:  # it was removed, or the server does not say
+            return True
 
     def _linked(self, path: str) -> list[RemoteFile]:
         """Return what a page of links, as web servers make of a folder, has in that folder."""
@@ -334,6 +360,10 @@ def _remote_file(info: dict[str, Any]) -> RemoteFile:
     is_folder = info.get("type") == "directory"
     name = str(info["name"]).rstrip("/").rpartition("/")[2]
     return RemoteFile(name, None if is_folder or size is None else int(size), found, is_folder)
+
+
+def _tag_of(said: Mapping[str, Any]) -> str:
+    return next((str(said[key]) for key in ("ETag", "Last-Modified") if said.get(key)), "")
 
 
 def _cause_of(error: BaseException) -> BaseException | None:

@@ -7,8 +7,9 @@ import sys
 import tarfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
@@ -360,6 +361,57 @@ def test_a_shard_whose_connection_breaks_is_gone_on_with(web: FileServer) -> Non
     assert 0 < begins[-1] <= 5_100_000
 
 
+def overwritten(web: FileServer, name: str, contents: Iterator[bytes], at_block: int) -> None:
+    """Let a file of a web server be overwritten in its place, by the next content before each such block of it."""
+    blocks = Counter[str]()
+    web.in_place = True
+
+    def overwrite(path: str) -> None:
+        blocks[path] += 1
+        if path == f"/{name}" and blocks[path] % at_block == 0:
+            content = next(contents, None)
+            if content is not None:
+                (web.root / name).write_bytes(content)
+
+    web.before_write = overwrite
+
+
+def test_an_image_that_is_overwritten_while_it_comes_is_read_again(web: FileServer) -> None:
+    before, after = b"1" * 50_000, b"2" * 25_000 + b"3" * 25_000
+    (web.root / "a.jpg").write_bytes(before)
+    overwritten(web, "a.jpg", iter([after]), at_block=5)
+    item = RemotePath(place_of(web), "a.jpg", len(before)).item(LARGEST)
+    assert item.read() == after
+    assert len(web.fetched("a.jpg")) == 2
+
+
+def test_an_image_that_never_stays_as_it_is_has_an_error(web: FileServer) -> None:
+    (web.root / "a.jpg").write_bytes(b"1" * 50_000)
+    (web.root / "b.jpg").write_bytes(b"whole")
+    overwritten(web, "a.jpg", (bytes([number]) * 50_000 for number in range(256)), at_block=5)
+    place = place_of(web)
+    assert RemotePath(place, "b.jpg", 5).item(LARGEST).read() == b"whole"
+    body = RemotePath(place, "a.jpg", 50_000).item(LARGEST).read()
+    assert isinstance(body, FovealError)
+    assert "it changes while it is read" in str(body)
+
+
+def test_servers_with_a_tag_each_behind_one_name_are_read(web: FileServer) -> None:
+    (web.root / "a.jpg").write_bytes(b"one")
+    web.tags = iter(str(number) for number in range(100))
+    assert RemotePath(place_of(web), "a.jpg", 3).item(LARGEST).read() == b"one"
+    assert len(web.fetched("a.jpg")) == 2
+
+
+def test_a_shard_that_is_overwritten_while_it_comes_says_so_at_its_end(web: FileServer) -> None:
+    images = [bytes([number]) * 20_000 for number in range(1, 4)]
+    (web.root / "a.tar").write_bytes(shard_of(images))
+    overwritten(web, "a.tar", iter([shard_of([*images[:2], bytes(20_000)])]), at_block=3)
+    read = found(sources(f"{web.url}/a.tar"), web.url)
+    assert list(read) == [*(f"/a.tar/{number}.jpg" for number in range(1, 4)), "/a.tar"]
+    assert read["/a.tar"] == "unreadable_source"
+
+
 @pytest.mark.parametrize("size", ["equal", "smaller", "larger"])
 def test_a_shard_that_is_replaced_while_it_is_read_gives_no_byte_of_the_other(
     s3: Any, tmp_path: Path, size: str
@@ -577,7 +629,11 @@ def test_a_place_is_asked_once_however_often_its_files_are_gone_through(web: Fil
         assert len(list(again.images())) == 7
         assert again.count() is None
     asked = [(method, path) for method, path, _ in web.requests]
-    looked = [one for one in asked if one[0] == "HEAD" or one[1].endswith("/")]
+    looked = [
+        one
+        for before, one in pairwise([("", ""), *asked])
+        if one[1].endswith("/") or (one[0] == "HEAD" and before != ("GET", one[1]))
+    ]
     shard = ("HEAD", "/d.tar")  # is looked at whenever it is opened too
     assert shard in looked
     assert sorted(one for one in looked if one != shard) == sorted(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from service.bulk.chunks import HELD_BYTES, Chunks, Read, read_some
+from service.bulk.chunks import HELD_BYTES, TAKE_SECONDS, Chunks, Read, read_some
 from service.bulk.item import Item, item_of_body
 from service.bulk.run import Run
 from service.errors import ConfigurationError
@@ -254,3 +254,16 @@ async def test_the_bytes_that_are_read_at_once_are_bounded() -> None:
     lazy = (Item(one.name, one.read) for one in many)
     await Run(Chunks(lazy, 8), answer=names, write=written.extend, in_flight=1).complete()
     assert written == [str(index) for index in range(8)]
+
+
+def test_images_that_come_slowly_do_not_wait_for_a_full_chunk() -> None:
+    now = 0.0
+
+    def slow() -> Iterator[Item]:
+        nonlocal now
+        for item in items(7):
+            now += TAKE_SECONDS / 2.5
+            yield item
+
+    given = Chunks(slow(), 64, lambda: now)
+    assert [len(given.take()) for _ in range(4)] == [3, 3, 1, 0]
