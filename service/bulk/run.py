@@ -99,6 +99,7 @@ class Run(Generic[R]):
                 if not whole:
                     return False
         finally:
+            self._chunks.close()
             if failing is not None:
                 failing.cancel()
             for task in flight:

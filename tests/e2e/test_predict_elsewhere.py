@@ -23,7 +23,7 @@ from tests.buckets import BUCKET, no_rights
 from tests.digits import write_noisy_digits
 from tests.live import MODELS
 
-COUNT = 240
+COUNT = 640
 SAMPLES = MODELS.parent / "service/playground/samples"
 
 

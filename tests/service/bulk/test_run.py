@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from service.bulk.chunks import HELD_BYTES, TAKE_SECONDS, Chunks, Read, read_some
+from service.bulk.chunks import HELD_BYTES, Chunks, Read, read_some
 from service.bulk.item import Item, item_of_body
 from service.bulk.run import Run
 from service.errors import ConfigurationError
@@ -82,7 +82,7 @@ async def test_sources_are_not_read_further_while_nothing_is_written() -> None:
     await Run(given, answer=names, write=write, in_flight=3).complete()
 
     assert len(taken) == 1000
-    assert counts[0] <= 2 * 3
+    assert counts[0] <= 2 * 3 + 2 + 1  # those in flight, the next chunk, and one that finds no room
 
 
 async def test_after_stop_what_has_begun_is_written() -> None:
@@ -102,19 +102,17 @@ async def test_after_stop_what_has_begun_is_written() -> None:
 
 async def test_stop_does_not_wait_for_a_source_that_blocks() -> None:
     never = threading.Event()
-    reading = asyncio.Event()
-    loop = asyncio.get_running_loop()
 
     def blocking() -> Iterator[Item]:
         yield from items(2)
-        loop.call_soon_threadsafe(reading.set)
         never.wait()
 
     written: list[str] = []
     given = Chunks(blocking(), 2)
     run = Run(given, answer=names, write=written.extend, in_flight=2)
     completing = asyncio.create_task(run.complete())
-    await reading.wait()
+    while not written:
+        await asyncio.sleep(0.001)
     run.stop()
 
     assert not await completing
@@ -256,14 +254,42 @@ async def test_the_bytes_that_are_read_at_once_are_bounded() -> None:
     assert written == [str(index) for index in range(8)]
 
 
-def test_images_that_come_slowly_do_not_wait_for_a_full_chunk() -> None:
-    now = 0.0
+def test_images_do_not_wait_for_others_that_do_not_come() -> None:
+    """Another program writes the list, and waits itself: for the answers of what it has written."""
+    further = threading.Event()
 
-    def slow() -> Iterator[Item]:
-        nonlocal now
-        for item in items(7):
-            now += TAKE_SECONDS / 2.5
+    def waiting() -> Iterator[Item]:
+        yield from items(3)
+        assert further.wait(60)
+        yield from items(2)
+
+    given = Chunks(waiting(), 64, seconds=0.01)
+    assert len(given.take()) == 3
+    further.set()
+    assert len(given.take()) + len(given.take()) == 2
+    assert given.take() == []
+
+
+def test_what_came_before_an_error_of_the_source_is_given_first() -> None:
+    def broken() -> Iterator[Item]:
+        yield from items(3)
+        raise ConfigurationError("broken")
+
+    given = Chunks(broken(), 2)
+    assert [len(given.take()), len(given.take())] == [2, 1]
+    with pytest.raises(ConfigurationError, match="broken"):
+        given.take()
+
+
+def test_nothing_is_taken_after_the_end_of_a_run() -> None:
+    taken: list[Item] = []
+
+    def counted() -> Iterator[Item]:
+        for item in items(1000):
+            taken.append(item)
             yield item
 
-    given = Chunks(slow(), 64, lambda: now)
-    assert [len(given.take()) for _ in range(4)] == [3, 3, 1, 0]
+    given = Chunks(counted(), 2)
+    given.take()
+    given.close()
+    assert len(taken) <= 2 + 2 + 1
