@@ -25,6 +25,12 @@ HOLDERS = (
 """The keys under which tools keep labels: Ultralytics, Transformers, torchvision's ImageFolder, COCO, timm,
 MMDetection."""
 
+_BY_LABEL = ("class_to_idx", "label2id")
+"""The holders whose keys are labels, also where these are numbers, as in folders `1`, `10`, `2` of an ImageFolder."""
+
+_BY_ID = ("names", "id2label", "idx_to_class", "class_names")
+"""The holders whose keys are class ids where both sides are numbers."""
+
 _WORDNET = re.compile(r"n\d{8}")
 _NAMES = ("name", "label", "title")
 _IDS = ("id", "index", "class_id")
@@ -58,19 +64,54 @@ def holder_of(content: Mapping[Any, Any]) -> str | None:
 def _in_object(content: Mapping[Any, Any], file: str) -> tuple[str, ...]:
     holder = holder_of(content)
     if holder is not None:
-        labels = labels_in(content[holder], file)
+        labels = _held(content[holder], holder, file)
         stated = str(content.get("nc", len(labels)))
         if stated != str(len(labels)):
             raise RecipeError(
                 f"labels: {file} states nc {stated} and {len(labels)} {holder}. Correct one of them"
             )
         return labels
+    if _is_by_label(content, next((name for name in _BY_LABEL if name in file), ""), file):
+        return _inverted(content, file)
     if content and all(_is_id(key) for key in content):
         return _by_id({int(key): _label(value, file) for key, value in content.items()}, file)
-    if content and all(_is_id(value) for value in content.values()):
-        return _inverted(content, file)
     raise RecipeError(
         f"labels: {file} holds neither a list of labels nor an object of class id → label"
+    )
+
+
+def _held(content: object, holder: str, file: str) -> tuple[str, ...]:
+    """Return the labels that are kept under a key."""
+    if isinstance(content, Mapping) and _is_by_label(content, holder, file):
+        return _inverted(content, file)
+    return labels_in(content, file)
+
+
+def _is_by_label(content: Mapping[Any, Any], holder: str, file: str) -> bool:
+    """Return whether the keys are labels and the values class ids.
+
+    Labels may be numbers too. Then the side that counts 0, 1, 2, … is the class ids; where both do, tools write a class
+    id in JSON's keys as text and in values as a number.
+
+    Raises:
+        RecipeError: they are numbers, and it is not clear which are the class ids.
+    """
+    keys, values = list(content), list(content.values())
+    if not content or not all(_is_id(value) for value in values):
+        return False
+    if holder in _BY_LABEL or not all(_is_id(key) for key in keys):
+        return True
+    sides = [sorted(int(one) for one in side) == list(range(len(side))) for side in (keys, values)]
+    if holder in _BY_ID or not sides[1]:
+        return False
+    texts = [all(isinstance(one, str) for one in side) for side in (keys, values)]
+    if not sides[0] or (texts[0] and not texts[1]):
+        return True
+    if texts[1] or all(int(key) == int(value) for key, value in content.items()):
+        return False
+    raise RecipeError(
+        f"labels: {file} holds numbers for numbers, and which are the class ids is not clear. Give a list of labels in "
+        "the order of the outputs"
     )
 
 

@@ -56,8 +56,8 @@ def _first_disagreement(
         elif differs is None:
             differs = name
     if differs is None:
-        return f"All layers agree up to the last, {agreed}: the difference is in the head. {_NEXT_STEP}"
-    return f"They agree up to {agreed}; the first layer that disagrees is {differs}. {_NEXT_STEP}"
+        return f"All layers agree up to the last, {agreed}: the difference is in the head."
+    return f"They agree up to {agreed}; the first layer that disagrees is {differs}."
 
 
 def optimized_away(difference: float) -> str:

@@ -11,6 +11,7 @@ from exporter.backbone import FEATURES
 from exporter.graph import BATCH, Graph, float_output, integers
 from exporter.heads.activation import GIVEN, activate, graft_activation
 from exporter.heads.boxes import Candidates, Decoder, graft_xyxy, xyxy
+from exporter.heads.candidate_distance import BEHIND, largest_distance
 from exporter.heads.detections import (
     Detections,
     mean_average_precision,
@@ -27,12 +28,6 @@ from service.card import ImageInput, Metric
 POOL = 2
 """`expected` keeps this many times the number of candidates: at the end of the list, candidates of almost the same
 score may change places."""
-
-SEARCHED = 64
-"""So many candidates at once are compared with all expected ones, which bounds the memory."""
-
-AROUND = 8
-"""So many expected candidates on each side of a score are looked at before all are."""
 
 SHOWN_SCORE = CLEAR
 SHOWN = 100
@@ -208,11 +203,32 @@ class DetectHead:
         scores, anchors, classes = self.pairs(found)
         order = np.argsort(-scores, axis=1, kind="stable")[:, : self._pool(scores)]
         anchors, classes = (np.take_along_axis(a, order, axis=1) for a in (anchors, classes))
-        return {
+        outputs = {
             "boxes": np.take_along_axis(boxes, anchors[..., None], axis=1),
             "scores": np.take_along_axis(scores, order, axis=1),
             "classes": self._offset(classes),
         }
+        if found.classes is not None:
+            outputs[BEHIND] = self._behind_given(outputs)
+        elif self.recipe.one_class_a_box:
+            every = np.take_along_axis(self._class_scores(found), anchors[..., None], axis=1)
+            outputs[BEHIND] = self._behind(every)
+        return outputs
+
+    def _behind(self, scores: Array) -> Array:
+        """Return by how much each class id's score is behind the best one (N, P, K), of the classes' (N, P, K')."""
+        ids = self._offset(np.arange(*self._foreground()))
+        behind = np.full((*scores.shape[:2], ids.max() + 1), np.inf, np.float32)
+        best = scores.max(axis=2)
+        for column, kind in enumerate(ids):
+            behind[..., kind] = np.minimum(behind[..., kind], best - scores[..., column])
+        return behind
+
+    def _behind_given(self, outputs: Outputs) -> Array:
+        """Return the same where the network names a box's class and gives one score: at most that one."""
+        count = max(self.classes or 0, int(outputs["classes"].max(initial=0)) + 1)
+        scores = outputs["scores"]
+        return np.broadcast_to(scores[..., None], (*scores.shape, count))
 
     def _offset(self, classes: Array) -> Array:
         """Return the class ids that a caller reads."""
@@ -225,11 +241,8 @@ class DetectHead:
             anchors = np.broadcast_to(np.arange(self.anchors), found.scores.shape)
             scores = activate(found.scores, self._notation, axis=1)
             return scores, anchors, found.classes.astype(np.int64)
-        scores = activate(found.scores, self.activation, axis=2)
-        if found.objectness is not None:
-            scores = scores * activate(found.objectness, self.activation, axis=2)
         first, last = self._foreground()
-        scores = scores[:, :, first:last]
+        scores = self._class_scores(found)
         if self.recipe.one_class_a_box:
             anchors = np.broadcast_to(np.arange(self.anchors), scores.shape[:2])
             return scores.max(axis=2), anchors, scores.argmax(axis=2) + first
@@ -240,6 +253,14 @@ class DetectHead:
         kinds = last - first
         anchors = np.take_along_axis(several, where // kinds, axis=1)
         return np.take_along_axis(flat, where, axis=1), anchors, where % kinds + first
+
+    def _class_scores(self, found: Candidates[Array]) -> Array:
+        """Return the scores (N, A, K) of the classes that are no background, multiplied by the objectness."""
+        scores = activate(found.scores, self.activation, axis=2)
+        if found.objectness is not None:
+            scores = scores * activate(found.objectness, self.activation, axis=2)
+        first, last = self._foreground()
+        return scores[:, :, first:last]
 
     def _pool(self, scores: Array) -> int:
         """Return how many candidates are expected: of a crowd all clear ones, for the graph may return any of them."""
@@ -264,10 +285,10 @@ class DetectHead:
         worst = float(apart.max(initial=0.0))
         for index in range(len(found["boxes"])):
             one, other = (
-                {name: outputs[name][index] for name in ("boxes", "scores", "classes")}
+                {name: values[index] for name, values in outputs.items() if name != FEATURES}
                 for outputs in (found, expected)
             )
-            worst = _largest_distance(one, other, worst)
+            worst = largest_distance(one, other, worst)
         return worst if np.isfinite(worst) else float("inf")
 
     def result_difference(self, found: Outputs, expected: Outputs) -> float:
@@ -343,47 +364,3 @@ def _best_places(scores: Array, most: int) -> Array:
         at = np.flatnonzero(row >= least)
         places.append(at[np.argsort(-row[at], kind="stable")][:most])
     return np.stack(places)
-
-
-def _largest_distance(found: Outputs, expected: Outputs, least: float) -> float:
-    """Return the largest distance of a candidate to the nearest expected one of its class, but at least `least`.
-
-    Those that have no near one at their place are searched for first. The search ends where no other can be farther.
-
-    Args:
-        found: boxes (D, 4), scores (D,) and classes (D,) of one image.
-        expected: the same of other candidates, sorted in the same way.
-        least: a distance that is known already.
-    """
-    bounds = _distances_at_places(found, expected)
-    farthest_first = np.argsort(-bounds)
-    every = {name: values[None] for name, values in expected.items()}
-    worst = least
-    for start in range(0, len(bounds), SEARCHED):
-        part = farthest_first[start : start + SEARCHED]
-        if bounds[part[0]] <= worst:
-            break
-        some = {name: values[part, None] for name, values in found.items()}
-        worst = max(worst, float(_distances(some, every).min(axis=1).max()))
-    return worst
-
-
-def _distances_at_places(found: Outputs, expected: Outputs) -> Array:
-    """Return each candidate's distance (D,) to the nearest of the expected ones at its place and around its score."""
-    same = np.arange(len(found["scores"]))
-    by_score = np.searchsorted(-expected["scores"], -found["scores"])
-    places = np.column_stack([same, by_score[:, None] + np.arange(-AROUND, AROUND)])
-    places = places.clip(0, len(expected["scores"]) - 1)
-    some = {name: values[:, None] for name, values in found.items()}
-    there = {name: values[places] for name, values in expected.items()}
-    nearest: Array = _distances(some, there).min(axis=1)
-    return nearest
-
-
-def _distances(found: Outputs, expected: Outputs) -> Array:
-    """Return the larger of the distances in box and in score; infinite between classes, or where it is no number."""
-    boxes = np.abs(found["boxes"] - expected["boxes"]).max(axis=-1)
-    apart = np.maximum(boxes, np.abs(found["scores"] - expected["scores"]))
-    apart[found["classes"] != expected["classes"]] = np.inf
-    finite: Array = np.nan_to_num(apart, nan=np.inf)
-    return finite

@@ -20,9 +20,13 @@ UNCLEAR = 0.5
 STRIDE = 32
 """Images are moved by a multiple of this where they are large enough, since a network with strides sees others else."""
 
+CLEARLY = 0.2
+"""Maps must move in another way by so much better than not at all: some are decided by the place alone."""
+
 _COLUMNS = -1
 _ROWS = -2
 _RIGHT = "right"
+_STILL = "still"
 
 
 def refuse_unmoved_maps(
@@ -49,8 +53,9 @@ def refuse_unmoved_maps(
             for name, (along, cells) in _ways(before, frame, axis, step).items():
                 found.setdefault(name, []).append(_correlation(before[0], after[0], along, cells))
         medians = {name: float(np.median(one)) for name, one in found.items()}
-        best = max(medians, key=lambda name: medians[name])
-        if best != _RIGHT and medians[_RIGHT] < UNCLEAR and medians[best] > CLEAR:
+        best = max((name for name in _REASONS if name in medians), key=lambda name: medians[name])
+        least = max(CLEAR, medians[_STILL] + CLEARLY)
+        if medians[_RIGHT] < UNCLEAR and medians[best] > least:
             height, width = maps[0].shape[2:]
             shown = (
                 f"the maps are {height}×{width} for an image of {frames.shape[1]}×{frames.shape[2]}"
@@ -72,6 +77,7 @@ def _ways(
     cells = round(step * maps.shape[axis] / length)
     ways = {
         _RIGHT: (axis, cells),
+        _STILL: (axis, 0),
         "transposed": (other, round(step * maps.shape[other] / length)),
         "mirrored": (axis, -cells),
     }

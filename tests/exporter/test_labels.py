@@ -82,6 +82,51 @@ def test_json_in_the_forms_of_the_tools(content: object, encoding: str, tmp_path
     assert read_labels(path) == PETS
 
 
+FOLDERS = {"1": 0, "10": 1, "11": 2, "2": 3}
+"""Folders that are named by numbers, sorted as ImageFolder sorts them."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"class_to_idx": FOLDERS},
+        FOLDERS,
+        {"class_to_idx": FOLDERS, "classes": list(FOLDERS)},
+        {"label2id": {name: str(class_id) for name, class_id in FOLDERS.items()}},
+        {"id2label": {class_id: name for name, class_id in FOLDERS.items()}},
+        {str(class_id): name for name, class_id in FOLDERS.items()},
+    ],
+)
+def test_labels_may_be_numbers(content: object, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content))
+
+    assert read_labels(path) == tuple(FOLDERS)
+
+
+def test_labels_beside_weights_may_be_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"model": {}, "classes": list(FOLDERS), "class_to_idx": FOLDERS}, path)
+
+    assert read_labels(path) == tuple(FOLDERS)
+
+
+def test_numbers_that_may_be_either_are_read_by_what_says_which(tmp_path: Path) -> None:
+    shuffled = {"0": 0, "1": 1, "10": 2, "2": 3}
+    swapped = {"0": "1", "1": "2", "2": "0"}
+    for name, content, labels in (
+        ("labels.json", shuffled, tuple(shuffled)),
+        ("labels.json", {"0": 1, "1": 2, "2": 0}, ("2", "0", "1")),
+        ("names.json", swapped, ("1", "2", "0")),
+        ("class_to_idx.json", swapped, ("2", "0", "1")),
+    ):
+        (tmp_path / name).write_text(json.dumps(content))
+        assert read_labels(tmp_path / name) == labels
+    torch.save({"classes": {0: 1, 1: 2, 2: 0}}, tmp_path / "w.pt")
+    with pytest.raises(RecipeError, match=r"numbers for numbers.*in the order of the outputs"):
+        read_labels(tmp_path / "w.pt")
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -54,6 +54,16 @@ def by_place(maps: Maps) -> Maps:
     return np.broadcast_to(np.arange(SIDE)[:, None], maps.shape) + 0.01 * maps
 
 
+def bands(maps: Maps) -> Maps:
+    """Return maps of sky above and road below, whatever the image, as a camera on a car teaches them."""
+    return np.broadcast_to(np.cos(np.linspace(0, np.pi, SIDE))[:, None], maps.shape) + 0.01 * maps
+
+
+def columns(maps: Maps) -> Maps:
+    """Return maps of the place alone."""
+    return bands(0 * maps).transpose(0, 1, 3, 2)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -65,6 +75,8 @@ def by_place(maps: Maps) -> Maps:
         alike,
         noise,
         by_place,
+        bands,
+        columns,
     ],
 )
 def test_maps_that_move_with_the_image_or_show_nothing_pass(change: Callable[[Maps], Maps]) -> None:
