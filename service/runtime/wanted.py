@@ -79,6 +79,10 @@ class Overrides:
     def with_routes(self, name: str, routes: Routes) -> "Overrides":
         return replace(self, routes={**self.routes, name: routes})
 
+    def without_routes(self, name: str) -> "Overrides":
+        """Return these with the routes of a model as `foveal.toml` has them."""
+        return replace(self, routes={one: had for one, had in self.routes.items() if one != name})
+
     def with_version(self, key: Key) -> "Overrides":
         """Return these with a version served."""
         return replace(

@@ -417,6 +417,41 @@ async def test_a_version_that_is_not_served_may_go_with_its_file_and_nothing_is_
         assert ("colors", 3) in [(one.name, one.version) for one in h.registry.models]
 
 
+async def test_the_last_version_of_an_unloaded_model_may_go_with_its_file() -> None:
+    async with house(servable("eyes"), servable("colors")) as h:
+        await h.changes.change(Change(kind="unload_model", name="colors"))
+        with pytest.raises(UnknownVersionError, match="Versions: none"):
+            await h.changes.change(Change(kind="unload_version", name="colors", version=1))
+        remove = Change(kind="unload_version", name="colors", version=1, file=True)
+        assert (await h.changes.change(remove)).removed == []
+
+
+async def test_a_file_that_something_names_stays_though_it_is_not_served() -> None:
+    remove = Change(kind="unload_version", name="colors", version=1, file=True)
+    async with house(servable("eyes"), servable("colors")) as h:
+        await h.changes.change(Change(kind="alias", name="colors", alias="a", version=1))
+        await h.changes.change(Change(kind="unload_model", name="colors"))
+        with pytest.raises(ModelInUseError, match="alias a of colors leads to version 1"):
+            await h.changes.change(remove)
+    async with house(servable("eyes"), servable("colors"), fleet=fleet(ttl_seconds=9)) as h:
+        with pytest.raises(ModelInUseError, match=r"foveal.toml has a section for colors"):
+            await h.changes.change(remove)
+        assert h.served() == ["colors:1", "eyes:1"]
+        h.put(servable("eyes"), servable("colors"), servable("colors", 2))
+        assert (await h.changes.change(remove)).removed == ["colors:1"]
+
+
+async def test_a_model_that_comes_back_is_not_held_to_aliases_of_versions_that_are_gone() -> None:
+    async with house(servable("eyes"), servable("colors")) as h:
+        await h.changes.change(Change(kind="alias", name="colors", alias="a", version=1))
+        h.put(servable("eyes"))
+        await h.changes.change(Change(kind="reload"))
+        h.put(servable("eyes"), servable("colors", 2))
+        await h.changes.change(Change(kind="load_version", name="colors", version=2))
+        assert h.served() == ["colors:2", "eyes:1"]
+        assert h.registry.routes_of("colors").aliases == {}
+
+
 def fleet_house() -> AbstractAsyncContextManager[House]:
     """Two versions of `colors`, one with an alias and one the default; `head` reads the features of `eyes`."""
     certificate = servable().card.certificate.model_copy(update={"graph_sha256": GRAPH})
