@@ -63,7 +63,7 @@ class ChangeRules:
             if change.file:
                 self._require_unnamed(name, change.version)
             return overrides.without_version((name, change.version))
-        return overrides.with_routes(name, self._routed(change, known))
+        return overrides.with_routes(name, self._routed(change, known), catalog.fleet.digest)
 
     def _with_loaded(self, change: Change, known: list[int]) -> Overrides:
         name, overrides = change.name, self.overrides

@@ -252,6 +252,16 @@ async def test_a_changed_foveal_toml_drops_the_aliases_of_calls_and_an_unchanged
         assert dict(h.registry.routes_of("colors").aliases) == {"canary": 2}
 
 
+async def test_a_worker_that_began_with_the_changed_foveal_toml_drops_the_aliases_too() -> None:
+    """It has taken the place of another one, with what calls had set before the file was changed."""
+    async with house(servable(version=1), fleet=fleet(digest=1)) as h:
+        await h.changes.change(Change(kind="alias", name="colors", alias="a", version=1))
+        lies = replace(h.lies, fleet=fleet(digest=2))
+        changes = Changes(h.registry, lambda: lies, lies, h.changes.overrides)
+        await changes.change(Change(kind="reload"))
+        assert dict(changes.overrides.routes) == {}
+
+
 @pytest.mark.parametrize("refuses", [0, 2])
 async def test_a_reload_that_comes_while_a_call_loads_waits_and_sees_what_came_of_it(
     refuses: int,
