@@ -19,9 +19,11 @@ from types import FrameType
 from typing import Protocol
 
 from service.app import create_app
+from service.background import background
 from service.engine import Engine
 from service.errors import ConfigurationError
 from service.logs import LOGGER, configure_logs
+from service.processes.catching_up import catch_up
 from service.processes.child import ARE_YOU_ALIVE, Alive, Loaded, Refused
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.end_log import EndLog
@@ -136,6 +138,8 @@ def make_service(
     if settings.watch and (slot is None or slot.index == 0):
         change = engine.changes.change if peers is None else peers.change
         besides.append(_watching(engine, settings, change))
+    if peers is not None and slot is not None and slot.refilled:
+        besides.append(background(catch_up(engine.loaded, peers.change)))
     last_resort = LastResort(end_seconds(settings))
     server = Server(
         create_app(engine, settings, peers=peers),

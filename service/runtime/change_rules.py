@@ -1,5 +1,6 @@
 """What a change of one model comes to: what admin calls want after it, or why it can not be."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,10 +13,13 @@ from service.errors import (
     UnknownVersionError,
     for_clients,
 )
+from service.logs import LOGGER
 from service.runtime.change import Change
-from service.runtime.fleet import MODEL_NAME, NO_PLAN, Routes, read_routes
+from service.runtime.fleet import FLEET_FILE, MODEL_NAME, NO_PLAN, Routes, read_routes
 from service.runtime.registry import Registry
 from service.runtime.wanted import Catalog, Overrides, no_such_target
+
+log = logging.getLogger(LOGGER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,7 @@ class ChangeRules:
                 f"There is no model {name[:120]!r} in the folder of the models."
             )
         if change.kind in {"load_model", "load_version"}:
-            self._require_servable(change)
-            for one in catalog.servables:
-                if one.name == name and one.card.backbone:
-                    overrides = overrides.with_model(one.card.backbone)
-            if change.kind == "load_model":
-                return overrides.with_model(name)
-            return overrides.with_version((name, change.version))
+            return self._with_loaded(change, known)
         if change.kind == "unload_model":
             served = self.registry.versions(name)
             heads = self._heads_of(name, [model.version for model in served])
@@ -62,8 +60,26 @@ class ChangeRules:
             return overrides.without_models([name, *heads])
         if change.kind == "unload_version":
             self._require_free(name, change.version, may_lie_idle=change.file)
+            if change.file:
+                self._require_unnamed(name, change.version)
             return overrides.without_version((name, change.version))
-        return overrides.with_routes(name, self._routed(change, known))
+        return overrides.with_routes(name, self._routed(change, known), catalog.fleet.digest)
+
+    def _with_loaded(self, change: Change, known: list[int]) -> Overrides:
+        name, overrides = change.name, self.overrides
+        self._require_servable(change)
+        for one in self.catalog.servables:
+            if one.name == name and one.card.backbone:
+                overrides = overrides.with_model(one.card.backbone)
+        if change.kind == "load_model":
+            return overrides.with_model(name)
+        if self._begins_anew(name, known):
+            log.warning(
+                "%s: its versions are gone; the aliases, shares and shadow that admin calls had set are dropped",
+                name,
+            )
+            overrides = overrides.without_routes(name)
+        return overrides.with_version((name, change.version))
 
     def _require_servable(self, change: Change) -> None:
         name, version, catalog = change.name, change.version, self.catalog
@@ -77,6 +93,16 @@ class ChangeRules:
                 f"{name} has no version {version} in the folder of the models. Versions: {there}."
             )
 
+    def _begins_anew(self, name: str, known: list[int]) -> bool:
+        """Return whether a model comes back after its folder was removed, without what admin calls had named of it."""
+        routes = self.overrides.routes.get(name)
+        if routes is None or self._served(name):
+            return False
+        return any(version not in known for version in routes.targets().values())
+
+    def _served(self, name: str) -> list[int]:
+        return [model.version for model in self.registry.models if model.name == name]
+
     def _lies(self, name: str, version: int) -> bool:
         """Return whether a version lies in the folder."""
         return version in self.catalog.versions(name) or any(
@@ -86,13 +112,12 @@ class ChangeRules:
 
     def _require_free(self, name: str, version: int, *, may_lie_idle: bool) -> None:
         """Refuse to unload a version that something needs, or that is not served: then it may lie there at most."""
-        served = [model.version for model in self.registry.versions(name)]
-        if version not in served:
-            if may_lie_idle and self._lies(name, version):
-                return
-            there = ", ".join(map(str, served))
+        served = self._served(name)
+        if version not in served and not (may_lie_idle and self._lies(name, version)):
+            there = ", ".join(map(str, served)) or "none"
             raise UnknownVersionError(f"{name} has no version {version}. Versions: {there}.")
-        for what, target in self.registry.routes_of(name).targets().items():
+        plan = self.registry.wanted.plans.get(name, NO_PLAN)
+        for what, target in plan.targets().items():
             if target == version:
                 raise ModelInUseError(
                     f"{what[0].upper()}{what[1:]} of {name} leads to version {version}. Let it lead elsewhere first."
@@ -102,9 +127,17 @@ class ChangeRules:
                 raise ModelInUseError(
                     f"{selector} is the default of {task}. Change that in foveal.toml first."
                 )
-        heads = self._heads_of(name, [version])
+        heads = self._heads_of(name, [version]) if version in served else []
         if heads:
             raise ModelInUseError(_needed(name, heads, ""))
+
+    def _require_unnamed(self, name: str, version: int) -> None:
+        """Refuse to remove the last file of a model that `foveal.toml` names: the next start would fail."""
+        left = {*self.catalog.versions(name), *self.catalog.refused(name)} - {version}
+        if name in self.catalog.fleet.models and not left:
+            raise ModelInUseError(
+                f"{FLEET_FILE} has a section for {name}, and this is its last version. Remove the section first."
+            )
 
     def _heads_of(self, name: str, versions: Iterable[int]) -> list[str]:
         """Return the models that read the features of these versions, and of no other that is served."""

@@ -197,7 +197,7 @@ class Changes:
         catalog = await self._read_catalog(change)
         overrides = self._overrides
         if change.kind == "reload":
-            if catalog.fleet.digest != self._catalog.fleet.digest and overrides.routes:
+            if overrides.routes and catalog.fleet.digest != overrides.digest:
                 log.warning(
                     "foveal.toml was changed: the aliases, shares and shadows that admin calls had set are dropped"
                 )

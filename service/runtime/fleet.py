@@ -2,6 +2,7 @@
 
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,7 +223,7 @@ class Fleet:
     Attributes:
         defaults: by task, what answers it when a request names no model.
         models: by name, what is wanted of it.
-        digest: changes with the file.
+        digest: changes with the file; the same in each process.
     """
 
     defaults: Mapping[str, Selector]
@@ -267,7 +268,7 @@ def read_fleet(root: Path) -> Fleet:
         raise ConfigurationError(f"{path}: {first_fault(error)}.") from error
     except InvalidParameterError as error:
         raise ConfigurationError(f"{path}: defaults: {error}.") from error
-    return Fleet(defaults, found.models, hash(text))
+    return Fleet(defaults, found.models, zlib.crc32(text.encode()))
 
 
 def read_routes(given: Mapping[str, Any]) -> Routes:

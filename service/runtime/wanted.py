@@ -66,18 +66,24 @@ class Overrides:
         unloaded: versions that are not served although the policy has them.
         unloaded_models: models of which no version is served.
         routes: by name, what counts in place of the routes of `foveal.toml`.
+        digest: of the `foveal.toml` whose routes these replace; with another one they do not count.
     """
 
     loaded: frozenset[Key] = frozenset()
     unloaded: frozenset[Key] = frozenset()
     unloaded_models: frozenset[str] = frozenset()
     routes: Mapping[str, Routes] = field(default_factory=dict)
+    digest: int = 0
 
     def excludes(self, key: Key) -> bool:
         return key[0] in self.unloaded_models or key in self.unloaded
 
-    def with_routes(self, name: str, routes: Routes) -> "Overrides":
-        return replace(self, routes={**self.routes, name: routes})
+    def with_routes(self, name: str, routes: Routes, digest: int) -> "Overrides":
+        return replace(self, routes={**self.routes, name: routes}, digest=digest)
+
+    def without_routes(self, name: str) -> "Overrides":
+        """Return these with the routes of a model as `foveal.toml` has them."""
+        return replace(self, routes={one: had for one, had in self.routes.items() if one != name})
 
     def with_version(self, key: Key) -> "Overrides":
         """Return these with a version served."""

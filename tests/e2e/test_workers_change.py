@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,3 +132,19 @@ def test_a_file_that_is_seen_half_copied_is_refused_and_served_by_all_once_it_is
     while not service.logged("folder of the models has changed: loaded slow:1, removed"):
         httpx.get(f"{service.url}/health/live")
     assert set(answers(service, "?model=slow").values()) == {1}
+
+
+def test_workers_answer_the_same_after_one_was_replaced(tmp_path: Path) -> None:
+    """The new one finds a version in the folder that nobody has asked for yet."""
+    folder = tmp_path / "models"
+    write_servable(folder)
+    keys = write_keys(tmp_path / "keys.toml")
+    with start(workers=2, models=folder, keys=keys, log_level="debug") as two:
+        write_servable(folder, version=2)
+        assert set(answers(two).values()) == {1}
+        [victim] = [int(found[1]) for found in two.logged(r"^worker 2 has pid (\d+)$")]
+        os.kill(victim, signal.SIGKILL)
+        while not two.logged("^worker 2 serves again$"):
+            time.sleep(0.05)
+        while set(answers(two).values()) != {2}:
+            time.sleep(0.05)

@@ -252,6 +252,16 @@ async def test_a_changed_foveal_toml_drops_the_aliases_of_calls_and_an_unchanged
         assert dict(h.registry.routes_of("colors").aliases) == {"canary": 2}
 
 
+async def test_a_worker_that_began_with_the_changed_foveal_toml_drops_the_aliases_too() -> None:
+    """It has taken the place of another one, with what calls had set before the file was changed."""
+    async with house(servable(version=1), fleet=fleet(digest=1)) as h:
+        await h.changes.change(Change(kind="alias", name="colors", alias="a", version=1))
+        lies = replace(h.lies, fleet=fleet(digest=2))
+        changes = Changes(h.registry, lambda: lies, lies, h.changes.overrides)
+        await changes.change(Change(kind="reload"))
+        assert dict(changes.overrides.routes) == {}
+
+
 @pytest.mark.parametrize("refuses", [0, 2])
 async def test_a_reload_that_comes_while_a_call_loads_waits_and_sees_what_came_of_it(
     refuses: int,
@@ -415,6 +425,41 @@ async def test_a_version_that_is_not_served_may_go_with_its_file_and_nothing_is_
         h.put(*h.lies.servables, servable("colors", 3))
         await h.changes.change(Change(kind="reload"))
         assert ("colors", 3) in [(one.name, one.version) for one in h.registry.models]
+
+
+async def test_the_last_version_of_an_unloaded_model_may_go_with_its_file() -> None:
+    async with house(servable("eyes"), servable("colors")) as h:
+        await h.changes.change(Change(kind="unload_model", name="colors"))
+        with pytest.raises(UnknownVersionError, match="Versions: none"):
+            await h.changes.change(Change(kind="unload_version", name="colors", version=1))
+        remove = Change(kind="unload_version", name="colors", version=1, file=True)
+        assert (await h.changes.change(remove)).removed == []
+
+
+async def test_a_file_that_something_names_stays_though_it_is_not_served() -> None:
+    remove = Change(kind="unload_version", name="colors", version=1, file=True)
+    async with house(servable("eyes"), servable("colors")) as h:
+        await h.changes.change(Change(kind="alias", name="colors", alias="a", version=1))
+        await h.changes.change(Change(kind="unload_model", name="colors"))
+        with pytest.raises(ModelInUseError, match="alias a of colors leads to version 1"):
+            await h.changes.change(remove)
+    async with house(servable("eyes"), servable("colors"), fleet=fleet(ttl_seconds=9)) as h:
+        with pytest.raises(ModelInUseError, match=r"foveal.toml has a section for colors"):
+            await h.changes.change(remove)
+        assert h.served() == ["colors:1", "eyes:1"]
+        h.put(servable("eyes"), servable("colors"), servable("colors", 2))
+        assert (await h.changes.change(remove)).removed == ["colors:1"]
+
+
+async def test_a_model_that_comes_back_is_not_held_to_aliases_of_versions_that_are_gone() -> None:
+    async with house(servable("eyes"), servable("colors")) as h:
+        await h.changes.change(Change(kind="alias", name="colors", alias="a", version=1))
+        h.put(servable("eyes"))
+        await h.changes.change(Change(kind="reload"))
+        h.put(servable("eyes"), servable("colors", 2))
+        await h.changes.change(Change(kind="load_version", name="colors", version=2))
+        assert h.served() == ["colors:2", "eyes:1"]
+        assert h.registry.routes_of("colors").aliases == {}
 
 
 def fleet_house() -> AbstractAsyncContextManager[House]:
