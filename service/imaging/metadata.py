@@ -114,6 +114,8 @@ def _of_gif(body: bytes, most: int) -> int:
             is_loop = code == _GIF_APPLICATION and body.startswith(_GIF_LOOP, place + 1)
             for _ in range(1 + is_loop):
                 blocks, place = blocks + 1, _behind_block(body, place)
+        elif body[place : place + 1] == b"\0":  # a comment without a block
+            blocks += 1
         while blocks <= limit and place < len(body) and body[place]:
             blocks, place = blocks + 1, _behind_block(body, place)
         place += 1

@@ -104,6 +104,15 @@ def test_each_block_of_a_gif_counts_whole_however_short_it_is(size: int) -> None
     assert not refused(body + b"\x21\xfe\x04more\0" * 30, most)  # behind the first image
 
 
+def test_a_comment_of_a_gif_without_a_block_counts_too() -> None:
+    """In 20 MB are six million of them, through which a reader goes one by one."""
+    body = encode(SMALL, "GIF")
+    at = body.index(b"\x2c", 13)
+    most = 20 * GIF_BLOCK_BYTES
+    for count, is_refused in ((20, False), (21, True)):
+        assert refused(body[:at] + b"\x21\xfe\0" * count + body[at:], most) == is_refused
+
+
 def test_no_order_of_segments_hides_one_from_the_count() -> None:
     """Pillow's reader goes its own way through odd files; what it then holds is never more than what was counted."""
     random = np.random.default_rng(11)
