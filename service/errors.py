@@ -229,7 +229,7 @@ class VideoTooLongError(VideoError):
 
 
 class TooManyFramesError(VideoError):
-    """More than `FOVEAL_MAX_VIDEO_FRAMES` frames would be sampled."""
+    """More than `FOVEAL_MAX_VIDEO_FRAMES` frames would be sampled, or an animation stores more than 200,000."""
 
     status = 413
     code = "too_many_frames"

@@ -146,6 +146,8 @@ def _open_other(body: bytes, limits: Limits) -> OpenedImage:
         body = with_alpha(body)
     elif body.startswith(b"GIF8"):
         require_little_metadata(body, "GIF", limits.max_metadata_bytes)
+    elif body[4:8] == b"ftyp":
+        require_little_metadata(body, "AVIF", limits.max_metadata_bytes)
     file = _open(body, limits)
     if file.format == "AVIF":
         require_little_held(file, limits.max_metadata_bytes)

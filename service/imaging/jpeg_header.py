@@ -3,6 +3,7 @@
 import re
 
 from service.errors import BrokenImageError
+from service.imaging.unread import why_unread
 
 JPEG_START = b"\xff\xd8"
 
@@ -17,6 +18,8 @@ _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 _FILL = b"\xff" * (1 << 16)
 _LONG_FILL = re.compile(rb"\xff{65536,}")
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xDA)))
+_REFUSED = frozenset((*range(0x02, 0xC0), 0xC8, 0xDE, 0xDF, *range(0xF0, 0xFE)))
+"""libjpeg decodes none that has one of these (T.81, table B.1: reserved); Pillow's reader may go through millions."""
 _SCAN = 0xDA
 
 
@@ -24,7 +27,8 @@ def without_filling(body: bytes) -> bytes:
     """Return a JPEG whose segments follow each other up to its first scan; most files do, and are returned as they are.
 
     Raises:
-        BrokenImageError: it has more segments than any real file.
+        BrokenImageError: it has more segments than any real file, or one that no reader takes.
+        UnsupportedImageError: it is of a kind of JPEG that is not read.
     """
     if len(body) <= LARGE_BYTES:
         return body
@@ -38,6 +42,8 @@ def without_filling(body: bytes) -> bytes:
         start, code = found.start(), body[found.start() + 1]
         if code == _SCAN:
             return b"".join((*pieces, memoryview(body)[start:])) if is_filled else body
+        if code in _REFUSED:
+            raise why_unread(body)
         length = int.from_bytes(body[start + 2 : start + 4]) if code not in _WITHOUT_LENGTH else 0
         place = start + 2 + length
         pieces.append(body[start:place])

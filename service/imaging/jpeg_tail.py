@@ -7,6 +7,7 @@ its end is zeros, or if scans are missing.
 """
 
 import zlib
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
@@ -23,6 +24,7 @@ _MARKER = b"\xff"
 _NOISES = (bytes(range(247, 7, -3)), bytes(range(165, 5, -2)))
 """Bits that differ from the zeros that libjpeg supposes, from the first two on; no byte is that of a marker."""
 _STRIP_PIXELS = 1 << 18
+_PIECE = 1 << 20
 _SCAN, _PROGRESSIVE = 0xDA, (0xC2, 0xC6, 0xCA, 0xCE)
 _RESTARTS = tuple(bytes((0xFF, code)) for code in range(0xD0, 0xD8))
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA), 0xFF)
@@ -144,11 +146,8 @@ def _checksum(body: bytes, reduction: int, go_on: GoOn) -> int:
 
 def _segments(body: bytes) -> list[tuple[int, int]]:
     """Return the code and place of each segment's marker; the bits of a scan are searched, not walked."""
-    found = np.flatnonzero(np.frombuffer(body, np.uint8)[:-1] == _MARKER[0])
-    codes = np.frombuffer(body, np.uint8)[found + 1]
-    begins = ~np.isin(codes, _WITHOUT_LENGTH)
     segments, behind = [], 2
-    for code, place in zip(codes[begins].tolist(), found[begins].tolist(), strict=True):
+    for code, place in _markers(body):
         if place >= behind:
             segments.append((code, place))
             if len(segments) > MAX_SEGMENTS:
@@ -157,6 +156,17 @@ def _segments(body: bytes) -> list[tuple[int, int]]:
                 )
             behind = place + 2 + int.from_bytes(body[place + 2 : place + 4])
     return segments
+
+
+def _markers(body: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the code and place of whatever may begin a segment, found in a MiB at a time."""
+    data = np.frombuffer(body, np.uint8)
+    for start in range(0, len(data) - 1, _PIECE):
+        piece = data[start : start + _PIECE + 1]  # a marker has two bytes
+        found = np.flatnonzero(piece[:-1] == _MARKER[0])
+        codes = piece[found + 1]
+        begins = ~np.isin(codes, _WITHOUT_LENGTH)
+        yield from zip(codes[begins].tolist(), (found[begins] + start).tolist(), strict=True)
 
 
 def _first_scan(body: bytes) -> int:

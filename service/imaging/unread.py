@@ -9,6 +9,8 @@ from service.errors import BrokenImageError, ImageError, UnsupportedImageError
 SEND = "Send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
 _SEND_WHOLE = "Send the whole file."
 _HEAD_BYTES = 1024
+_MOST_SEGMENTS = 200_000
+"""Of a JPEG, among which its kind is looked for."""
 
 TIFF_STARTS = (
     b"MM\x00\x2a",
@@ -151,7 +153,10 @@ def unsupported_jpeg(body: bytes) -> UnsupportedImageError | None:
 def _start_of_frame(body: bytes) -> tuple[int, int, int] | None:
     """Return the code of the frame's marker, its bits per sample and its components."""
     place = 2
-    while (place := body.find(b"\xff", place)) >= 0 and place + 10 <= len(body):
+    for _ in range(_MOST_SEGMENTS):
+        place = body.find(b"\xff", place)
+        if place < 0 or place + 10 > len(body):
+            return None
         code, length, bits = struct.unpack_from(">BHB", body, place + 1)
         if code in {0x00, 0xFF}:
             place += 1

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from PIL import Image
 
-from service.errors import BrokenVideoError, ImageError, NoFramesError
+from service.errors import BrokenVideoError, ImageError, NoFramesError, TooManyFramesError
 from service.imaging.depth import in_strips
 from service.imaging.faults import PILLOW_FAULTS
 from service.video.frame import HELD_BYTES_PER_PIXEL, check_pixels, over_white
@@ -24,6 +24,9 @@ from service.video.reader import (
     refuse_frames,
 )
 from service.video.sampling import Sampling, wants_of
+
+MOST_FRAMES = 200_000
+"""That a file may store: an hour of 50 a second are 180,000. Each takes microseconds and 300 bytes, without pixels."""
 
 Disposal = Literal["keep", "clear", "restore"]
 """What becomes of a frame's area before the next one: it stays, is cleared, or is as it was before the frame."""
@@ -55,6 +58,13 @@ class AnimationFile(NamedTuple):
     parts: Sequence[Part]
     seconds: float
     is_whole: bool
+
+
+def too_many_stored(name: str) -> TooManyFramesError:
+    """Return the error for a file with more than `MOST_FRAMES` frames."""
+    return TooManyFramesError(
+        f"The {name} stores more than the {MOST_FRAMES} frames that are read. Send it in parts."
+    )
 
 
 @dataclass(frozen=True, slots=True)

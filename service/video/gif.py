@@ -1,4 +1,4 @@
-"""A GIF → its stored frames, each read as a GIF of one image: GIF89a, sections 17 to 27."""
+"""A GIF → its stored frames, each read as a GIF of one image: GIF89a, sections 17 to 27. Its blocks are walked once."""
 
 import struct
 from dataclasses import dataclass, field
@@ -9,10 +9,12 @@ from typing import NamedTuple
 from PIL import Image
 
 from service.errors import BrokenVideoError
-from service.video.animation import AnimationFile, Disposal, Part
-from service.video.extent import MOST_STEPS, missing_end
+from service.video.animation import MOST_FRAMES, AnimationFile, Disposal, Part, too_many_stored
 
-_HEADER_BYTES, _IMAGE_BYTES = 13, 10
+MOST_BLOCKS = 2_000_000
+"""Images, extensions, blocks of data and end marks together. 256 MiB of whole blocks are a million of them."""
+
+_HEADER_BYTES, _IMAGE_BYTES, _END_BYTES = 13, 10, 1024
 _EXTENSION, _IMAGE, _TRAILER, _CONTROL = 0x21, 0x2C, 0x3B, 0xF9
 _HAS_TABLE, _TABLE_SIZE = 0x80, 0x07
 _LEAST_DELAY, _USUAL_DELAY = 2, 10
@@ -46,29 +48,40 @@ class _Image(NamedTuple):
 
 @dataclass(slots=True)
 class _Found:
-    """What is known from the blocks read so far; `steps` are left."""
+    """What is known from the blocks read so far; of the `most` that are read, `left` are left."""
 
-    body: memoryview
+    body: bytes
+    view: memoryview
     table: bytes
-    steps: int = MOST_STEPS
+    most: int
+    left: int
     control: _Control = _NO_CONTROL
     images: list[_Image] = field(default_factory=list)
+    is_whole: bool = False
+    """The end mark was there."""
 
 
-def read_gif(body: bytes) -> AnimationFile:
+def read_gif(body: bytes, most_blocks: int = MOST_BLOCKS) -> AnimationFile:
     """Return what the blocks say; no frame is decoded.
 
     A first image that exceeds the screen enlarges it, as in browsers.
 
+    Args:
+        body: the file.
+        most_blocks: how many blocks it may have.
+
     Raises:
-        BrokenVideoError: the file ends within its header.
+        BrokenVideoError: the file ends within its header, or has too many blocks.
+        TooManyFramesError: it has more images than are read.
     """
     if len(body) < _HEADER_BYTES:
         raise BrokenVideoError(
             "The video's header can not be read: the file is damaged or cut short. Send the whole file."
         )
     width, height, flags = struct.unpack_from("<HHB", body, 6)
-    found = _Found(memoryview(body), _table(memoryview(body), _HEADER_BYTES, flags))
+    found = _Found(
+        body, memoryview(body), _table(body, _HEADER_BYTES, flags), most_blocks, most_blocks
+    )
     _collect(found, _HEADER_BYTES + len(found.table))
     if found.images:
         first = found.images[0]
@@ -81,18 +94,17 @@ def read_gif(body: bytes) -> AnimationFile:
         read = partial(_still, image)
         parts.append(Part(hundredths / 100, box, clear is not None, disposal, read))
         hundredths += delay if delay >= _LEAST_DELAY else _USUAL_DELAY
-    is_whole = not missing_end("gif", BytesIO(body))
-    return AnimationFile("gif", width, height, parts, hundredths / 100, is_whole)
+    return AnimationFile("gif", width, height, parts, hundredths / 100, found.is_whole)
 
 
-def _table(body: memoryview, at: int, flags: int) -> bytes:
+def _table(body: bytes, at: int, flags: int) -> bytes:
     return bytes(body[at : at + 3 * (2 << (flags & _TABLE_SIZE))]) if flags & _HAS_TABLE else b""
 
 
 def _collect(found: _Found, at: int) -> None:
     body = found.body
-    while at < len(body) and found.steps > 0:
-        found.steps -= 1
+    while at < len(body):
+        _count(found)
         kind = body[at]
         if kind == _IMAGE and at + _IMAGE_BYTES < len(body):
             at = _take_image(found, at)
@@ -102,11 +114,23 @@ def _collect(found: _Found, at: int) -> None:
             at = _end_of_blocks(found, at + 2)
         elif not kind:  # some programs write one end mark too many
             at += 1
-        else:
+        else:  # some programs write more behind the trailer, or before it
+            is_cut = kind in {_IMAGE, _EXTENSION}
+            found.is_whole = kind == _TRAILER or (not is_cut and _ends_with_trailer(body))
             return
 
 
-def _control(data: memoryview) -> _Control:
+def _ends_with_trailer(body: bytes) -> bool:
+    return body[-_END_BYTES:].rstrip(b"\0").endswith(bytes([_TRAILER]))
+
+
+def _count(found: _Found) -> None:
+    found.left -= 1
+    if found.left < 0:
+        raise BrokenVideoError(f"The GIF has more than {found.most} blocks. Encode it again.")
+
+
+def _control(data: bytes) -> _Control:
     if len(data) < 4:
         return _NO_CONTROL
     flags, delay, clear = struct.unpack("<BHB", data)
@@ -122,7 +146,9 @@ def _take_image(found: _Found, at: int) -> int:
     start = at + _IMAGE_BYTES + len(own)
     end = _end_of_blocks(found, start + 1)
     if end <= len(found.body) and width and height:
-        data = found.body[start:end]
+        if len(found.images) == MOST_FRAMES:
+            raise too_many_stored("GIF")
+        data = found.view[start:end]
         table = own or found.table
         found.images.append(_Image(left, top, width, height, flags, table, data, found.control))
     found.control = _NO_CONTROL
@@ -131,13 +157,17 @@ def _take_image(found: _Found, at: int) -> int:
 
 def _end_of_blocks(found: _Found, at: int) -> int:
     """Return where a series of blocks ends, its end mark included; behind the end of the file where it is cut."""
-    body = found.body
-    while at < len(body) and found.steps > 0:
-        found.steps -= 1
+    body, left = found.body, found.left
+    while at < len(body) and left > 0:
+        left -= 1
         size = body[at]
         at += 1 + size
         if not size:
+            found.left = left
             return at
+    found.left = left
+    if at < len(body):
+        _count(found)
     return len(body) + 1
 
 

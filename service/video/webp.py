@@ -9,7 +9,7 @@ from PIL import Image
 from service.errors import BrokenVideoError
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.shortage import require_memory
-from service.video.animation import AnimationFile, Part
+from service.video.animation import MOST_FRAMES, AnimationFile, Part, too_many_stored
 
 MOST_CHUNKS = 1_000_000
 """After so many chunks the file ends: a hostile one may consist of nothing else."""
@@ -22,6 +22,7 @@ def read_webp(body: bytes) -> AnimationFile:
 
     Raises:
         BrokenVideoError: the file ends within its header.
+        TooManyFramesError: it has more frames than are read.
     """
     if len(body) < _CANVAS_AT + 6:
         raise BrokenVideoError("The WebP ends within its header. Send the whole file.")
@@ -35,6 +36,8 @@ def read_webp(body: bytes) -> AnimationFile:
         if at + 8 + size > min(len(body), declared) or at + 8 > len(body):
             break
         if body[at : at + 4] == b"ANMF" and size >= _FRAME_BYTES:
+            if len(parts) == MOST_FRAMES:
+                raise too_many_stored("WebP")
             parts.append(_part(view[at + 8 : at + 8 + size], milliseconds / 1000))
             milliseconds += _small(body, at + 8 + 12)
         at += 8 + size + size % 2

@@ -3,8 +3,11 @@
 import struct
 
 import pytest
+from PIL.BmpImagePlugin import BmpImageFile
 
-from service.errors import BrokenImageError, UnsupportedImageError
+from service.errors import BrokenImageError, TooManyPixelsError, UnsupportedImageError
+from service.imaging.bmp import load_run_lengths
+from service.imaging.decode import Limits, open_image
 from tests.bmps import (
     BIT_FIELDS,
     BLACK,
@@ -115,3 +118,14 @@ def test_what_run_lengths_leave_out_is_black_where_no_color_of_the_palette_is(he
     body = bmp_of(V1, (3, height), 8, RLE8, codes, palette=palette)
     row = [f"0908fb {BLACK} {BLACK}", f"{BLACK} {BLACK} 0904fd", f"{BLACK} {BLACK} {BLACK}"]
     assert shown(body) == " | ".join(row if height < 0 else row[::-1])
+
+
+@pytest.mark.parametrize("code", [(1, 1), (0, 0), (0, 2, 0, 0), (0, 3, 1, 1, 1, 0)])
+def test_run_lengths_are_read_up_to_a_number(code: tuple[int, ...]) -> None:
+    """In 20 MB are five million gaps of no pixels, which cost seconds where nothing bounds them."""
+    body = rle(RLE8, (4, 100), *code * 49, 0, 1)
+    file = open_image(body, Limits()).file
+    assert isinstance(file, BmpImageFile)
+    assert load_run_lengths(file, body, most_codes=50).size == (4, 100)
+    with pytest.raises(TooManyPixelsError, match="Send it without compression, or as PNG"):
+        load_run_lengths(file, body, most_codes=49)

@@ -51,3 +51,14 @@ def test_the_content_of_a_segment_is_no_filling() -> None:
     comment = b"\xff\xfe\xff\xff" + b"\xff" * 65533
     assert without_long_fill(HEAD + comment * 3 + REST) == HEAD + comment * 3 + REST
     assert len(without_long_fill(JPEG[:-2] + b"\xff" * 1_000_000)) == len(JPEG) - 2 + (1 << 16)
+
+
+@pytest.mark.parametrize(
+    "marker", [b"\xff\x02", b"\xff\xbf", b"\xff\xc8", b"\xff\xf0", b"\xff\xfd"]
+)
+def test_a_large_file_with_a_reserved_marker_is_refused_at_the_first(marker: bytes) -> None:
+    """Pillow goes through millions of some of them one by one, and libjpeg then takes none."""
+    body = HEAD + marker * LENGTH + REST
+    with pytest.raises(BrokenImageError, match="The JPEG can not be read"):
+        without_filling(body)
+    assert announced_pixels([body]) == 0

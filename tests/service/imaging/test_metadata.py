@@ -10,7 +10,7 @@ from PIL import Image
 
 from service.errors import TooMuchMetadataError
 from service.imaging.decode import Limits, open_image, read_pixels
-from service.imaging.metadata import COUNTS, GIF_BLOCK_BYTES
+from service.imaging.metadata import AVIF_BOX_BYTES, COUNTS, FREE_AVIF_BOXES, GIF_BLOCK_BYTES
 from tests.images import encode
 
 SMALL = Image.new("RGB", (16, 12), "red")
@@ -102,6 +102,37 @@ def test_each_block_of_a_gif_counts_whole_however_short_it_is(size: int) -> None
     assert not refused(with_blocks(20), most)
     assert refused(with_blocks(21), most)
     assert not refused(body + b"\x21\xfe\x04more\0" * 30, most)  # behind the first image
+
+
+def test_a_comment_of_a_gif_without_a_block_counts_too() -> None:
+    """In 20 MB are six million of them, through which a reader goes one by one."""
+    body = encode(SMALL, "GIF")
+    at = body.index(b"\x2c", 13)
+    most = 20 * GIF_BLOCK_BYTES
+    for count, is_refused in ((20, False), (21, True)):
+        assert refused(body[:at] + b"\x21\xfe\0" * count + body[at:], most) == is_refused
+
+
+@pytest.mark.parametrize("within", [[], [b"meta"], [b"meta", b"iprp", b"ipco"]])
+def test_boxes_of_an_avif_count_wherever_they_are(within: list[bytes]) -> None:
+    """Of two million empty properties in 20 MB its reader keeps 430 MB."""
+    body = encode(SMALL, "AVIF")
+
+    def with_boxes(count: int) -> bytes:
+        more = b"\0\0\0\x08free" * count
+        longer, end = bytearray(body), len(body)
+        for name in within:
+            at = body.index(name) - 4
+            size = int.from_bytes(body[at : at + 4])
+            longer[at : at + 4] = (size + len(more)).to_bytes(4)
+            end = at + size
+        return bytes(longer[:end]) + more + bytes(longer[end:])
+
+    assert COUNTS["AVIF"](with_boxes(FREE_AVIF_BOXES - 50), 10**9) == 0
+    counted = COUNTS["AVIF"](with_boxes(FREE_AVIF_BOXES), 10**9)
+    assert 0 < counted < 50 * AVIF_BOX_BYTES
+    assert COUNTS["AVIF"](with_boxes(FREE_AVIF_BOXES + 7), 10**9) == counted + 7 * AVIF_BOX_BYTES
+    assert refused(with_boxes(FREE_AVIF_BOXES), counted - 1)
 
 
 def test_no_order_of_segments_hides_one_from_the_count() -> None:

@@ -6,8 +6,10 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from service.errors import TooManyPixelsError
+from service.errors import BrokenVideoError, TooManyFramesError, TooManyPixelsError
 from service.imaging.decode import Limits, open_image, read_pixels
+from service.video.animation import MOST_FRAMES
+from service.video.gif import read_gif
 from service.video.opening import open_clip
 from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
@@ -161,3 +163,52 @@ def test_an_image_that_exceeds_the_screen_counts_as_large_as_it_is() -> None:
     body = screen(2, 2) + image((0, 0, 2, 2), 2) + large + b";"
     with pytest.raises(TooManyPixelsError, match="9000×9000"):
         open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
+
+
+COMMENT = b"\x21\xfe"
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_whole"),
+    [
+        (COMMENT + b"\x01;\0;", True),
+        (COMMENT + b"\x01;", False),
+        (COMMENT + b"\x01;\0", False),
+        (COMMENT, False),
+        (b"\x2c\0\0", False),
+        (b";comment", True),
+        (b"comment;", True),
+        (b"comment", False),
+    ],
+)
+def test_a_gif_is_whole_up_to_its_end_mark(
+    rest: bytes,
+    is_whole: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    assert read_gif(header() + image((0, 0, 1, 1), 2) + rest).is_whole == is_whole
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b"\0", COMMENT + b"\0", b"\x2c" + bytes(9) + b"\x02\0"],
+    ids=["end marks", "extensions", "images without pixels"],
+)
+def test_blocks_are_read_up_to_a_number(block: bytes) -> None:
+    first = header() + image((0, 0, 1, 1), 2)  # an image and its extension, each with two more
+    assert len(read_gif(first + b"\0" * 93 + b";", 100).parts) == 1
+    with pytest.raises(BrokenVideoError, match=r"more than 100 blocks\. Encode it again"):
+        read_gif(first + block * 94 + b";", 100)
+
+
+@pytest.mark.parametrize("start", [COMMENT, b"\x2c" + bytes(9) + b"\x02"])
+def test_blocks_of_data_count_too(start: bytes) -> None:
+    assert read_gif(header() + start + b"\1a" * 97 + b"\0;", 100).is_whole
+    with pytest.raises(BrokenVideoError, match="more than 100 blocks"):
+        read_gif(header() + start + b"\1a" * 99 + b"\0;", 100)
+
+
+def test_a_gif_of_hardly_more_than_frames_is_refused_before_their_duration_is_known() -> None:
+    least = b"\x2c" + struct.pack("<4H", 0, 0, 1, 1) + b"\0\x02\x02\x44\x01\0"
+    assert len(read_gif(header() + least * 1000 + b";").parts) == 1000
+    with pytest.raises(TooManyFramesError, match=f"more than the {MOST_FRAMES} frames"):
+        read_gif(header() + least * (MOST_FRAMES + 1) + b";")
