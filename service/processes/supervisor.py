@@ -25,9 +25,10 @@ class RestartPolicy:
     """When a worker that died or hangs is replaced.
 
     The pause doubles with each death of a worker that had not served for `stable_seconds`. The service ends after
-    `starts` workers of one slot in a row that died before their models were loaded. Every `round_seconds` each worker
-    must answer that it is alive. One that owes its answer for `silent_rounds` is killed, or its first answer for
-    `first_rounds`: it loads libraries before. Rounds are counted and not time, so that a machine that slept does not
+    `starts` workers of one slot in a row that died before their models were loaded; one that refuses to start with the
+    files as they are is not counted while others serve. Every `round_seconds` each worker must answer that it is
+    alive. One that owes its answer for `silent_rounds` is killed, or its first answer for `first_rounds`: it loads
+    libraries before. Rounds are counted and not time, so that a machine that slept does not
     lose all its workers.
     """
 
@@ -145,7 +146,10 @@ class Supervisor:
                 return
             ConnectionCounts(slot).vacate()
             deaths = 1 if child.served_seconds() > self._restarts.stable_seconds else deaths + 1
-            failed_starts = 0 if child.loaded_at else failed_starts + 1
+            if child.loaded_at:
+                failed_starts = 0
+            elif not (child.refused and self._others_serve()):  # a file can be mended meanwhile
+                failed_starts += 1
             how = child.refused or child.end or _describe_end(code)
             if (child.refused and not self._announced) or failed_starts == self._restarts.starts:
                 raise ConfigurationError(
@@ -159,6 +163,9 @@ class Supervisor:
             )
             await self._pause(pause)
             slot = WorkerSlot(slot.folder, slot.index, slot.count, refilled=True)
+
+    def _others_serve(self) -> bool:
+        return any(child.loaded_at is not None for child in self._children.values())
 
     async def _watch(self) -> None:
         """Kill the workers that do not answer any more; `_keep` replaces them."""

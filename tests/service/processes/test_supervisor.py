@@ -39,6 +39,27 @@ def die_once_loaded(_: socket.socket, slot: WorkerSlot, pipe: Connection) -> Non
     pipe.recv()
 
 
+def die_and_refuse_for_a_while(_: socket.socket, slot: WorkerSlot, pipe: Connection) -> None:
+    """Serve; but as worker 2 die once, refuse more often than a start may fail, and serve again at last."""
+    lives = slot.folder / "lives"
+    if slot.index:
+        with lives.open("a") as file:
+            file.write("x")
+        if 1 < lives.stat().st_size < QUICK.starts + 3:
+            pipe.send(Refused("models/foveal.toml: line 3 is no TOML."))
+            return
+    pipe.send(Loaded("nothing"))
+    if slot.index and lives.stat().st_size == 1:
+        while not (slot.folder / "first").exists():
+            time.sleep(0.01)
+        os._exit(7)
+    (slot.folder / "first").touch()
+    if slot.index:
+        os.kill(os.getppid(), signal.SIGTERM)
+    while pipe.recv() == ARE_YOU_ALIVE:
+        pipe.send(Alive())
+
+
 def supervise(
     work: Work, count: int = 1, *, restarts: RestartPolicy = QUICK, end_seconds: float = 60
 ) -> tuple[int, list[str]]:
@@ -65,6 +86,11 @@ def test_a_worker_that_dies_at_every_start_ends_the_service_with_the_reason() ->
 def test_a_configuration_that_a_worker_refuses_ends_the_service_at_once() -> None:
     with pytest.raises(ConfigurationError, match=r"^There is no folder nowhere\.$"):
         supervise(refuse, count=2)
+
+
+def test_files_that_a_replaced_worker_refuses_do_not_end_the_workers_that_serve() -> None:
+    code, announced = supervise(die_and_refuse_for_a_while, count=2)
+    assert (code, announced) == (0, ["nothing"])
 
 
 def test_a_worker_that_dies_is_replaced_until_a_signal_ends_the_service() -> None:
