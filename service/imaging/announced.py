@@ -11,6 +11,7 @@ from service.imaging import png, tiff
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START, without_filling
+from service.imaging.metadata import MAX_METADATA_BYTES, require_little_metadata
 from service.imaging.unread import TIFF_STARTS
 
 MOST_SEGMENTS = 200
@@ -89,6 +90,8 @@ def _pixels(image: bytes, formats: tuple[str, ...]) -> int:
             image = without_filling(image)
         if image.startswith(TIFF_STARTS):
             return tiff.announced_pixels(image) if "TIFF" in formats else 0
+        if image[4:8] == b"ftyp":
+            require_little_metadata(image, "AVIF", MAX_METADATA_BYTES)
         with Image.open(BytesIO(image), formats=formats) as file:
             return file.width * file.height
     except (ImageError, UnidentifiedImageError, Image.DecompressionBombError, *PILLOW_FAULTS):

@@ -19,8 +19,8 @@ _COLORS = 256
 _PIECE = 1 << 16
 _DIGITS = bytes.maketrans(b"0123456789abcdef", bytes(range(16)))
 
-MOST_CODES = 2_000_000
-"""Of run lengths: each takes up to 0.6 µs. A drawing has a few in a row; a photograph is smaller without them."""
+MOST_CODES = 1_500_000
+"""Of run lengths: each takes up to 1.2 µs. A drawing has a few in a row; a photograph is smaller without them."""
 
 _COMPRESSIONS = {
     4: "a JPEG within a BMP",

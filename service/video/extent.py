@@ -36,6 +36,11 @@ class _Bytes:
     def number(self, offset: int, size: int, *, little: bool = False) -> int:
         return int.from_bytes(self.at(offset, size), "little" if little else "big")
 
+    @property
+    def has_more(self) -> bool:
+        """Whether more headers were found than may be read."""
+        return self._steps < 0
+
     def may_step(self) -> bool:
         self._steps -= 1
         return self._steps >= 0
@@ -76,7 +81,8 @@ def _cut_boxes(file: _Bytes) -> str:
     """ISO/IEC 14496-12, section 4.2: MP4, MOV and AVIF."""
     at, last, has_fragments = 0, b"", False
     while at + 8 <= file.end and file.may_step():
-        size, kind, header = file.number(at, 4), file.at(at + 4, 4), 8
+        start = file.at(at, 8)
+        size, kind, header = int.from_bytes(start[:4]), start[4:], 8
         if size == 1:
             size, header = file.number(at + 8, 8), 16
         if kind not in _BOXES or not size:
@@ -117,7 +123,8 @@ def _cut_chunks(file: _Bytes) -> str:
     """RIFF: AVI, its extension for large files, and WebP. A missing byte of padding is no damage."""
     at, end = 0, file.end
     while at + 12 <= file.end and file.may_step():
-        kind, size = file.at(at, 4), file.number(at + 4, 4, little=True)
+        start = file.at(at, 8)
+        kind, size = start[:4], int.from_bytes(start[4:], "little")
         if kind == b"RIFF":
             end = file.end if size in _OPEN_SIZES else at + 8 + size
             # Some writers count a byte of padding that they do not write.
@@ -225,3 +232,10 @@ def missing_end(form: str, source: Source, most_steps: int = MOST_STEPS) -> str:
     """
     cut = _CUTS.get(form)
     return cut(_Bytes(source, most_steps)) if cut is not None else ""
+
+
+def has_too_many_boxes(source: Source) -> bool:
+    """Return whether an MP4 or MOV has more boxes beside each other than are read; its end must be there, or come."""
+    file = _Bytes(source, MOST_STEPS)
+    _cut_boxes(file)
+    return file.has_more

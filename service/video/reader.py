@@ -19,7 +19,7 @@ from service.video.allowed import ALL, Allowed
 from service.video.completeness import missing_part
 from service.video.container import OpenVideo, open_video
 from service.video.decoding import FrameDecoder
-from service.video.extent import missing_end
+from service.video.extent import MOST_STEPS, has_too_many_boxes, missing_end
 from service.video.frame import Frame, Orientation, check_pixels, orientation, square_width
 from service.video.packets import PacketReader
 from service.video.sampling import Sampling, wants_of
@@ -109,7 +109,7 @@ class Clip:
         Raises:
             TooManyFramesError: more frames are wanted than the limit allows.
             NoFramesError: the video has no frame.
-            BrokenVideoError: no frame can be decoded.
+            BrokenVideoError: no frame can be decoded, or a file that is read several times has too many boxes.
         """
         wants = wants_of(self._sampling, self._times())
         reader = PacketReader(self._video, self._stopped)
@@ -163,6 +163,10 @@ class Clip:
         is_over = (self.info.expected or 0) > self._limits.max_frames
         if self._sampling.count is None and not is_over:
             return ()
+        if self._video.form == "mov" and has_too_many_boxes(self._source):
+            raise BrokenVideoError(
+                f"The video has more than {MOST_STEPS} boxes beside each other. Encode it again."
+            )
         times = shown_times(self._source, self._stopped, self._limits.allowed)
         # A file is read from one place: start again after the other reading.
         self._video.close()

@@ -5,8 +5,8 @@ from io import BytesIO
 
 import pytest
 
-from service.errors import VideoError
-from service.video.extent import missing_end
+from service.errors import BrokenVideoError, VideoError
+from service.video.extent import MOST_STEPS, missing_end
 from service.video.opening import open_clip
 from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
@@ -164,3 +164,15 @@ def test_a_file_of_headers_alone_is_left_after_a_bounded_number(
 
 def test_a_container_without_a_declared_end_says_nothing() -> None:
     assert missing_end("h264", BytesIO(b"abc")) == ""
+
+
+def test_a_file_of_boxes_alone_is_not_read_several_times() -> None:
+    """Each reading of 2.5 million boxes in 20 MB takes a second."""
+    clip = open_clip(
+        BytesIO(made("mp4") + box(b"free") * MOST_STEPS), Sampling(count=2), VideoLimits()
+    )
+    with pytest.raises(BrokenVideoError, match=f"more than {MOST_STEPS} boxes"):
+        list(clip)
+    clip.close()
+    clip = open_clip(BytesIO(made("mp4") + box(b"free") * 9), Sampling(count=2), VideoLimits())
+    assert len(list(clip)) == 2
