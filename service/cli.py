@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from service.commands.group import Commands
+from service.commands.streams import open_closed_streams
 from service.errors import ConfigurationError
 
 cli = typer.Typer(
@@ -40,6 +41,7 @@ def common(
 
 def main() -> None:
     """Run the command; what the operator can mend is one line, not a traceback."""
+    open_closed_streams()
     try:
         cli()
     except ConfigurationError as error:

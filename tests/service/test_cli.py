@@ -48,6 +48,18 @@ def test_every_command_that_is_listed_has_a_page_of_help(name: str) -> None:
     assert f" {name} [OPTIONS]" in result.output
 
 
+def test_a_command_runs_where_its_streams_were_closed(repository: Path) -> None:
+    """As a supervisor may start it: nothing that is opened gets their descriptors, and no log line fails."""
+    code = (
+        "import os, sys; from service.commands.streams import open_closed_streams; open_closed_streams();"
+        "print('lost'); sys.stderr.write('lost'); assert sys.stdin.read() == '';"
+        f"sys.exit(os.open({str(repository)!r}, os.O_RDONLY))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *command], check=False)
+    assert done.returncode > 2
+
+
 def test_to_serve_imports_nothing_of_the_other_commands() -> None:
     program = (
         "import sys; from service.cli import cli; cli(['serve', '--help'], standalone_mode=False); "
