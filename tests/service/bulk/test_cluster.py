@@ -169,7 +169,7 @@ async def test_a_process_with_other_files_ends_the_run() -> None:
             while True:
                 await answers.answers(read("a"))
 
-    with pytest.raises(ConfigurationError, match="Machine [ab] of the cluster has graph_sha256"):
+    with pytest.raises(ConfigurationError, match=r"Machine [ab] of the cluster has graph_sha256"):
         await go_on()
 
 
