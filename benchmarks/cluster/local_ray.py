@@ -20,8 +20,8 @@ from benchmarks.server import HOST, free_port
 START_SECONDS = 300.0
 END_SECONDS = 60.0
 CHILDREN_SECONDS = 10.0
-QUIET = {"RAY_memory_monitor_refresh_ms": "0"}
-"""Else Ray kills its own processes where other programs fill the machine's memory."""
+QUIET = {"RAY_memory_monitor_refresh_ms": "0", "RAY_raylet_start_wait_time_s": "150"}
+"""Else Ray kills its own processes where other programs fill the machine's memory, and a node has 30 s to start."""
 _CONTROLLER = r"ray::ServeController\b"
 
 

@@ -31,7 +31,10 @@ with connected("local", cpus=2, object_store_bytes=200_000_000) as ray:
     sys.stdin.read()
 """
 
-ENVIRONMENT = os.environ | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+ENVIRONMENT = os.environ | {
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_raylet_start_wait_time_s": "150",
+}
 """Without it, whoever starts a cluster on this machine meanwhile may replace the token in the home folder."""
 
 
