@@ -127,6 +127,8 @@ def _rows(
     ):
         reads_bytes = name == "scale" and pixels.scale == 1 and network.own_factor is not None
         otherwise = _OWN_SCALE.format(network.own_factor) if reads_bytes else values
+        if name == "layout" and kind == "onnx":
+            otherwise = "the shape of the file's input"
         yield Explained(name, value, origins.of(name, otherwise, table="pixels"))
     yield Explained("outputs", ", ".join(network.head.outputs), f"task {recipe.task}")
     yield from _activation(recipe, network)

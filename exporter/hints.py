@@ -98,7 +98,7 @@ def box_hints(
         )
     if settled.tested_by is not None and not measured:
         images, found = settled.tested_by
-        one, those = ("image", "it") if images == 1 else ("images", "them")
+        one, those = ("image", "that image") if images == 1 else ("images", "these images")
         hints.append(
             f"--box-format {boxes.format} is believed, but hardly tested: on {images} {one} the network finds {found} "
             f"clear object{'' if found == 1 else 's'}, and {those} moved and mirrored do not rule out every other "
@@ -126,7 +126,8 @@ def box_hints(
 
 def _seen_of_boxes(recipe: DetectRecipe, decoder: str, boxes: BoxForm) -> list[str]:
     """Return what real images showed of boxes that the shape of the outputs, or its usual form, does not say."""
-    read = f"boxes are read as {boxes.words}, as real images show"
+    is_seen = "format" not in boxes.assumed and "unit" not in boxes.assumed
+    read = f"boxes are read as {boxes.words}{', as real images show' if is_seen else ''}"
     if recipe.decoder == ROWS:
         return [f"{read}: --decoder {'yolox' if boxes.format == 'grid' else 'yolov5'}"]
     usual = BoxForm(format=recipe.box_format, unit=recipe.box_unit)

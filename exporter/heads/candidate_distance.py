@@ -10,11 +10,30 @@ BEHIND = "behind"
 They are there where a box has its best class alone.
 """
 
+AT_THE_CUT = 1e-6
+"""Scores that differ by no more have no order: sigmoids in float32 differ by 1e-7 between two ways to compute them."""
+
 SEARCHED = 64
 """So many candidates at once are compared with all expected ones, which bounds the memory."""
 
 AROUND = 8
 """So many expected candidates on each side of a score are looked at before all are."""
+
+
+def above_own_cut(found: Outputs, expected: Outputs, clear: float) -> Outputs:
+    """Return the candidates of one image without those that the network's own cut takes or leaves by rounding.
+
+    A trained detector that returns its best 300 rows has many more with scores of about 1e-6, and which of these are
+    the last rows is chance. Of clear scores none is left out.
+
+    Args:
+        found: boxes (D, 4), scores (D,) and classes (D,) of a network that names the class of each box.
+        expected: the same of the source, sorted by score.
+        clear: the score from which on a candidate is compared in any case.
+    """
+    last = expected["scores"][-1:]
+    counts = (found["scores"] >= clear) | (found["scores"] > last + AT_THE_CUT)
+    return {name: values[counts] for name, values in found.items()}
 
 
 def largest_distance(found: Outputs, expected: Outputs, least: float) -> float:

@@ -11,7 +11,7 @@ from exporter.backbone import FEATURES
 from exporter.graph import BATCH, Graph, float_output, integers
 from exporter.heads.activation import GIVEN, activate, graft_activation
 from exporter.heads.boxes import Candidates, Decoder, graft_xyxy, xyxy
-from exporter.heads.candidate_distance import BEHIND, largest_distance
+from exporter.heads.candidate_distance import BEHIND, above_own_cut, largest_distance
 from exporter.heads.detections import (
     Detections,
     mean_average_precision,
@@ -288,6 +288,8 @@ class DetectHead:
                 {name: values[index] for name, values in outputs.items() if name != FEATURES}
                 for outputs in (found, expected)
             )
+            if not self.columns:
+                one = above_own_cut(one, other, CLEAR)
             worst = largest_distance(one, other, worst)
         return worst if np.isfinite(worst) else float("inf")
 

@@ -40,6 +40,12 @@ def select_head(
 def _classify(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     dims = outputs[0]
     is_vector = dims == (1,) or len(dims) == 2 or (len(dims) > 2 and set(dims[2:]) == {1})
+    if not is_vector and len(outputs) == 1 and len(dims) == 3:
+        raise RecipeError(
+            f"--task classify needs one score per class, (N, K); for one image the network's output is {dims}: scores "
+            f"for each of {dims[1]} places. Networks that read text give these, and no task of Foveal returns text. If "
+            "the classes are those of the whole image, export the network with one place, or with their mean"
+        )
     if not is_vector:
         raise _mismatch("classify", "one score per class, (N, K)", outputs)
     classes = dims[1] if len(dims) > 1 else 1

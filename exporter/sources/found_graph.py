@@ -21,6 +21,7 @@ from exporter.errors import GraphError, SourceError
 from exporter.external_data import is_heavy, without_weights
 from exporter.file_kind import not_onnx
 from exporter.graph import OPSET, copy_of, replace_constants, replace_nodes
+from exporter.negative_sizes import with_free_axes
 from exporter.node_order import in_order, tensors_read
 from exporter.sources.foreign_operators import (
     opset_of,
@@ -35,13 +36,13 @@ _EXPORT_AGAIN = "Export the network again with standard operators"
 
 
 def read_file(path: Path) -> ModelProto:
-    """Return the model in a file, with its external data.
+    """Return the model in a file, with its external data, and without axes of negative sizes.
 
     Raises:
         SourceError: the file is not ONNX, is not valid, or a file beside it is missing.
     """
     try:
-        model = onnx.load(path)
+        model = with_free_axes(onnx.load(path))
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
         raise SourceError(
             f"{path}: its external data can not be read: {first_line(error)}. Keep the data file beside the "

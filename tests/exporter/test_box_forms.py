@@ -190,7 +190,7 @@ def test_boxes_that_are_offsets_from_cells_are_decoded(tmp_path: Path) -> None:
     done = adopt(tmp_path, detector({"output0": rows}))
     require_objects(done, NARROW)
     assert done.card.boxes == BoxForm(format="grid", unit="pixel", assumed=("format",))
-    assert any("as real images show: --decoder yolox" in one for one in done.hints)
+    assert "boxes are read as grid in pixels: --decoder yolox" in done.hints
     done = adopt(tmp_path, detector({"output0": rows}), decoder="yolox")
     require_objects(done, NARROW)
     assert done.card.boxes == BoxForm(format="grid", unit="pixel")

@@ -62,7 +62,7 @@ def test_what_is_stated_and_what_is_not(tmp_path: Path) -> None:
         "mean": ("0, 0, 0", unknown),
         "std": ("1, 1, 1", unknown),
         "color": ("rgb", unknown),
-        "layout": ("NCHW", unknown),
+        "layout": ("NCHW", "the shape of the file's input"),
         "outputs": ("logits, probabilities, features", "task classify"),
         "activation": ("softmax", "the graph's end and its values on images"),
         "precision": ("fp32 (within 0.001)", "default"),

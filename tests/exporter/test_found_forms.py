@@ -446,6 +446,20 @@ def test_scores_in_a_table_of_labels_are_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(-1, 3, SIDE, SIDE), (-1, 3, -1, -1)])
+def test_axes_of_size_minus_one_are_free(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """As converters from PaddlePaddle write them."""
+    model = network(shape=shape)
+    model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = -1
+    model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 3
+
+    size = {"height": SIDE, "width": SIDE, "resize": "stretch"}
+    done = adopt(tmp_path, model, **({} if SIDE in shape else {"input": size}))
+
+    require_same(done.path, by_hand(model, planes(FRAMES)), FRAMES)
+    assert done.card.max_batch is None
+
+
 def active_dropout() -> ModelProto:
     drop = helper.make_node("Dropout", ["scores", "ratio", "yes"], ["out"])
     switches = {"ratio": np.array(0.5, np.float32), "yes": np.ones((), bool)}

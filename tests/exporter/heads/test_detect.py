@@ -86,6 +86,7 @@ def test_which_of_two_equal_classes_is_the_best_is_no_difference(
     boxes = np.abs(np.sin(normal(1, ANCHORS, 4)))
     scores = np.full((1, ANCHORS, 3), score, np.float32)
     scores[..., 0] = 0
+    scores[:, -1] = 0
     one, other = scores.copy(), scores.copy()
     one[..., 1] += np.float32(1e-8)
     other[..., 2] += np.float32(1e-8)
@@ -120,6 +121,26 @@ def test_the_difference_is_that_of_the_candidate_farthest_from_all_expected(nois
 
     difference = head.difference(found, {"boxes": boxes, "scores": scores, "classes": classes})
     assert difference == apart.min(axis=1).max()
+
+
+@pytest.mark.parametrize("score", [1e-6, 0.2])
+def test_which_rows_are_the_last_before_the_networks_own_cut_is_no_difference_near_zero(
+    score: float,
+) -> None:
+    """A trained YOLO26 gives 300 rows, and has more of about the same score near zero: rounding chooses the last."""
+    boxes = np.abs(np.sin(normal(1, ANCHORS, 4)))
+    scores = np.full((1, ANCHORS), score, np.float32)
+    scores[0, :3] = [0.9, 0.7, 0.5]
+    head = DetectHead(DECODERS["triple"], DetectRecipe(), ANCHORS, 0, 3)
+    raw = [boxes, scores, np.zeros((1, ANCHORS), np.int64)]
+    others = boxes.copy()
+    others[0, -2:] = 0.01
+    expected = head.expected(raw, FRAME)
+
+    difference = head.difference(grafted(head, [others, *raw[1:]]), expected)
+    assert (difference < 1e-6) == (score < 0.01)
+    others[0, 2] = 0.01
+    assert head.difference(grafted(head, [others, *raw[1:]]), expected) > 0.05
 
 
 def test_the_background_needs_a_label_and_is_no_candidate() -> None:

@@ -47,7 +47,11 @@ def test_a_detector_s_anchors_and_columns_are_read_off_its_shapes(
 @pytest.mark.parametrize(
     ("task", "shape", "message"),
     [
-        ("classify", (1, 2, 3), r"one score per class, \(N, K\).*\(1, 2, 3\)"),
+        (
+            "classify",
+            (1, 2, 3),
+            r"one score per class, \(N, K\).*\(1, 2, 3\).*each of 2 places.*returns text",
+        ),
         ("segment", (1, 2, 3), "one map per class"),
         ("detect", (1, 2, 3), "boxes .* and scores"),
         ("temporal", (1, 2), "train:"),
