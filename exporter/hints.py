@@ -126,9 +126,9 @@ def box_hints(
 
 def _seen_of_boxes(recipe: DetectRecipe, decoder: str, boxes: BoxForm) -> list[str]:
     """Return what real images showed of boxes that the shape of the outputs, or its usual form, does not say."""
-    is_seen = "format" not in boxes.assumed and "unit" not in boxes.assumed
-    read = f"boxes are read as {boxes.words}{', as real images show' if is_seen else ''}"
+    read = f"boxes are read as {boxes.words}, as real images show"
     if recipe.decoder == ROWS:
+        read = f"boxes are read as {boxes.words}" if "format" in boxes.assumed else read
         return [f"{read}: --decoder {'yolox' if boxes.format == 'grid' else 'yolov5'}"]
     usual = BoxForm(format=recipe.box_format, unit=recipe.box_unit)
     hints = []
