@@ -13,6 +13,9 @@ HELD_BYTES = 8 << 20
 TAKE_SECONDS = 0.5
 """A chunk ends so long after its first image, so that images that come slowly do not wait for many others."""
 
+SIDE_BY_SIDE = 16
+"""Images of another machine that are read at once, each on a thread and a connection of its own, for each chunk."""
+
 Read = list[tuple[str, Body]]
 
 
@@ -88,8 +91,8 @@ class Chunks:
 def read_some(items: Sequence[Item]) -> Read:
     """Read images from the first on until they have `HELD_BYTES`; at least one. It blocks.
 
-    Images of another machine are read side by side, as many as have that size together: else each waits for the way
-    there and back.
+    Images of another machine are read side by side, as many as have that size together, `SIDE_BY_SIDE` at most: else
+    each waits for the way there and back.
     """
     together = _far(items)
     if together > 1:
@@ -109,10 +112,10 @@ def read_some(items: Sequence[Item]) -> Read:
 
 
 def _far(items: Sequence[Item]) -> int:
-    """Return how many images, from the first on, are on another machine and small enough together."""
+    """Return how many images, from the first on, are on another machine and are read side by side."""
     size = 0
-    for count, item in enumerate(items):
+    for count, item in enumerate(items[:SIDE_BY_SIDE]):
         size += item.far_bytes
         if not item.far_bytes or size > HELD_BYTES:
             return count
-    return len(items)
+    return min(len(items), SIDE_BY_SIDE)

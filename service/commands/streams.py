@@ -17,4 +17,5 @@ def open_closed_streams() -> None:
     for descriptor, name in STREAMS.items():
         if getattr(sys, name) is None:
             mode = "r" if descriptor == 0 else "w"
-            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115 # as long as the process
+            stream = open(descriptor, mode, closefd=False, errors="backslashreplace")  # noqa: SIM115 # as long as the process
+            setattr(sys, name, stream)

@@ -26,10 +26,9 @@ class RestartPolicy:
 
     The pause doubles with each death of a worker that had not served for `stable_seconds`. The service ends after
     `starts` workers of one slot in a row that died before their models were loaded; one that refuses to start with the
-    files as they are is not counted while others serve. Every `round_seconds` each worker must answer that it is
-    alive. One that owes its answer for `silent_rounds` is killed, or its first answer for `first_rounds`: it loads
-    libraries before. Rounds are counted and not time, so that a machine that slept does not
-    lose all its workers.
+    files as they are is not counted while others serve. Every `round_seconds` each worker must answer that it is alive.
+    One that owes its answer for `silent_rounds` is killed, or its first answer for `first_rounds`: it loads libraries
+    before. Rounds are counted and not time, so that a machine that slept does not lose all its workers.
     """
 
     first_seconds: float = 0.5

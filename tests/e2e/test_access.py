@@ -16,21 +16,8 @@ from service.api.record import RequestRecord
 from service.errors import OverloadedError
 from tests.keys import bearer, key_of, write_keys
 from tests.live import Live, problem, serve, start
-from tests.servables import write_servable
 
 CAT = (Path(__file__).parents[1] / "data" / "cat.jpg").read_bytes()
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    root = tmp_path / "models"
-    write_servable(root)
-    return root
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    return write_keys(tmp_path / "keys.toml")
 
 
 def test_an_image_is_answered_with_a_key_and_refused_without(models: Path, keys: Path) -> None:

@@ -10,23 +10,10 @@ import pytest
 
 from service.api.record import RECORD_KEY, RequestRecord
 from tests.clips import bikes
-from tests.keys import bearer, write_keys
+from tests.keys import bearer
 from tests.live import Live, problem, serve, start
-from tests.servables import write_servable
 
 CAT = (Path(__file__).parents[1] / "data" / "cat.jpg").read_bytes()
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    root = tmp_path / "models"
-    write_servable(root)
-    return root
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    return write_keys(tmp_path / "keys.toml")
 
 
 def forwarded(live: Live, address: str) -> int:

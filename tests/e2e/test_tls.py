@@ -21,17 +21,9 @@ from service.processes.leaving import MOST_LEAVING
 from service.processes.server import GOODBYE_SECONDS
 from tests.images import encode
 from tests.live import Live, bundled, serve
-from tests.servables import write_servable
 
 T = TypeVar("T")
 CAT = (Path(__file__).parents[1] / "data" / "cat.jpg").read_bytes()
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    root = tmp_path / "models"
-    write_servable(root)
-    return root
 
 
 def certificate(tmp_path: Path, authority: trustme.CA, name: str) -> dict[str, Any]:
@@ -41,6 +33,14 @@ def certificate(tmp_path: Path, authority: trustme.CA, name: str) -> dict[str, A
     for number, blob in enumerate(made.cert_chain_pems):
         blob.write_to_path(str(certfile), append=number > 0)
     return {"ssl_certfile": certfile, "ssl_keyfile": keyfile}
+
+
+def trusted(tmp_path: Path) -> tuple[ssl.SSLContext, dict[str, Any]]:
+    """Return what trusts a new authority, and the settings of a service with a certificate of it."""
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return trusting, certificate(tmp_path, authority, "127.0.0.1")
 
 
 def speaks(live: Live, version: str) -> bool:
@@ -72,10 +72,7 @@ def test_a_client_that_begins_no_handshake_is_closed(models: Path, tmp_path: Pat
 def test_handshakes_that_do_not_end_give_way_to_a_client_that_comes(
     models: Path, tmp_path: Path
 ) -> None:
-    authority = trustme.CA()
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    files = certificate(tmp_path, authority, "127.0.0.1")
+    trusting, files = trusted(tmp_path)
     with (
         serve(models=models, head_timeout_ms=3_600_000, max_connections=4, **files) as live,
         contextlib.ExitStack() as held,
@@ -137,10 +134,7 @@ def reading_little(live: Live, trusting: ssl.SSLContext, *headers: str) -> Itera
 def test_over_tls_an_answer_that_is_not_read_is_given_up_and_a_slow_reader_gets_all_of_it(
     tmp_path: Path,
 ) -> None:
-    authority = trustme.CA()
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    files = certificate(tmp_path, authority, "127.0.0.1")
+    trusting, files = trusted(tmp_path)
     models = bundled(tmp_path, "ssdlite-mobilenet-v2")
     with serve(models=models, write_timeout_ms=3000, **files) as live:
         with reading_little(live, trusting, "Connection: close") as slow:
@@ -183,10 +177,7 @@ class StaysConnected:
 
 
 def test_over_tls_a_client_that_does_not_close_too_is_closed(models: Path, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    files = certificate(tmp_path, authority, "127.0.0.1")
+    trusting, files = trusted(tmp_path)
     with (
         serve(models=models, **files) as live,
         socket.create_connection(live.address, timeout=GOODBYE_SECONDS + 10) as connection,
@@ -197,10 +188,7 @@ def test_over_tls_a_client_that_does_not_close_too_is_closed(models: Path, tmp_p
 
 
 def test_clients_that_do_not_say_goodbye_keep_nobody_out(models: Path, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    files = certificate(tmp_path, authority, "127.0.0.1")
+    trusting, files = trusted(tmp_path)
     with (
         serve(models=models, max_connections=2, **files) as live,
         contextlib.ExitStack() as held,

@@ -16,7 +16,7 @@ from zlib import crc32
 
 import pytest
 
-from service.bulk.chunks import HELD_BYTES, read_some
+from service.bulk.chunks import HELD_BYTES, SIDE_BY_SIDE, read_some
 from service.bulk.coco import Ids
 from service.bulk.item import Item
 from service.bulk.known_answers import read_known_answers
@@ -526,6 +526,8 @@ def test_images_elsewhere_are_read_side_by_side_within_a_bound() -> None:
 
     items = [Item(str(number), read, far_bytes=HELD_BYTES // 4) for number in range(5)]
     assert [name for name, _ in read_some(items)] == ["0", "1", "2", "3"]
+    small = [Item(str(number), lambda: b"x", far_bytes=1) for number in range(SIDE_BY_SIDE + 1)]
+    assert len(read_some(small)) == SIDE_BY_SIDE
 
 
 @pytest.mark.parametrize("url", ["gs://bucket/set", "hf://owner/name/set"])
