@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from fastapi.staticfiles import StaticFiles
@@ -15,6 +16,8 @@ LONGEST_PATH = 1024
 """Characters of a file's path. The system is asked about each folder on the way: 62,000 characters took 0.5 s."""
 _OF_PARTS = ("accept-ranges",)
 """Headers of answers that may be a part of a file."""
+MOST_KEPT = 32
+"""Files in memory. Clients that do not read their answers then hold one file together, not one each."""
 
 
 class FileContent(Response):
@@ -53,8 +56,15 @@ class StaticFolder(StaticFiles):
             found = await super().get_response(path, scope)
             if not isinstance(found, FileResponse):
                 return found
+            assert found.stat_result is not None  # `StaticFiles` has asked for it
+            state = (found.stat_result.st_mtime_ns, found.stat_result.st_size)
             try:
-                content = await asyncio.to_thread(Path(found.path).read_bytes)
+                content = await asyncio.to_thread(_content, Path(found.path), state)
             except (FileNotFoundError, IsADirectoryError):  # it was replaced in between
                 raise HTTPException(404) from None
         return FileContent(content, found)
+
+
+@lru_cache(MOST_KEPT)
+def _content(path: Path, _state: tuple[int, int]) -> bytes:
+    return path.read_bytes()
