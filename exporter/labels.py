@@ -2,7 +2,7 @@
 
 | file | what is read |
 |---|---|
-| text | one label per line, with or without its class id or WordNet id before it |
+| text | one label per line, with or without its class id beside it or its WordNet id before it |
 | .json | a list; class id → label; label → class id; Keras's class index; a config with `id2label`; COCO's categories |
 | .yaml | `names` of a data.yaml |
 | a checkpoint | `class_to_idx` and its like beside the weights |
@@ -36,6 +36,9 @@ _MARKS = (
 )
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
 _NUMBERED = re.compile(r"(\d+)(?:\s*[:,;]\s*|\s+)(\S.*)")
+_NUMBERED_BEHIND = re.compile(r"(\S.*?)(?:\s*[:,;]\s*|\s+)(\d+)")
+_SPACED = re.compile(r"[^:,;\t]* \d+")
+_LABEL_MAP = re.compile(r"item\s*\{")
 _WORDNET = re.compile(r"n\d{8}[\s,:]+(\S.*)")
 
 
@@ -116,6 +119,11 @@ def _in_text(path: Path) -> tuple[str, ...]:
     text = _text(path)
     if text.lstrip().startswith("{"):
         return labels_in(_literal(text, path), path.name)
+    if _LABEL_MAP.match(text.lstrip()):
+        raise RecipeError(
+            f"labels: {path.name} is a label map of TensorFlow, whose ids mostly begin at 1. Give a text file with one "
+            "name per line, in the order of the network's outputs"
+        )
     lines = [line.strip() for line in _LINE_ENDS.split(text.rstrip())]
     if lines == [""]:
         return ()
@@ -131,18 +139,56 @@ def _without_ids(lines: Sequence[str], path: Path) -> tuple[str, ...]:
     wordnet = [_WORDNET.fullmatch(line) for line in lines]
     if all(wordnet):
         return tuple(match[1].split(",")[0].strip() for match in wordnet if match)
-    numbered = [match for match in map(_NUMBERED.fullmatch, lines) if match]
-    if len(numbered) != len(lines) or len(lines) < 2:
+    if len(lines) < 2:
         return tuple(lines)
-    ids = [int(match[1]) for match in numbered]
+    if (before := _matches(_NUMBERED, lines)) is not None:
+        return _by_id(lines, [(int(match[1]), match[2].strip()) for match in before], path)
+    if (behind := _matches(_NUMBERED_BEHIND, lines)) is not None:
+        return _numbered_behind(lines, [(int(match[2]), match[1]) for match in behind], path)
+    return tuple(lines)
+
+
+def _numbered_behind(
+    lines: Sequence[str], numbered: Sequence[tuple[int, str]], path: Path
+) -> tuple[str, ...]:
+    """Return the labels of lines that end with numbers, which are class ids or, as in "grade: 1", parts of labels."""
+    if len({label for _, label in numbered}) < len(numbered):
+        return tuple(lines)
+    if all(_SPACED.fullmatch(line) for line in lines):
+        _refuse_other_order(numbered, path)
+        return tuple(lines)
+    return _by_id(lines, numbered, path)
+
+
+def _matches(form: re.Pattern[str], lines: Sequence[str]) -> list[re.Match[str]] | None:
+    """Return the match of each line, None where a line has another form."""
+    found = [match for match in map(form.fullmatch, lines) if match]
+    return found if len(found) == len(lines) else None
+
+
+def _by_id(
+    lines: Sequence[str], numbered: Sequence[tuple[int, str]], path: Path
+) -> tuple[str, ...]:
+    """Return the labels in the order of their ids, the lines where their numbers are no ids."""
+    ids = sorted(class_id for class_id, _ in numbered)
     if ids == list(range(len(ids))):
-        return tuple(match[2].strip() for match in numbered)
+        return tuple(label for _, label in sorted(numbered))
     if ids == list(range(1, len(ids) + 1)):
         raise RecipeError(
             f"labels: the lines of {path.name} are numbered from 1, the network's outputs from 0. Remove the numbers, "
             "and give one label for each output"
         )
     return tuple(lines)
+
+
+def _refuse_other_order(numbered: Sequence[tuple[int, str]], path: Path) -> None:
+    """Refuse labels that end with class ids in another order than the lines'."""
+    ids = [class_id for class_id, _ in numbered]
+    if ids != sorted(ids) and sorted(ids) == list(range(len(ids))):
+        raise RecipeError(
+            f"labels: the lines of {path.name} end with the numbers 0 to {max(ids)} in another order. Write class ids "
+            f"before the labels, as '{ids[0]} {numbered[0][1]}'; if the numbers belong to the labels, give a JSON list"
+        )
 
 
 def _literal(text: str, path: Path) -> object:

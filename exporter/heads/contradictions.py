@@ -22,6 +22,7 @@ _NO_LOGITS: dict[Kind, str] = {
     "bounded": "0 to 1, and no linear layer computes them, so that they are probabilities",
     "scaled": "a softmax or sigmoid times a factor, as percentages are",
     "constant_sum": "never negative and of the same sum for every image, as percentages are",
+    "mixed": "those of a softmax or sigmoid, some of them beyond 0 to 1 or with logits beside them",
     "log": "never positive, and a logarithm or softplus computes them, as logarithms of probabilities are",
 }
 """What a network's scores are, as its end and their values show, where they can be no logits."""
@@ -30,6 +31,7 @@ _INSTEAD: dict[Kind, str] = {
     "bounded": "Give --activation none",
     "scaled": "Give --activation percent if they are 0 to 100; else export the network without the factor",
     "constant_sum": "Give --activation percent if they are 0 to 100; else export the network without the factor",
+    "mixed": "Export the network with one activation for all scores and a bilinear resize, or none, behind it",
     "log": "Give --activation exp",
 }
 

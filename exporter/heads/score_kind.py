@@ -7,6 +7,7 @@ import numpy as np
 from onnx import NodeProto
 
 from exporter.graph import Graph
+from exporter.heads.average import largest_share
 from exporter.heads.cosines import are_cosines
 from exporter.heads.distances import is_negated, is_square, sums_distances
 from exporter.heads.softmax_part import is_part_of_softmax, is_quantized_softmax
@@ -14,7 +15,7 @@ from exporter.network import Array
 
 Kind = Literal[
     "logits", "softmax", "softmax_part", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
-    "signed", "distance", "amount", "scaled", "positive",
+    "signed", "distance", "amount", "scaled", "positive", "mixed",
 ]  # fmt: skip
 """`softmax` are probabilities that sum to one over the classes, `softmax_part` are some of them, of which others were
 cut off in the graph, as that of a background is, and `sigmoid` are probabilities of each class alone.
@@ -23,7 +24,8 @@ graph does not show what they are. `tanh`, `cosine` and `signed` lie in −1 to 
 showing why. `distance` are lengths, which are the smaller the better, and `amount` are beyond 0–1 and positive by an
 exponential or softplus, as evidence is, of which the shares are probabilities. `scaled` are probabilities times a
 factor, as percentages are, also where all happen to lie in 0–1, and `positive` are never negative and beyond 0–1
-without the graph showing why."""
+without the graph showing why. `mixed` come from a softmax or sigmoid, but are not all probabilities: logits stand
+beside them, or a cubic resize has taken them beyond 0–1."""
 
 RANGE_TOLERANCE = 1e-3
 """Values may leave 0–1 by this much and are still probabilities: inner values can be fp16 or int8."""
@@ -64,6 +66,7 @@ _LINEAR = {
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "BatchNormalization"),
     *("LayerNormalization", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"),
 }
+_PROBABILITIES = {"softmax", "sigmoid"}
 _ROUNDINGS = {"Round", "Floor", "Ceil"}
 _SUMS = {"Add", "Sub", "Sum"}
 _SCALINGS = {"Mul", "Div"}
@@ -107,6 +110,8 @@ def _kind_beyond(
         return "scaled"
     if ends & {"log", "log_softmax"} and high <= RANGE_TOLERANCE:
         return "log"
+    if ends & _PROBABILITIES:
+        return "mixed"
     return "positive" if low >= 0 and ends != {"linear"} else "logits"
 
 
@@ -121,7 +126,7 @@ def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[s
         return None
     if are_cosines(graph, tensor):
         return "cosine"
-    if low >= 0 or ends == {"linear"}:
+    if low >= 0 or ends == {"linear"} or (ends & _PROBABILITIES and high > 0):
         return None
     # Bounds and logarithms have kinds of their own.
     return "tanh" if "tanh" in ends else "signed" if high > 0 or "log" not in ends else None
@@ -141,7 +146,9 @@ def _kind_inside(
         return "softmax_part" if is_part else "bounded"
     if ends == {"linear"}:
         return "logits"
-    return "sigmoid" if ends & {"sigmoid", "softmax"} else "bounded"
+    if not ends & _PROBABILITIES:
+        return "bounded"
+    return "mixed" if "linear" in ends else "sigmoid"
 
 
 def graph_ends(graph: Graph, tensor: str) -> set[str]:
@@ -162,9 +169,23 @@ def graph_ends(graph: Graph, tensor: str) -> set[str]:
             found.add("distance")
         elif (followed := _followed(graph, node)) is not None:
             queue += followed
+        elif (share := _share(graph, node)) is not None:
+            # Of larger sums, as of the classes of a group, it is not known whether they stay in 0–1.
+            if share <= 1 + RANGE_TOLERANCE:
+                queue.append(node.input[0])
+            else:
+                found.add("unknown")
         else:
             found.add("linear" if node.op_type in _LINEAR else _ENDS.get(node.op_type, "unknown"))
     return found
+
+
+def _share(graph: Graph, node: NodeProto) -> float | None:
+    """Return the largest sum of weights with which a node adds up probabilities, None of a trained layer."""
+    share = largest_share(graph, node)
+    if share is None or not graph_ends(graph, node.input[0]) <= _PROBABILITIES:
+        return None
+    return share
 
 
 def in_unit_range(values: Sequence[Array]) -> bool:

@@ -82,6 +82,14 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
             f"{_BEHIND}"
         ),
     ),
+    "mixed": (
+        "they come from a softmax or sigmoid, but are not all probabilities",
+        "Logits may stand beside them, or a cubic resize may have taken them beyond 0 to 1",
+        (
+            "Export the network with the same activation for all scores, and with a bilinear resize or none behind "
+            "it; or name the tensor before it with --outputs (of an ONNX file)"
+        ),
+    ),
     "amount": (
         "the graph ends in an exponential or a softplus, so that they can only be positive",
         (

@@ -35,6 +35,11 @@ PETS = ("cat", "dog", "bird")
         b"0 cat\n1 dog\n2 bird\n",
         b"0: cat\n1: dog\n2: bird\n",
         b"0,cat\n1,dog\n2,bird\n",
+        b"2 bird\n0 cat\n1 dog\n",
+        b"cat,0\ndog,1\nbird,2\n",
+        b"bird;2\ncat;0\ndog;1\n",
+        b"bird\t2\ncat\t0\ndog\t1\n",
+        b"dog: 1\ncat: 0\nbird: 2\n",
         b"n02121808 cat\nn02084071 dog, domestic dog\nn01503061 bird\n",
         b"{0: 'cat',\n 1: 'dog',\n 2: 'bird'}",
     ],
@@ -53,6 +58,17 @@ def test_lines_that_only_look_numbered_stay_whole(tmp_path: Path) -> None:
 
     path.write_text("20 km/h\n30 km/h\n50 km/h\n")
     assert read_labels(path) == ("20 km/h", "30 km/h", "50 km/h")
+
+    for lines in (
+        ["digit 0", "digit 1", "digit 2"],
+        ["digit 1", "digit 0"],
+        ["grade: 1", "grade: 2"],
+        ["polo 2", "golf 1"],
+        ["2 door", "5 door"],
+        ["cat, 5", "dog, 7"],
+    ):
+        path.write_text("\n".join(lines))
+        assert read_labels(path) == tuple(lines)
 
     path.write_text("great white shark\nice cream\nNew York, New York\n")
     assert read_labels(path)[2] == "New York, New York"
@@ -268,6 +284,10 @@ def test_labels_in_the_metadata_of_an_onnx_file(key: str, value: str, tmp_path: 
         ("a.txt", b"\xe9\n", "neither UTF-8 nor UTF-16"),
         ("a.txt", b"cat\n" * 30 + b"\0", "zero bytes"),
         ("a.txt", b"1 cat\n2 dog\n", "numbered from 1"),
+        ("a.txt", b"2 dog\n1 cat\n", "numbered from 1"),
+        ("a.txt", b"dog,2\ncat,1\n", "numbered from 1"),
+        ("a.txt", b"bird 2\ncat 0\ndog 1\n", "before the labels, as '2 bird'"),
+        ("a.pbtxt", b'item {\n  id: 1\n  name: "cat"\n}\n', "a label map of TensorFlow"),
         ("a.txt", b"{0: 'cat'", "begins with a brace"),
         ("a.json", b'["cat",', "not valid JSON"),
         ("a.json", b"[" * 100_000, "not valid JSON"),

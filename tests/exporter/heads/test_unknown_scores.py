@@ -20,6 +20,7 @@ def test_what_the_graph_shows_needs_no_question() -> None:
         "amount",
         "scaled",
         "positive",
+        "mixed",
     } == UNKNOWN
 
 
@@ -36,6 +37,7 @@ def test_what_the_graph_shows_needs_no_question() -> None:
         ("distance", "a root, a length, or a sum of squares", "the negative distance"),
         ("scaled", "a softmax or sigmoid times a factor", "--activation percent"),
         ("amount", "an exponential or a softplus", "the division by the sum"),
+        ("mixed", "a softmax or sigmoid, but are not all", "a bilinear resize"),
     ],
 )
 def test_each_kind_has_its_reason_and_its_next_step(kind: str, shows: str, step: str) -> None:
@@ -44,4 +46,5 @@ def test_each_kind_has_its_reason_and_its_next_step(kind: str, shows: str, step:
     assert "can not be known: -0.75 to 0.5 on real images, and " in message
     assert shows in message
     assert step in message
-    assert "--activation" in message
+    # Of scores of two kinds no option makes probabilities.
+    assert "--activation" in message or kind == "mixed"
