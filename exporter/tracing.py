@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto
 from torch import Tensor, nn
 
 from exporter.batch_length import free_lengths
@@ -89,13 +90,35 @@ def trace(
     """Return the module's graph over pixel values; its batch axis is free unless `max_batch` is given.
 
     Raises:
-        GraphError: the module does not run or can not be captured; the message has PyTorch's reason.
+        GraphError: the module does not run or can not be captured; the message has PyTorch's reason. Or it computes in
+            bfloat16 or double.
     """
     example = torch.zeros(2 if max_batch is None else 1, *pixels.shape(image_input))
     dims = tuple((1, *tensor.shape[1:]) for tensor in as_tuple(first_run(module, example)))
     raw = tuple(f"raw_{index}" for index in range(len(dims)))
-    model = capture(exportable or module, example, raw, free=max_batch is None)
-    return Traced(Graph(model), raw, dims)
+    graph = Graph(capture(exportable or module, example, raw, free=max_batch is None))
+    _refuse_types(graph)
+    return Traced(graph, tuple(_in_float32(graph, name) for name in raw), dims)
+
+
+def _refuse_types(graph: Graph) -> None:
+    """Refuse layers in numbers that ONNX Runtime does not multiply on a CPU; a cast of such weights it can run."""
+    for node in graph.nodes:
+        kinds = {graph.constants[name].data_type for name in node.input if name in graph.constants}
+        is_double = TensorProto.DOUBLE in kinds and node.op_type in {"Conv", "ConvTranspose"}
+        if is_double or (TensorProto.BFLOAT16 in kinds and node.op_type != "Cast"):
+            raise GraphError(
+                f"The network computes in {'double' if is_double else 'bfloat16'} ({node.op_type}), which ONNX Runtime "
+                "can not on a CPU. Let it compute in float32: model.float(), and no casts of its input in forward"
+            )
+
+
+def _in_float32(graph: Graph, output: str) -> str:
+    """Return an output in float32, where it is a float of another length."""
+    kinds = {value.name: value.type.tensor_type.elem_type for value in graph.proto.output}
+    if kinds.get(output) not in {TensorProto.FLOAT16, TensorProto.DOUBLE}:
+        return output
+    return graph.add("Cast", [output], to=TensorProto.FLOAT)
 
 
 def first_run(module: nn.Module, example: Tensor) -> object:
@@ -177,7 +200,12 @@ def _traced_instead(
 def run_module(module: nn.Module, values: Array) -> tuple[Array, ...]:
     """Return a module's outputs for a batch of float32 values."""
     with torch.inference_mode():
-        return tuple(tensor.numpy() for tensor in as_tuple(module(torch.from_numpy(values))))
+        return tuple(_numbers(tensor) for tensor in as_tuple(module(torch.from_numpy(values))))
+
+
+def _numbers(tensor: Tensor) -> Array:
+    """Return a tensor's values, floats of any length as float32."""
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 
 def layer_outputs(module: nn.Module, values: Array) -> Iterator[tuple[str, Array]]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from exporter.errors import GraphError
+from exporter.graph import with_outputs
 from exporter.recipe import Pixels
 from exporter.sessions import unoptimized_session
 from exporter.tracing import PIXELS, TorchReference, as_tuple, layer_outputs, run_module, trace
@@ -47,6 +48,59 @@ def test_a_traced_module_computes_the_same_at_another_batch() -> None:
     (found,) = unoptimized_session(traced.graph.draft()).run(None, {PIXELS: pixels})
 
     np.testing.assert_allclose(found, run_module(module, pixels)[0], atol=1e-5)
+
+
+class OtherFloats(nn.Module):
+    """A convolution and a linear layer in other floats than the images."""
+
+    def __init__(self, *, convolution: torch.dtype, linear: torch.dtype) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.types = (convolution, linear)
+        self.first = nn.Conv2d(3, 4, 3).to(convolution)
+        self.last = nn.Linear(4, 2).to(linear)
+
+    def forward(self, images: Tensor) -> Tensor:
+        convolution, linear = self.types
+        pooled = self.first(images.to(convolution)).mean((2, 3))
+        output: Tensor = self.last(pooled.to(linear))
+        return output
+
+
+@pytest.mark.parametrize(
+    ("convolution", "linear"),
+    [(torch.float16, torch.float16), (torch.float32, torch.float64)],
+)
+def test_outputs_in_other_floats_become_float32(
+    convolution: torch.dtype, linear: torch.dtype
+) -> None:
+    module = OtherFloats(convolution=convolution, linear=linear).eval()
+    traced = trace(module, FRAME, Pixels())
+    pixels = normal(3, 3, SIDE, SIDE)
+
+    session = unoptimized_session(with_outputs(traced.graph.draft(), traced.outputs))
+    (found,) = session.run(None, {PIXELS: pixels})
+    (expected,) = run_module(module, pixels)
+
+    assert found.dtype == expected.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "linear", "words"),
+    [
+        (torch.float64, torch.float64, "in double"),
+        (torch.bfloat16, torch.float32, "in bfloat16"),
+        (torch.float32, torch.bfloat16, "in bfloat16"),
+    ],
+)
+def test_layers_that_onnx_runtime_lacks_are_refused(
+    convolution: torch.dtype, linear: torch.dtype, words: str
+) -> None:
+    module = OtherFloats(convolution=convolution, linear=linear).eval()
+
+    with pytest.raises(GraphError, match=f"{words}.*model.float"):
+        trace(module, FRAME, Pixels())
 
 
 def test_a_module_that_does_not_run_on_its_input_names_the_options() -> None:
