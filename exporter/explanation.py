@@ -200,6 +200,7 @@ def _input(image_input: ImageInput) -> str:
         "stretch": "the whole image, stretched",
         "letterbox": "the whole image, with a border",
     }[image_input.resize]
+    how += " on the right and below" if image_input.placement == "corner" else ""
     return f"{size}: {how}, {image_input.interpolation}"
 
 

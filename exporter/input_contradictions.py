@@ -6,7 +6,11 @@ from typing import Any
 from exporter.errors import RecipeError
 from service.card import ResizePolicy
 
-_READ_BY: dict[str, ResizePolicy] = {"shorter_side": "crop", "pad_color": "letterbox"}
+_READ_BY: dict[str, ResizePolicy] = {
+    "shorter_side": "crop",
+    "pad_color": "letterbox",
+    "placement": "letterbox",
+}
 """Fields that only one policy reads."""
 
 

@@ -2,7 +2,8 @@
 
 | file | what is read |
 |---|---|
-| text | one label per line, with or without its class id beside it or its WordNet id before it |
+| text | one label per line, with or without its class id or WordNet id; a label map of TensorFlow |
+| .csv, .tsv | a column of labels, with or without their class ids and a heading |
 | .json | a list; class id → label; label → class id; Keras's class index; a config with `id2label`; COCO's categories |
 | .yaml | `names` of a data.yaml |
 | a checkpoint | `class_to_idx` and its like beside the weights |
@@ -22,7 +23,10 @@ from typing import Any
 
 from exporter.errors import RecipeError
 from exporter.file_kind import file_kind
+from exporter.label_lines import labels_in_lines, labels_in_rows
+from exporter.label_map import is_label_map, labels_in_map
 from exporter.label_tables import HOLDERS, holder_of, labels_in
+from exporter.metadata_labels import labels_in_metadata
 
 LARGEST = 16 * 2**20
 """A file of labels has at most this many bytes; a checkpoint or a network may be larger."""
@@ -35,11 +39,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
-_NUMBERED = re.compile(r"(\d+)(?:\s*[:,;]\s*|\s+)(\S.*)")
-_NUMBERED_BEHIND = re.compile(r"(\S.*?)(?:\s*[:,;]\s*|\s+)(\d+)")
-_SPACED = re.compile(r"[^:,;\t]* \d+")
-_LABEL_MAP = re.compile(r"item\s*\{")
-_WORDNET = re.compile(r"n\d{8}[\s,:]+(\S.*)")
+_YAML = re.compile(r"\s*names:\s*(\[|\n)")
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -117,13 +117,12 @@ def _refuse_foreign(path: Path) -> None:
 
 def _in_text(path: Path) -> tuple[str, ...]:
     text = _text(path)
-    if text.lstrip().startswith("{"):
+    if text.lstrip().startswith(("{", "['", '["')):
         return labels_in(_literal(text, path), path.name)
-    if _LABEL_MAP.match(text.lstrip()):
-        raise RecipeError(
-            f"labels: {path.name} is a label map of TensorFlow, whose ids mostly begin at 1. Give a text file with one "
-            "name per line, in the order of the network's outputs"
-        )
+    if is_label_map(text):
+        return labels_in_map(text, path.name)
+    if _YAML.match(text):
+        return _in_yaml(path)
     lines = [line.strip() for line in _LINE_ENDS.split(text.rstrip())]
     if lines == [""]:
         return ()
@@ -132,63 +131,7 @@ def _in_text(path: Path) -> tuple[str, ...]:
         raise RecipeError(
             f"labels: line {at + 1} of {path.name} is empty. Remove it, or write the label of class {at} there"
         )
-    return _without_ids(lines, path)
-
-
-def _without_ids(lines: Sequence[str], path: Path) -> tuple[str, ...]:
-    wordnet = [_WORDNET.fullmatch(line) for line in lines]
-    if all(wordnet):
-        return tuple(match[1].split(",")[0].strip() for match in wordnet if match)
-    if len(lines) < 2:
-        return tuple(lines)
-    if (before := _matches(_NUMBERED, lines)) is not None:
-        return _by_id(lines, [(int(match[1]), match[2].strip()) for match in before], path)
-    if (behind := _matches(_NUMBERED_BEHIND, lines)) is not None:
-        return _numbered_behind(lines, [(int(match[2]), match[1]) for match in behind], path)
-    return tuple(lines)
-
-
-def _numbered_behind(
-    lines: Sequence[str], numbered: Sequence[tuple[int, str]], path: Path
-) -> tuple[str, ...]:
-    """Return the labels of lines that end with numbers, which are class ids or, as in "grade: 1", parts of labels."""
-    if len({label for _, label in numbered}) < len(numbered):
-        return tuple(lines)
-    if all(_SPACED.fullmatch(line) for line in lines):
-        _refuse_other_order(numbered, path)
-        return tuple(lines)
-    return _by_id(lines, numbered, path)
-
-
-def _matches(form: re.Pattern[str], lines: Sequence[str]) -> list[re.Match[str]] | None:
-    """Return the match of each line, None where a line has another form."""
-    found = [match for match in map(form.fullmatch, lines) if match]
-    return found if len(found) == len(lines) else None
-
-
-def _by_id(
-    lines: Sequence[str], numbered: Sequence[tuple[int, str]], path: Path
-) -> tuple[str, ...]:
-    """Return the labels in the order of their ids, the lines where their numbers are no ids."""
-    ids = sorted(class_id for class_id, _ in numbered)
-    if ids == list(range(len(ids))):
-        return tuple(label for _, label in sorted(numbered))
-    if ids == list(range(1, len(ids) + 1)):
-        raise RecipeError(
-            f"labels: the lines of {path.name} are numbered from 1, the network's outputs from 0. Remove the numbers, "
-            "and give one label for each output"
-        )
-    return tuple(lines)
-
-
-def _refuse_other_order(numbered: Sequence[tuple[int, str]], path: Path) -> None:
-    """Refuse labels that end with class ids in another order than the lines'."""
-    ids = [class_id for class_id, _ in numbered]
-    if ids != sorted(ids) and sorted(ids) == list(range(len(ids))):
-        raise RecipeError(
-            f"labels: the lines of {path.name} end with the numbers 0 to {max(ids)} in another order. Write class ids "
-            f"before the labels, as '{ids[0]} {numbered[0][1]}'; if the numbers belong to the labels, give a JSON list"
-        )
+    return labels_in_lines(lines, path.name)
 
 
 def _literal(text: str, path: Path) -> object:
@@ -196,7 +139,7 @@ def _literal(text: str, path: Path) -> object:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise RecipeError(
-            f"labels: {path.name} begins with a brace and is no object of class id → label"
+            f"labels: {path.name} begins with a bracket and is neither a list of labels nor class id → label"
         ) from error
 
 
@@ -247,12 +190,18 @@ def _in_yaml(path: Path) -> tuple[str, ...]:
 
 
 def _in_csv(path: Path) -> tuple[str, ...]:
-    rows = [row for row in csv.reader(_LINE_ENDS.split(_text(path).rstrip())) if row]
-    if any(len(row) != 1 for row in rows):
-        raise RecipeError(
-            f"labels: {path.name} has several columns. Give a text file with one label per line"
-        )
-    return tuple(row[0].strip() for row in rows)
+    lines = [line for line in _LINE_ENDS.split(_text(path)) if line.strip()]
+    tables = ([*csv.reader(lines, delimiter=mark)] for mark in ("\t", ";", ","))
+    rows = max(tables, key=_columns)
+    if all(len(row) == 1 for row in rows):
+        return tuple(row[0].strip() for row in rows)
+    return labels_in_rows(rows, path.name)
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """Return the least and the largest number of cells of a row."""
+    lengths = [len(row) for row in rows]
+    return min(lengths, default=0), max(lengths, default=0)
 
 
 def _in_checkpoint(path: Path) -> tuple[str, ...]:
@@ -350,29 +299,28 @@ def _fields(value: object) -> Mapping[Any, Any]:
 
 
 def _in_onnx(path: Path) -> tuple[str, ...]:
-    labels = onnx_labels(path)
+    labels = labels_in_metadata(_onnx_metadata(path), path.name)
     if labels is None:
         raise RecipeError(f"labels: the metadata of {path.name} names no classes. Give a text file")
     return labels
 
 
 def onnx_labels(path: Path) -> tuple[str, ...] | None:
-    """Return the labels in the metadata of an ONNX file, None where there are none."""
+    """Return the labels in the metadata of an ONNX file, None where there are none, or their order is not clear."""
+    try:
+        return labels_in_metadata(_onnx_metadata(path), path.name)
+    except RecipeError:
+        return None
+
+
+def _onnx_metadata(path: Path) -> dict[str, str]:
     from exporter.onnx_header import onnx_header  # noqa: PLC0415 - other labels do not need onnx
 
     try:
         model = onnx_header(path)
     except Exception:  # noqa: BLE001 - protobuf's DecodeError has no public home that is stable
-        return None
-    written = {entry.key: entry.value for entry in model.metadata_props}
-    for key in HOLDERS:
-        value = written.get(key)
-        if value:
-            try:
-                return labels_in(ast.literal_eval(value), path.name)
-            except (ValueError, SyntaxError):
-                return tuple(one.strip() for one in value.split(","))
-    return None
+        return {}
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 _READERS: dict[str, Callable[[Path], tuple[str, ...]]] = {
@@ -380,6 +328,7 @@ _READERS: dict[str, Callable[[Path], tuple[str, ...]]] = {
     ".yaml": _in_yaml,
     ".yml": _in_yaml,
     ".csv": _in_csv,
+    ".tsv": _in_csv,
     ".pt": _in_checkpoint,
     ".pth": _in_checkpoint,
     ".ckpt": _in_checkpoint,

@@ -267,27 +267,30 @@ def _parsed(option: RecipeOption, value: Any) -> Any:  # noqa: ANN401 - a recipe
 
 
 def _named_value(option: RecipeOption, text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    name = name.strip()
+    written, equals, value = text.partition("=")
+    name = written.strip()
     if not equals or not name:
         raise RecipeError(f"--{option.name} {text}: write {NAMED_VALUE}")
-    return name, _toml_value(f"--{option.name} {text}", value.strip())
+    # `NAME = VALUE` is written as in TOML, where the blanks mean nothing.
+    is_spaced = written != written.rstrip()
+    return name, _toml_value(f"--{option.name} {text}", value.strip() if is_spaced else value)
 
 
 def _toml_value(words: str, text: str) -> Any:  # noqa: ANN401 - a TOML value
-    """Return a value as TOML types it: 3, 0.5, true, "text", [1, 2]; what is none of these is a text.
+    """Return a value as TOML types it: 3, 0.5, true, "text", [1, 2]; what is none of these is a text, with its blanks.
 
     Python's True and False are taken for what they mean.
 
     Raises:
         RecipeError: it is Python's or JSON's word for nothing, which TOML does not have.
     """
-    if text in {"None", "null"}:
+    plain = text.strip()
+    if plain in {"None", "null"}:
         raise RecipeError(
-            f"{words}: a recipe can not hold {text}; leave it out, or use a function of your own"
+            f"{words}: a recipe can not hold {plain}; leave it out, or use a function of your own"
         )
     try:
-        parsed = tomllib.loads(f"value = {_CAPITALS.get(text, text)}")
+        parsed = tomllib.loads(f"value = {_CAPITALS.get(plain, plain)}")
     except tomllib.TOMLDecodeError:
         return text
     return parsed["value"] if list(parsed) == ["value"] else text

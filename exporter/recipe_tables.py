@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.card import Interpolation, ResizePolicy
+from service.card import Interpolation, Placement, ResizePolicy
 
 Activation = Literal["softmax", "sigmoid", "none", "percent", "exp"]
 BoxPart = Literal["format", "unit", "nms_free"]
@@ -54,6 +54,11 @@ class InputRecipe(Table):
     interpolation: Interpolation | None = Field(None, description="Interpolation of the resize.")
     pad_color: tuple[int, int, int] | None = Field(
         None, description="With letterbox: red, green and blue of the border, as 114,114,114."
+    )
+    placement: Placement | None = Field(
+        None,
+        description="With letterbox: where the image lies. corner: in the upper left one, with the border on the right "
+        "and below, as YOLOX and MMDetection have it; without it in the center.",
     )
 
 

@@ -116,5 +116,7 @@ def _letterbox(image: Image.Image, target: ImageInput, resampling: Image.Resampl
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     frame = Image.new("RGB", (target.width, target.height), target.pad_color)
     at = ((target.width - size[0]) // 2, (target.height - size[1]) // 2)
+    if target.placement == "corner":
+        at = (0, 0)
     frame.paste(image.resize(size, resampling), at)
     return frame

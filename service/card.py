@@ -20,6 +20,7 @@ TEMPORAL_INPUT_NAME = "features"
 
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 ResizePolicy = Literal["crop", "stretch", "letterbox"]
+Placement = Literal["center", "corner"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Metric = Literal["top1", "exact_match", "mask_iou", "map50", "cosine"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -40,7 +41,7 @@ class ImageInput(_Frozen):
 
     `crop`: the shorter side is resized to `shorter_side`, then the center H×W is kept.
     `stretch`: both sides are resized to H×W, whatever the aspect.
-    `letterbox`: the image is resized to fit inside H×W and centered on `pad_color`.
+    `letterbox`: the image is resized to fit inside H×W and lies on `pad_color`, centered without a `placement`.
     """
 
     height: Side = Field(description="Of the frame, in pixels")
@@ -49,7 +50,7 @@ class ImageInput(_Frozen):
         "crop",
         description="How the image gets this size. crop: its shorter side is resized to shorter_side, then the center "
         "is kept. stretch: both sides are resized, whatever the aspect. letterbox: it is resized to fit inside, "
-        "centered on pad_color",
+        "on pad_color",
     )
     shorter_side: Side | None = Field(
         None, description="For crop, to how many pixels the shorter side is resized"
@@ -60,6 +61,11 @@ class ImageInput(_Frozen):
     pad_color: tuple[Byte, Byte, Byte] = Field(
         (114, 114, 114),
         description="For letterbox, red, green and blue of what is beside the image",
+    )
+    placement: Placement | None = Field(
+        None,
+        description="For letterbox, where the image lies: in the center, or in the upper left corner with what is "
+        "beside it on the right and below. Without it in the center",
     )
 
     @model_validator(mode="after")

@@ -229,7 +229,7 @@ class VideoTooLongError(VideoError):
 
 
 class TooManyFramesError(VideoError):
-    """More than `FOVEAL_MAX_VIDEO_FRAMES` frames would be sampled, or an animation stores more than 200,000."""
+    """More frames than `FOVEAL_MAX_VIDEO_FRAMES` would be sampled, or are stored than `FOVEAL_MAX_ANIMATION_FRAMES`."""
 
     status = 413
     code = "too_many_frames"

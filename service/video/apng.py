@@ -17,7 +17,8 @@ from service.errors import BrokenImageError, BrokenVideoError
 from service.imaging.decode import Limits, OpenedImage, open_image
 from service.imaging.png import SIGNATURE, Chunk, Frame, chunks, frame_of
 from service.imaging.png_pixels import PngFrame, clear_pixels, load_frame
-from service.video.animation import AnimationFile, Disposal, Part
+from service.video.animation import AnimationFile, Disposal, Part, too_many_stored
+from service.video.reader import MOST_ANIMATION_FRAMES
 
 _HEADER_BYTES = 13
 _AFTER_FRAME = 20
@@ -52,13 +53,18 @@ class _Found:
     is_whole: bool = False
 
 
-def read_apng(body: bytes) -> AnimationFile:
+def read_apng(body: bytes, most_frames: int = MOST_ANIMATION_FRAMES) -> AnimationFile:
     """Return what the chunks say; no frame is decoded.
+
+    Args:
+        body: the file.
+        most_frames: how many frames it may have.
 
     Raises:
         BrokenVideoError: the file has no whole header.
+        TooManyFramesError: it has more frames.
     """
-    found = _collect(body)
+    found = _collect(body, most_frames)
     width, height = struct.unpack_from(">2I", found.header)
     parts: list[Part] = []
     seconds = 0.0
@@ -74,7 +80,7 @@ def read_apng(body: bytes) -> AnimationFile:
     return AnimationFile("apng", width, height, parts, seconds, found.is_whole)
 
 
-def _collect(body: bytes) -> _Found:
+def _collect(body: bytes, most_frames: int) -> _Found:
     found: _Found | None = None
     try:
         for chunk in chunks(body):
@@ -85,6 +91,8 @@ def _collect(body: bytes) -> _Found:
             elif chunk.kind == b"IEND" or not _take(chunk, found):
                 found.is_whole = chunk.kind == b"IEND"
                 break
+            elif len(found.frames) > most_frames:
+                raise too_many_stored("PNG", most_frames)
     except BrokenImageError:
         pass  # what comes after the damage is not read
     if found is None:

@@ -26,6 +26,9 @@ from service.video import signature
 from service.video.allowed import ALL, Allowed
 from service.video.avi import has_gaps, periods_of_packets, reorder_delay, shown_periods
 from service.video.bitstream import describer, describes_every_packet
+from service.video.boxes import BoxCount
+from service.video.checked import CheckedSource
+from service.video.elements import ElementCount
 from service.video.extent import missing_end
 from service.video.source import Source
 
@@ -167,12 +170,21 @@ def open_container(source: Source, allowed: Allowed = ALL) -> InputContainer:
     if allowed.codecs:
         options["codec_whitelist"] = allowed.decoders
     try:
-        container = av.open(source, options=options, metadata_errors="replace")
+        container = av.open(_checked(source, head), options=options, metadata_errors="replace")
     except (FFmpegError, ValueError, EOFError) as error:
         require_memory()
         raise _not_opened(head, error, allowed) from error
     assert isinstance(container, InputContainer)
     return container
+
+
+def _checked(source: Source, head: bytes) -> Source:
+    """Return a source that refuses what FFmpeg would pay too much for."""
+    if head.startswith(signature.RIFF_START):
+        return source
+    # FFmpeg may take any other file for an MP4.
+    is_ebml = head.startswith(signature.EBML_START)
+    return CheckedSource(source, ElementCount(source) if is_ebml else BoxCount(source))
 
 
 def _not_opened(head: bytes, error: Exception, allowed: Allowed) -> VideoError:

@@ -29,7 +29,7 @@ class _Bytes:
         begin = offset - self._start
         if not 0 <= begin <= len(self._buffer) - size:
             self._source.seek(offset)
-            self._start, self._buffer = offset, _read_fully(self._source, _BUFFER_BYTES)
+            self._start, self._buffer = offset, read_fully(self._source, _BUFFER_BYTES)
             begin = 0
         return self._buffer[begin : begin + size]
 
@@ -54,7 +54,7 @@ class _Bytes:
         return _END_IS_MISSING if self.at(offset, self.end - offset).strip(b"\0") else ""
 
 
-def _read_fully(source: Source, size: int) -> bytes:
+def read_fully(source: Source, size: int) -> bytes:
     """A file that still arrives may return fewer bytes than there will be."""
     parts, left = [], size
     while left and (part := source.read(left)):
@@ -205,7 +205,7 @@ def is_animated_png(source: Source, most_steps: int = 10_000) -> bool:
     at = 8
     for _ in range(most_steps):
         source.seek(at)
-        header = _read_fully(source, 8)
+        header = read_fully(source, 8)
         if len(header) < 8 or header[4:] in {b"IDAT", b"IEND"}:
             return False
         if header[4:] == b"acTL":

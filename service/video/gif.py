@@ -9,7 +9,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from service.errors import BrokenVideoError
-from service.video.animation import MOST_FRAMES, AnimationFile, Disposal, Part, too_many_stored
+from service.video.animation import AnimationFile, Disposal, Part, too_many_stored
+from service.video.reader import MOST_ANIMATION_FRAMES
 
 MOST_BLOCKS = 2_000_000
 """Images, extensions, blocks of data and end marks together. 256 MiB of whole blocks are a million of them."""
@@ -55,13 +56,16 @@ class _Found:
     table: bytes
     most: int
     left: int
+    most_frames: int
     control: _Control = _NO_CONTROL
     images: list[_Image] = field(default_factory=list)
     is_whole: bool = False
     """The end mark was there."""
 
 
-def read_gif(body: bytes, most_blocks: int = MOST_BLOCKS) -> AnimationFile:
+def read_gif(
+    body: bytes, most_blocks: int = MOST_BLOCKS, most_frames: int = MOST_ANIMATION_FRAMES
+) -> AnimationFile:
     """Return what the blocks say; no frame is decoded.
 
     A first image that exceeds the screen enlarges it, as in browsers.
@@ -69,10 +73,11 @@ def read_gif(body: bytes, most_blocks: int = MOST_BLOCKS) -> AnimationFile:
     Args:
         body: the file.
         most_blocks: how many blocks it may have.
+        most_frames: how many images it may have.
 
     Raises:
         BrokenVideoError: the file ends within its header, or has too many blocks.
-        TooManyFramesError: it has more images than are read.
+        TooManyFramesError: it has more images.
     """
     if len(body) < _HEADER_BYTES:
         raise BrokenVideoError(
@@ -80,7 +85,12 @@ def read_gif(body: bytes, most_blocks: int = MOST_BLOCKS) -> AnimationFile:
         )
     width, height, flags = struct.unpack_from("<HHB", body, 6)
     found = _Found(
-        body, memoryview(body), _table(body, _HEADER_BYTES, flags), most_blocks, most_blocks
+        body,
+        memoryview(body),
+        _table(body, _HEADER_BYTES, flags),
+        most_blocks,
+        most_blocks,
+        most_frames,
     )
     _collect(found, _HEADER_BYTES + len(found.table))
     if found.images:
@@ -146,8 +156,8 @@ def _take_image(found: _Found, at: int) -> int:
     start = at + _IMAGE_BYTES + len(own)
     end = _end_of_blocks(found, start + 1)
     if end <= len(found.body) and width and height:
-        if len(found.images) == MOST_FRAMES:
-            raise too_many_stored("GIF")
+        if len(found.images) == found.most_frames:
+            raise too_many_stored("GIF", found.most_frames)
         data = found.view[start:end]
         table = own or found.table
         found.images.append(_Image(left, top, width, height, flags, table, data, found.control))

@@ -45,11 +45,13 @@ def open_clip(source: Source, sampling: Sampling, limits: VideoLimits) -> AnyCli
     if limits.allowed is not ALL and not _is_still_png(head, source):
         limits.allowed.require_format(head)
     if signature.is_animated_webp(head):
-        return Animation(read_webp(_whole(source)), sampling, limits)
+        return Animation(read_webp(_whole(source), limits.max_animation_frames), sampling, limits)
     if signature.is_png(head) and is_animated_png(source):
-        return Animation(read_apng(_whole(source)), sampling, limits)
+        return Animation(read_apng(_whole(source), limits.max_animation_frames), sampling, limits)
     if signature.is_gif(head):
-        return Animation(read_gif(_whole(source)), sampling, limits)
+        return Animation(
+            read_gif(_whole(source), most_frames=limits.max_animation_frames), sampling, limits
+        )
     return Clip(source, sampling, limits)
 
 

@@ -29,12 +29,20 @@ from service.video.timeline import shown_times
 Ended = Literal["complete", "truncated", "limit"]
 
 
+MOST_ANIMATION_FRAMES = 36_000
+"""An hour of ten a second. Each takes up to 70 µs, however small it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class VideoLimits:
-    """The limits of one video: its duration in seconds, sampled frames, pixels per frame, and what is read at all."""
+    """The limits of one video: its duration in seconds, sampled frames, pixels per frame, and what is read at all.
+
+    `max_animation_frames` counts the frames that a GIF, PNG or WebP stores: each is composed, whatever is sampled.
+    """
 
     max_seconds: float = 3600.0
     max_frames: int = 3600
+    max_animation_frames: int = MOST_ANIMATION_FRAMES
     max_pixels: int = 64_000_000
     allowed: Allowed = ALL
 

@@ -6,6 +6,9 @@ READ_BYTES = 192
 TOO_SHORT_BYTES = 12
 """A file that is shorter holds less than any container's first header."""
 
+EBML_START, RIFF_START = b"\x1aE\xdf\xa3", b"RIFF"
+"""How Matroska and WebM begin; and how AVI does."""
+
 _VIDEO_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"moof", b"styp"})
 _STILL_BRANDS = {
     b"avif": "an AVIF image",
@@ -53,7 +56,7 @@ def is_video(head: bytes) -> bool:
     """Return whether a file with these first bytes is one of the containers that are read, damaged or not."""
     return (
         is_mp4(head)
-        or head.startswith((b"\x1aE\xdf\xa3", b"GIF87a", b"GIF89a"))
+        or head.startswith((EBML_START, b"GIF87a", b"GIF89a"))
         or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
     )
 

@@ -9,7 +9,8 @@ from PIL import Image
 from service.errors import BrokenVideoError
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.shortage import require_memory
-from service.video.animation import MOST_FRAMES, AnimationFile, Part, too_many_stored
+from service.video.animation import AnimationFile, Part, too_many_stored
+from service.video.reader import MOST_ANIMATION_FRAMES
 
 MOST_CHUNKS = 1_000_000
 """After so many chunks the file ends: a hostile one may consist of nothing else."""
@@ -17,12 +18,16 @@ _CANVAS_AT, _FIRST_CHUNK_AT, _FRAME_BYTES = 24, 12, 16
 _ALPHA_FLAG = 0x10
 
 
-def read_webp(body: bytes) -> AnimationFile:
+def read_webp(body: bytes, most_frames: int = MOST_ANIMATION_FRAMES) -> AnimationFile:
     """Return what the headers say; no frame is decoded.
+
+    Args:
+        body: the file.
+        most_frames: how many frames it may have.
 
     Raises:
         BrokenVideoError: the file ends within its header.
-        TooManyFramesError: it has more frames than are read.
+        TooManyFramesError: it has more frames.
     """
     if len(body) < _CANVAS_AT + 6:
         raise BrokenVideoError("The WebP ends within its header. Send the whole file.")
@@ -36,8 +41,8 @@ def read_webp(body: bytes) -> AnimationFile:
         if at + 8 + size > min(len(body), declared) or at + 8 > len(body):
             break
         if body[at : at + 4] == b"ANMF" and size >= _FRAME_BYTES:
-            if len(parts) == MOST_FRAMES:
-                raise too_many_stored("WebP")
+            if len(parts) == most_frames:
+                raise too_many_stored("WebP", most_frames)
             parts.append(_part(view[at + 8 : at + 8 + size], milliseconds / 1000))
             milliseconds += _small(body, at + 8 + 12)
         at += 8 + size + size % 2

@@ -143,6 +143,24 @@ def test_a_video_has_so_many_frames_bytes_and_seconds(tmp_path: Path) -> None:
             problem(httpx.post(url, content=six), 413, code)
 
 
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP"])
+def test_an_animation_stores_so_many_frames_whatever_is_sampled(tmp_path: Path, form: str) -> None:
+    write_servable(tmp_path)
+    with serve(models=tmp_path, max_animation_frames=FRAMES) as live:
+        url = f"{live.url}/v1/video?task=classify&max_frames=1"
+        allowed = httpx.post(url, content=animated(form, FRAMES))
+        assert allowed.status_code == 200, allowed.text
+        assert len(allowed.json()["frames"]) == 1
+        problem(httpx.post(url, content=animated(form, FRAMES + 1)), 413, "too_many_frames")
+
+
+def animated(form: str, frames: int) -> bytes:
+    first, *others = (Image.new("RGB", (8, 8), (40 * number, 0, 0)) for number in range(frames))
+    body = BytesIO()
+    first.save(body, form, save_all=True, append_images=others, duration=100)
+    return body.getvalue()
+
+
 def test_only_formats_and_codecs_that_are_allowed_are_read(tmp_path: Path) -> None:
     write_servable(tmp_path)
     gif = BytesIO()

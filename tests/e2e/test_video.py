@@ -30,6 +30,7 @@ from tests.clips import (
     ramp,
     stored_frames,
     tone,
+    with_samples,
 )
 from tests.images import encode, photograph
 from tests.live import Live, problem, serve, start
@@ -290,6 +291,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         (bytes(110_000), "body_too_large"),
         (encode_clip(map(ramp, range(2)), times=[0, 36_000]), "video_too_long"),
         (counting(200), "too_many_frames"),
+        (with_samples(100_000_000), "too_many_frames"),
         (encode_clip([ramp(0, (160, 120))] * 3), "too_many_pixels"),
     ],
 )

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from exporter.errors import ExportError, GraphError, RecipeError, SourceError
 from exporter.heads.segment import SegmentHead
-from tests.exporter.exporting import export_to, outputs_of, some_frames
+from tests.exporter.exporting import QUICK, export_to, outputs_of, some_frames
 from tests.exporter.nets import LABELS, SIDE, conv_onnx
 
 PLACES = (SIDE // 8) ** 2
@@ -37,6 +37,21 @@ def test_a_classifier_is_adopted_at_another_opset(tmp_path: Path) -> None:
     done = adopt(tmp_path, conv_onnx([-1, 4 * PLACES], opset=11), labels=["x"] * 4 * PLACES)
     assert onnx.load(done.path).opset_import[0].version == 18
     assert done.card.image_input.resize == "stretch"
+
+
+def test_an_image_may_lie_in_the_corner_of_its_letterbox(tmp_path: Path) -> None:
+    done = adopt(
+        tmp_path,
+        conv_onnx([-1, 4 * PLACES]),
+        labels=["x"] * 4 * PLACES,
+        input={"resize": "letterbox", "placement": "corner"},
+        proof={**QUICK, "agreement": 1.0},
+    )
+    assert (done.card.image_input.resize, done.card.image_input.placement) == (
+        "letterbox",
+        "corner",
+    )
+    assert "placement" in onnx.load(done.path).metadata_props[0].value
 
 
 def test_a_fixed_batch_of_one_is_freed(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def settled(known: ImageInput | None, **stated: Any) -> ImageInput:
     ("known", "stated", "words"),
     [
         (CROP, {"pad_color": (1, 2, 3)}, "--pad-color: only --resize letterbox reads this"),
+        (CROP, {"placement": "corner"}, "--placement: only --resize letterbox reads this"),
         (STRETCH, {"shorter_side": 56}, "--shorter-side: only --resize crop reads this"),
         (CROP, {"resize": "letterbox", "shorter_side": 64}, "images are fitted by letterbox"),
         (CROP, {"shorter_side": 40}, "--shorter-side 40 is less than 48, the longer side"),

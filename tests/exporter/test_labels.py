@@ -12,7 +12,7 @@ import torch
 from onnx import helper
 
 from exporter.errors import RecipeError
-from exporter.labels import checkpoint_labels, read_labels, repeated_labels
+from exporter.labels import checkpoint_labels, onnx_labels, read_labels, repeated_labels
 from tests.exporter.graphs import small_classifier
 
 PETS = ("cat", "dog", "bird")
@@ -35,13 +35,25 @@ PETS = ("cat", "dog", "bird")
         b"0 cat\n1 dog\n2 bird\n",
         b"0: cat\n1: dog\n2: bird\n",
         b"0,cat\n1,dog\n2,bird\n",
-        b"2 bird\n0 cat\n1 dog\n",
-        b"cat,0\ndog,1\nbird,2\n",
-        b"bird;2\ncat;0\ndog;1\n",
-        b"bird\t2\ncat\t0\ndog\t1\n",
-        b"dog: 1\ncat: 0\nbird: 2\n",
         b"n02121808 cat\nn02084071 dog, domestic dog\nn01503061 bird\n",
         b"{0: 'cat',\n 1: 'dog',\n 2: 'bird'}",
+        b"['cat', 'dog',\n 'bird']",
+        b"names:\n  0: cat\n  1: dog\n  2: bird\n",
+        b'"cat",\n"dog",\n"bird"\n',
+        b"0: 'cat',\n1: 'dog',\n2: 'bird'\n",
+        b"0\tcat\n1\tdog\n2\tbird\n",
+        b"0=cat\n1=dog\n2=bird\n",
+        b"0. cat\n1. dog\n2. bird\n",
+        b"0) cat\n1) dog\n2) bird\n",
+        b"0 - cat\n1 - dog\n2 - bird\n",
+        b"cat,0\ndog,1\nbird,2\n",
+        b"cat 0\ndog 1\nbird 2\n",
+        b"cat: 0\nbird: 2\ndog: 1\n",
+        b"1 dog\n0 cat\n2 bird\n",
+        b"label,index\ncat,0\ndog,1\nbird,2\n",
+        b"n02121808 'cat'\nn02084071 'dog'\nn01503061 'bird'\n",
+        b"0 n02121808 cat\n1 n02084071 dog\n2 n01503061 bird\n",
+        b"item {\n id: 1\n name: 'cat'\n}\nitem {\n id: 3\n name: 'bird'\n}\nitem { name: \"dog\" id: 2 }",
     ],
 )
 def test_text_has_one_label_per_line(content: bytes, tmp_path: Path) -> None:
@@ -59,19 +71,59 @@ def test_lines_that_only_look_numbered_stay_whole(tmp_path: Path) -> None:
     path.write_text("20 km/h\n30 km/h\n50 km/h\n")
     assert read_labels(path) == ("20 km/h", "30 km/h", "50 km/h")
 
-    for lines in (
-        ["digit 0", "digit 1", "digit 2"],
-        ["digit 1", "digit 0"],
-        ["grade: 1", "grade: 2"],
-        ["polo 2", "golf 1"],
-        ["2 door", "5 door"],
-        ["cat, 5", "dog, 7"],
-    ):
-        path.write_text("\n".join(lines))
-        assert read_labels(path) == tuple(lines)
+    for lines in ("digit 0\ndigit 1\n", "zone:0\nzone:1\n", "2,5 mm\n7,5 mm\n", "7 dot\n5 spot\n"):
+        path.write_text(lines)
+        assert read_labels(path) == tuple(lines.split("\n")[:-1])
 
     path.write_text("great white shark\nice cream\nNew York, New York\n")
     assert read_labels(path)[2] == "New York, New York"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "cat\ndog\nbird\n",
+        "0,cat\n1,dog\n2,bird\n",
+        "cat;0\nbird;2\ndog;1\n",
+        "0\tcat\n1\tdog\n2\tbird\n",
+        "id,name\n2,bird\n0,cat\n1,dog\n",
+        "Label,Class_ID,color\ncat,0,red\ndog,1,red\nbird,2,blue\n",
+        'index,name,display_name\n0,/m/01,"cat"\n1,/m/02,dog\n2,/m/03,bird\n',
+        "name,r,g,b\ncat,0,0,0\ndog,0,8,0\nbird,9,8,0\n",
+        "n02121808,cat\nn02084071,dog\nn01503061,bird\n",
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_tables_have_a_column_of_labels(content: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"labels{suffix}"
+    path.write_text(content)
+
+    assert read_labels(path) == PETS
+
+
+def test_one_class_may_have_its_id(tmp_path: Path) -> None:
+    for name, content in (("a.txt", "0 cat\n"), ("a.txt", "cat,0"), ("a.csv", "0,cat\n")):
+        (tmp_path / name).write_text(content)
+        assert read_labels(tmp_path / name) == ("cat",)
+
+
+def test_ids_may_be_left_out(tmp_path: Path) -> None:
+    for content in ("0 cat\n2 dog\n", "0,cat\n2,dog\n"):
+        (tmp_path / "a.txt").write_text(content)
+        assert read_labels(tmp_path / "a.txt") == ("cat", "", "dog")
+
+
+def test_a_label_map_names_what_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "map.pbtxt"
+    path.write_text(
+        "# of a detector\n"
+        'item { name: "/m/01" id: 1 display_name: "caf\\303\\251" keypoints { id: 7 label: "rim" } }\n'
+        "item: {\n  name: 'b', id: 3 }"
+    )
+    assert read_labels(path) == ("café", "", "b")
+
+    path.write_text("item { id: 0 name: 'background' } item { id: 1 name: 'cat' }")
+    assert read_labels(path) == ("background", "cat")
 
 
 @pytest.mark.parametrize(
@@ -264,6 +316,15 @@ def test_a_checkpoint_that_runs_code_is_not_run(
         ("names", '["cat", "dog", "bird"]'),
         ("classes", "cat, dog, bird"),
         ("id2label", '{"0": "cat", "1": "dog", "2": "bird"}'),
+        ("label2id", '{"cat": 0, "bird": 2, "dog": 1}'),
+        ("Class-Names", "cat,dog,bird"),
+        ("class names", "cat\ndog\nbird\n"),
+        ("character", "cat\ndog\nbird"),
+        ("labels", '"cat,dog,bird"'),
+        ("label_list", "['cat', 'dog', 'bird']"),
+        ("model_info labels", "cat dog bird"),
+        ("config", '{"id2label": {"0": "cat", "1": "dog", "2": "bird"}, "bias": true, "x": null}'),
+        ("dataset_meta", "{'classes': ('cat', 'dog', 'bird')}"),
     ],
 )
 def test_labels_in_the_metadata_of_an_onnx_file(key: str, value: str, tmp_path: Path) -> None:
@@ -276,6 +337,24 @@ def test_labels_in_the_metadata_of_an_onnx_file(key: str, value: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("classes", "3"), ("names", "[]"), ("labels", ""), ("character", " \n"), ("task", "cat")),
+        *(("names", '{"1": "cat", "2": "dog"}'), ("config", '{"labels": "labels.txt"}')),
+    ],
+)
+def test_other_metadata_names_no_classes(key: str, value: str, tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    model = small_classifier()
+    helper.set_model_props(model, {key: value})
+    onnx.save(model, path)
+
+    assert onnx_labels(path) is None
+    with pytest.raises(RecipeError, match=r"labels: "):
+        read_labels(path)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "words"),
     [
         ("a.txt", b"cat\n\ndog\n", "line 2 of a.txt is empty"),
@@ -284,11 +363,7 @@ def test_labels_in_the_metadata_of_an_onnx_file(key: str, value: str, tmp_path: 
         ("a.txt", b"\xe9\n", "neither UTF-8 nor UTF-16"),
         ("a.txt", b"cat\n" * 30 + b"\0", "zero bytes"),
         ("a.txt", b"1 cat\n2 dog\n", "numbered from 1"),
-        ("a.txt", b"2 dog\n1 cat\n", "numbered from 1"),
-        ("a.txt", b"dog,2\ncat,1\n", "numbered from 1"),
-        ("a.txt", b"bird 2\ncat 0\ndog 1\n", "before the labels, as '2 bird'"),
-        ("a.pbtxt", b'item {\n  id: 1\n  name: "cat"\n}\n', "a label map of TensorFlow"),
-        ("a.txt", b"{0: 'cat'", "begins with a brace"),
+        ("a.txt", b"{0: 'cat'", "begins with a bracket"),
         ("a.json", b'["cat",', "not valid JSON"),
         ("a.json", b"[" * 100_000, "not valid JSON"),
         ("a.json", b"[]", "holds no label"),
@@ -310,7 +385,22 @@ def test_labels_in_the_metadata_of_an_onnx_file(key: str, value: str, tmp_path: 
         ("a.yaml", b"names: [cat", "not valid YAML"),
         ("a.yaml", b"nc: 3\nnames: [cat, dog]", "states nc 3 and 2 names"),
         ("a.yaml", b"train: images", "neither a list"),
-        ("a.csv", b"id,name\n0,cat\n", "several columns"),
+        ("a.csv", b"/m/01,cat\n/m/02,dog\n", "several columns"),
+        ("a.csv", b"0,cat,red\n1,dog,blue\n", "several columns"),
+        ("a.csv", b"name,class\ncat,pet\ndog,pet\n", "several columns"),
+        ("a.csv", b"name,place\ncat,2\ndog,1\n", "several columns"),
+        ("a.csv", b"0,cat\n1\n", "several columns"),
+        ("a.csv", b"id,name\n1,cat\n2,dog\n", "begin at 1"),
+        ("a.txt", b"cat,1\ndog,2\n", "numbered from 1"),
+        ("a.txt", b"cat 1\ndog 2\n", "give a JSON list"),
+        ("a.txt", b"n02119789 1 kit_fox\nn02100735 2 setter\n", "numbered from 1"),
+        ("a.txt", b"0,cat\n0,dog\n", "the class id 0 to 'cat' and to 'dog'"),
+        ("a.txt", b"10,cat\n90,dog\n", "ids up to 90"),
+        ("a.pbtxt", b"item { id: 1 }", "no id or no name"),
+        ("a.pbtxt", b"item { name: 'cat' }", "no id or no name"),
+        ("a.pbtxt", b"item { id: 1 name: 'cat' } item { id: 1 name: 'dog' }", "id 1 twice"),
+        ("a.pbtxt", b"item { id: 700 name: 'cat' }", "ids up to 700"),
+        ("a.pbtxt", b"item {", "holds no label"),
         ("a.txt", b"version https://git-lfs.github.com/spec/v1\noid 1\nsize 2\n", "git lfs pull"),
         ("a.json", b"<!DOCTYPE html><html></html>", "a web page (HTML), not the file itself"),
         ("a.pth", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),

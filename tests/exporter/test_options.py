@@ -224,6 +224,11 @@ def test_every_option_has_a_help_text_and_belongs_to_a_group() -> None:
         ("True", True),
         ("False", False),
         ("avg", "avg"),
+        (" avg ", " avg "),
+        (" ", " "),
+        (" 3 ", 3),
+        (" True", True),
+        ('" avg "', " avg "),
         ("3x3", "3x3"),
         ('"3"', "3"),
         ("'3'", "3"),
@@ -238,6 +243,11 @@ def test_every_option_has_a_help_text_and_belongs_to_a_group() -> None:
 def test_an_argument_has_the_type_that_toml_gives_it(text: str, value: object) -> None:
     found = read("--task", "classify", "--arg", f"one={text}")["arguments"]["one"]
     assert (found, type(found)) == (value, type(value))
+
+
+def test_blanks_around_the_sign_mean_nothing_where_an_argument_is_written_as_in_toml() -> None:
+    found = read("--task", "classify", "--arg", "norm = batch ", "--arg", "act= relu ")["arguments"]
+    assert found == {"norm": "batch", "act": " relu "}
 
 
 @pytest.mark.parametrize("nothing", ["None", "null"])

@@ -40,6 +40,21 @@ def test_a_letterbox_centers_the_image_on_the_padding() -> None:
     assert (fitted[[0, 1, 6, 7]] == 9).all()
 
 
+def test_a_letterbox_in_the_corner_has_its_padding_on_the_right_and_below() -> None:
+    for size, place in (((8, 8), np.s_[:4, :]), ((12, 4), np.s_[:, :8])):
+        letterbox = ImageInput(
+            height=size[1],
+            width=size[0],
+            resize="letterbox",
+            pad_color=(9, 9, 9),
+            interpolation="nearest",
+            placement="corner",
+        )
+        expected = np.full((size[1], size[0], 3), 9, np.uint8)
+        expected[place] = np.asarray(WIDE)
+        np.testing.assert_array_equal(fit(WIDE, letterbox), expected)
+
+
 def test_a_stretch_ignores_the_aspect_ratio() -> None:
     assert fit(WIDE, ImageInput(height=5, width=3, resize="stretch")).size == (3, 5)
 

@@ -41,7 +41,7 @@ function stepsOf(card) {
   const resized = {
     crop: `Its shorter side is resized to ${input.shorter_side} pixels (${how}), and the middle ${size} pixels are kept. The network does not see the rest.`,
     stretch: `It is resized to ${size} pixels (${how}), whatever its proportions: a long image is pressed together.`,
-    letterbox: `It is resized to fit into ${size} pixels (${how}), with its proportions; the rest is filled with the color ${input.pad_color.join(", ")}.`,
+    letterbox: `It is resized to fit into ${size} pixels (${how}), with its proportions; the rest${input.placement === "corner" ? ", on the right and below," : ""} is filled with the color ${input.pad_color.join(", ")}.`,
   }[input.resize];
   return [
     "The file is decoded, turned upright as its EXIF data says, and converted to red, green and blue in sRGB.",

@@ -10,6 +10,7 @@ FRAMES = {
     "crop": ImageInput(height=224, width=224, resize="crop", shorter_side=256),
     "stretch": ImageInput(height=300, width=300, resize="stretch"),
     "letterbox": ImageInput(height=320, width=640, resize="letterbox"),
+    "corner": ImageInput(height=320, width=640, resize="letterbox", placement="corner"),
 }
 EVERYTHING = np.array([[0, 0, 1, 1]], np.float32)
 
@@ -23,7 +24,7 @@ def test_the_whole_frame_never_reaches_beyond_the_image(
     assert 0 <= box[1] <= box[3] <= height
 
 
-@pytest.mark.parametrize("policy", ["stretch", "letterbox"])
+@pytest.mark.parametrize("policy", ["stretch", "letterbox", "corner"])
 def test_a_policy_that_keeps_all_covers_the_image_exactly(policy: str) -> None:
     (box,) = plan(1203, 777, FRAMES[policy]).boxes_on_image(EVERYTHING)
     assert box.tolist() == [0, 0, 1203, 777]
@@ -40,6 +41,19 @@ def test_a_letterboxed_point_returns_to_its_pixel() -> None:
     frame_box = np.array([[320 / 640, (80 + 40) / 320, 400 / 640, (80 + 80) / 320]], np.float32)
     assert geometry.content == (0, 80, 640, 240)
     assert geometry.boxes_on_image(frame_box)[0] == pytest.approx([640, 80, 800, 160])
+
+
+def test_an_image_in_the_corner_has_its_padding_on_the_right_and_below() -> None:
+    wide, tall = (plan(*size, FRAMES["corner"]) for size in ((1280, 320), (320, 1280)))
+    assert (wide.content, wide.region) == ((0, 0, 640, 160), (0, 0, 1280, 640))
+    assert (tall.content, tall.region) == ((0, 0, 80, 320), (0, 0, 2560, 1280))
+    frame_box = np.array([[320 / 640, 40 / 320, 400 / 640, 80 / 320]], np.float32)
+    assert wide.boxes_on_image(frame_box)[0] == pytest.approx([640, 80, 800, 160])
+
+
+def test_a_letterbox_is_centered_where_its_card_says_so_or_nothing() -> None:
+    stated = FRAMES["letterbox"].model_copy(update={"placement": "center"})
+    assert plan(1280, 320, stated) == plan(1280, 320, FRAMES["letterbox"])
 
 
 def test_without_padding_the_whole_frame_shows_the_image() -> None:

@@ -19,6 +19,7 @@ LIMITS = Limits()
 CROP = ImageInput(height=224, width=224, resize="crop", shorter_side=256)
 STRETCH = ImageInput(height=120, width=200, resize="stretch", interpolation="bicubic")
 LETTERBOX = ImageInput(height=160, width=160, resize="letterbox", pad_color=(1, 2, 3))
+CORNER = LETTERBOX.model_copy(update={"placement": "corner"})
 
 
 def plainly(image: Image.Image, target: ImageInput) -> NDArray[np.int16]:
@@ -34,7 +35,8 @@ def plainly(image: Image.Image, target: ImageInput) -> NDArray[np.int16]:
             (max(1, round(image.width * scale)), max(1, round(image.height * scale))), resampling
         )
         paper = Image.new("RGB", size, target.pad_color)
-        paper.paste(content, ((size[0] - content.width) // 2, (size[1] - content.height) // 2))
+        at = ((size[0] - content.width) // 2, (size[1] - content.height) // 2)
+        paper.paste(content, (0, 0) if target.placement == "corner" else at)
         return np.asarray(paper).astype(np.int16)
     side = target.shorter_side or 0
     if image.width <= image.height:
@@ -50,7 +52,9 @@ def cat(size: tuple[int, int]) -> Image.Image:
     return Image.open(BytesIO(photograph("chelsea"))).resize(size)
 
 
-@pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
+@pytest.mark.parametrize(
+    "target", [CROP, STRETCH, LETTERBOX, CORNER], ids=lambda t: t.placement or t.resize
+)
 @pytest.mark.parametrize(
     "size", [(451, 300), (300, 451), (640, 480), (225, 224), (90, 77), (1000, 60)]
 )
@@ -60,7 +64,9 @@ def test_the_frame_is_what_the_plain_way_makes(size: tuple[int, int], target: Im
     assert np.abs(frame - plainly(cat(size), target)).max() <= 1
 
 
-@pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
+@pytest.mark.parametrize(
+    "target", [CROP, STRETCH, LETTERBOX, CORNER], ids=lambda t: t.placement or t.resize
+)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_exif_orientation_shows_the_image_upright(
     orientation: int, target: ImageInput
@@ -90,7 +96,9 @@ def test_an_orientation_is_read_from_every_format_that_has_one(form: str) -> Non
 
 
 @pytest.mark.parametrize("size", [(4000, 2661), (2407, 3205), (1025, 1023)])
-@pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
+@pytest.mark.parametrize(
+    "target", [CROP, STRETCH, LETTERBOX, CORNER], ids=lambda t: t.placement or t.resize
+)
 def test_a_large_jpeg_decoded_at_a_reduced_scale_keeps_its_image(
     size: tuple[int, int], target: ImageInput
 ) -> None:
@@ -167,7 +175,9 @@ def test_every_interpolation_is_the_one_of_its_name(name: Interpolation) -> None
     assert difference.mean() < 0.05, "of another interpolation, most values are others"
 
 
-@pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
+@pytest.mark.parametrize(
+    "target", [CROP, STRETCH, LETTERBOX, CORNER], ids=lambda t: t.placement or t.resize
+)
 def test_a_decoded_image_fits_as_an_encoded_one_does(target: ImageInput) -> None:
     image = cat((451, 300))
     frame, geometry = fit_image(image, target)

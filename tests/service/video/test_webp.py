@@ -18,9 +18,8 @@ from service.errors import (
     VideoError,
     VideoTooLongError,
 )
-from service.video.animation import MOST_FRAMES
 from service.video.opening import AnyClip, AnyFrame, open_clip
-from service.video.reader import Clip, VideoLimits
+from service.video.reader import MOST_ANIMATION_FRAMES, Clip, VideoLimits
 from service.video.sampling import Sampling
 from service.video.webp import read_webp
 from tests.animations import HEIGHT, WIDTH, Part, composed, parts
@@ -129,10 +128,12 @@ def test_it_is_bounded_before_it_is_decoded() -> None:
 def test_frames_that_last_no_time_are_bounded_in_number() -> None:
     least = chunk(b"ANMF", bytes(16))
     start = encoded(parts(0, 0, seed=1))[12:]
-    allowed = chunk(b"RIFF", b"WEBP" + start + least * (MOST_FRAMES - 6))
-    assert len(read_webp(allowed).parts) == MOST_FRAMES
-    with pytest.raises(TooManyFramesError, match=f"WebP stores more than the {MOST_FRAMES} frames"):
-        opened(chunk(b"RIFF", b"WEBP" + start + least * (MOST_FRAMES - 5)))
+    allowed = chunk(b"RIFF", b"WEBP" + start + least * (MOST_ANIMATION_FRAMES - 6))
+    assert len(read_webp(allowed).parts) == MOST_ANIMATION_FRAMES
+    with pytest.raises(
+        TooManyFramesError, match=f"WebP stores more than the {MOST_ANIMATION_FRAMES} frames"
+    ):
+        opened(chunk(b"RIFF", b"WEBP" + start + least * (MOST_ANIMATION_FRAMES - 5)))
 
 
 def test_it_ends_before_its_next_frame_when_it_is_stopped() -> None:

@@ -16,6 +16,7 @@ class ImageInput(TypedDict):
         Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
     ]
     pad_color: NotRequired[list[int]]
+    placement: NotRequired[Literal["center", "corner"]]
 
 
 class Window(TypedDict):
