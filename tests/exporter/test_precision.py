@@ -108,7 +108,9 @@ def test_layers_stay_in_float_where_fp16_does_not_hold_with_all(
 
 def test_a_precision_that_does_not_hold_says_what_it_reached(fragile: onnx.ModelProto) -> None:
     frames = some_frames(24, 32)
-    with pytest.raises(ProofError, match=r"fp16 reaches \d+\.\d% \(top1\).* 12 images held back.*--variants"):
+    with pytest.raises(
+        ProofError, match=r"fp16 reaches \d+\.\d% \(top1\).* 12 images held back.*--variants"
+    ):
         reduce_precision(fragile, ClassifyHead(10), frames, ["fp16"], SilentProgress())
 
 
