@@ -170,8 +170,8 @@ def _first_that_agrees(
         f"--precision {reached} ({head.metric}) agreement with fp32 on {images} images held back from the calibration, "
         f"{AGREEMENT:.0%} is required. An image agrees only if its probabilities or scores differ by at most "
         f"{', '.join(f'{tolerance_of(precision, head):g} ({precision})' for precision in requested)}. --variants in "
-        "place of --precision keeps the servable in fp32 and writes such files beside it, judged by the clear results of "
-        "all images together"
+        "place of --precision keeps the servable in fp32 and writes such files beside it, judged by the clear results "
+        "of all images together"
     )
 
 
