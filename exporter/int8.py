@@ -40,7 +40,7 @@ FINEST = 32
 
 LEVELS_OF_ACTIVATIONS = 255
 
-_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ACTIVATIONS = {"Relu", "Clip"}
 _CARRIERS = {"Add", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool"}
 """What is quantized: layers with weights, the activations after them (their range sets the scale), and nodes that pass
@@ -163,10 +163,10 @@ def _prepare(
     last_layer: bool,
     levels: int,
 ) -> _Layers:
-    followed = _before_arithmetic(model)
+    followed = before_arithmetic(model)
     own = [node for node in model.graph.node if not is_grafted(node)]
     layers = [
-        node for node in own if node.op_type in _WEIGHTED and (last_layer or node.name in followed)
+        node for node in own if node.op_type in WEIGHTED and (last_layer or node.name in followed)
     ]
     if not layers:
         raise ProofError(
@@ -311,7 +311,7 @@ def _joining(prepared: _Layers, names: set[str]) -> set[str]:
         chosen = kept
 
 
-def _before_arithmetic(model: onnx.ModelProto) -> set[str]:
+def before_arithmetic(model: onnx.ModelProto) -> set[str]:
     """Return the nodes that another node with weights follows.
 
     The last layers of detectors and segmentation networks, and what decodes their outputs, stay in float: eight bits
@@ -323,7 +323,7 @@ def _before_arithmetic(model: onnx.ModelProto) -> set[str]:
         leads_on = not needed.isdisjoint(node.output)
         if leads_on:
             before.add(node.name)
-        if leads_on or (node.op_type in _WEIGHTED and not is_grafted(node)):
+        if leads_on or (node.op_type in WEIGHTED and not is_grafted(node)):
             needed.update(node.input)
     return before
 

@@ -8,13 +8,11 @@ from time import perf_counter
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from exporter.errors import ProofError
-from exporter.graph import copy_of, is_grafted, replace_nodes
+from exporter.half import halve
 from exporter.heads.classify import ClassifyHead
-from exporter.int8 import cleaned, quantize
-from exporter.library_warnings import ignore_library_warnings
+from exporter.int8 import quantize
 from exporter.network import Head, Outputs
 from exporter.outcome import MEASURED_BATCHES, Measured
 from exporter.progress import Progress
@@ -40,8 +38,6 @@ ENOUGH_IMAGES = 8
 MEASURED_SECONDS = 1.0
 MOST_RUNS, LEAST_RUNS = 1000, 3
 """A tiny network would run a hundred thousand times in a second, and its median is known long before."""
-
-_KEPT_IN_FLOAT = {"Softmax", "LayerNormalization", "Resize", "ReduceMean", "Erf", "Exp"}
 
 
 def tolerance_of(precision: Precision, head: Head) -> float:
@@ -111,9 +107,11 @@ def reduce_precision(
             continue
         progress.begin(f"Reduce to {precision}")
         if precision == "fp16":
-            half = to_fp16(model)
-            measured = measured_at(half, precision, agreement=agreement(half, precision))
-            reductions[precision] = Reduced(half, measured)
+            half = halve(model, partial(agreement, precision=precision), AGREEMENT, progress)
+            measured = measured_at(
+                half.model, precision, agreement=half.agreement, in_float=half.in_float
+            )
+            reductions[precision] = Reduced(half.model, measured)
         else:
             last_layer = head.task == "classify"
             found = quantize(
@@ -171,7 +169,9 @@ def _first_that_agrees(
     raise ProofError(
         f"--precision {reached} ({head.metric}) agreement with fp32 on {images} images held back from the calibration, "
         f"{AGREEMENT:.0%} is required. An image agrees only if its probabilities or scores differ by at most "
-        f"{', '.join(f'{tolerance_of(precision, head):g} ({precision})' for precision in requested)}"
+        f"{', '.join(f'{tolerance_of(precision, head):g} ({precision})' for precision in requested)}. --variants in "
+        "place of --precision keeps the servable in fp32 and writes such files beside it, judged by the clear results "
+        "of all images together"
     )
 
 
@@ -197,37 +197,3 @@ def median_seconds(run: Callable[[], object], clock: Callable[[], float] = perf_
         run()
         seconds.append(clock() - begun)
     return float(np.median(seconds))
-
-
-def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with all nodes in fp16 except grafted ones and operators that easily overflow or lose digits."""
-    with ignore_library_warnings():
-        converted: onnx.ModelProto = convert_float_to_float16(
-            copy_of(model),
-            keep_io_types=True,
-            op_block_list=sorted({*DEFAULT_OP_BLOCK_LIST, *_KEPT_IN_FLOAT}),
-            node_block_list=[node.name for node in model.graph.node if is_grafted(node)],
-        )
-    _restore_omitted_inputs(converted, model)
-    _drop_repeated_nodes(converted)
-    return cleaned(converted, model)
-
-
-def _restore_omitted_inputs(converted: onnx.ModelProto, model: onnx.ModelProto) -> None:
-    """Omit again the inputs that were omitted: the converter adds a cast even to those."""
-    before = {node.name: node for node in model.graph.node}
-    for node in converted.graph.node:
-        for index, name in enumerate(before[node.name].input if node.name in before else ()):
-            if not name:
-                node.input[index] = ""
-
-
-def _drop_repeated_nodes(model: onnx.ModelProto) -> None:
-    """Keep one of several equal nodes: the converter adds a cast for each reader of a tensor, under one name."""
-    made: set[str] = set()
-    kept: list[onnx.NodeProto] = []
-    for node in model.graph.node:
-        if made.isdisjoint(node.output):
-            kept.append(node)
-            made.update(node.output)
-    replace_nodes(model.graph, kept)

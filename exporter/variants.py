@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from exporter.bf16 import as_computed, to_bf16
 from exporter.errors import WriteError
+from exporter.half import halve
 from exporter.int8 import EIGHT_BITS, quantize
 from exporter.network import Array, Head, Outputs
 from exporter.outcome import MadeVariant
-from exporter.precision import milliseconds_of, outputs_of_each, to_fp16
+from exporter.precision import milliseconds_of, outputs_of_each
 from exporter.progress import Progress
 from exporter.proof import tool_versions
 from exporter.ranges import RULES
@@ -135,8 +136,8 @@ def _reduced(
 ) -> tuple[onnx.ModelProto, onnx.ModelProto, int]:
     """Return the model in a lower precision, one that shows here what it will compute, and its layers in float."""
     if precision == "fp16":
-        half = to_fp16(original.model)
-        return half, half, 0
+        half = halve(original.model, judge.closeness, 1.0, progress)
+        return half.model, half.model, half.in_float
     if precision == "bf16":
         short = to_bf16(original.model)
         return short, as_computed(short), 0

@@ -16,7 +16,7 @@ from benchmarks.gpu.resnet import random_weights, resnet50
 from benchmarks.gpu.run import ROOT
 from benchmarks.gpu.steps import RESNET
 from exporter.cost import count_cost
-from exporter.precision import to_fp16
+from exporter.half import to_fp16
 from exporter.writing import WRITTEN_DIGEST, graph_digest, write_servable
 from service.card import Card, Certificate, ImageInput
 from service.imaging.decode import Limits

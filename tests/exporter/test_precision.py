@@ -68,23 +68,49 @@ def test_few_images_to_judge_by_are_warned_of(count: int, warns: bool) -> None: 
     assert any("judged on few images here (7)" in one for one in progress.warnings) == warns
 
 
+FRAGILE = {
+    "classifier.1.weight": 1e-9,
+    "classifier.1.bias": 0.0,
+    "classifier.3.weight": 1e8,
+    "classifier.3.bias": 0.0,
+}
+
+
 @pytest.fixture
 def fragile() -> onnx.ModelProto:
-    """LeNet-5 with logits too small for fp16."""
+    """LeNet-5 with values too small for fp16 in the layer before the last, which is neither a first nor a last one."""
     model = onnx.load(LENET)
     for tensor in model.graph.initializer:
-        if list(tensor.dims) == [10, 84]:
-            values = onnx.numpy_helper.to_array(tensor) * np.float32(1e-9)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-        if list(tensor.dims) == [10]:
-            nothing = np.zeros(10, np.float32)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(nothing, tensor.name))
+        values = onnx.numpy_helper.to_array(tensor)
+        if tensor.name in FRAGILE:
+            far = values * np.float32(FRAGILE[tensor.name])
+            tensor.CopyFrom(onnx.numpy_helper.from_array(far, tensor.name))
     return model
+
+
+def test_layers_stay_in_float_where_fp16_does_not_hold_with_all(
+    digits: NDArray[np.uint8],
+) -> None:
+    model = onnx.load(LENET)
+    (bias,) = (one for one in model.graph.initializer if one.name == "classifier.3.bias")
+    # From 4096 on fp16 counts in steps of four.
+    far = np.float32(4096) + np.arange(10, dtype=np.float32) * 1.9
+    bias.CopyFrom(onnx.numpy_helper.from_array(far, bias.name))
+
+    reduced, table = reduce_precision(model, ClassifyHead(10), digits, ["fp16"], SilentProgress())
+
+    assert reduced.measured.agreement == 1
+    assert [row.in_float for row in table] == [0, 1]
+    kinds = {tensor.name: tensor.data_type for tensor in reduced.model.graph.initializer}
+    assert kinds["classifier.3.weight"] == onnx.TensorProto.FLOAT
+    assert kinds["classifier.1.weight"] == onnx.TensorProto.FLOAT16
 
 
 def test_a_precision_that_does_not_hold_says_what_it_reached(fragile: onnx.ModelProto) -> None:
     frames = some_frames(24, 32)
-    with pytest.raises(ProofError, match=r"fp16 reaches \d+\.\d% \(top1\).* 12 images held back"):
+    with pytest.raises(
+        ProofError, match=r"fp16 reaches \d+\.\d% \(top1\).* 12 images held back.*--variants"
+    ):
         reduce_precision(fragile, ClassifyHead(10), frames, ["fp16"], SilentProgress())
 
 
