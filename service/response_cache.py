@@ -239,9 +239,12 @@ class ResponseCache:
         except FovealError as error:
             run.refused = True
             found = [copy.copy(error)] * len(flights)  # without its frames, which hold the images
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  # the requests that wait for the images get it
             self._fail_all(flights, error)
             flights = ()
+            return
+        except BaseException as error:
+            self._fail_all(flights, error)
             raise
         finally:
             run.task = (
