@@ -238,19 +238,30 @@ class ResponseCache:
                 keys = keys_now()
         except FovealError as error:
             run.refused = True
-            found = [error] * len(flights)
+            found = [copy.copy(error)] * len(flights)  # without its frames, which hold the images
+        except Exception as error:  # noqa: BLE001  # the requests that wait for the images get it
+            self._fail_all(flights, error)
+            flights = ()
+            return
         except BaseException as error:
-            for _, flight in flights:
-                self._forget(flight)
-                if not flight.landed.done():
-                    _fail(flight.landed, error)
+            self._fail_all(flights, error)
             raise
+        finally:
+            run.task = (
+                None  # a canceled task has its error: with this frame they would keep the images
+            )
         for (index, flight), outcome in zip(flights, found, strict=True):
             self._forget(flight)
             if flight.key is not None and isinstance(outcome, JobResult):
                 flight.kept = keep(outcome.value)
                 self._keep((keys and keys[index]) or flight.key[0], flight.kept)
             flight.landed.set_result(outcome)
+
+    def _fail_all(self, flights: Sequence[tuple[int, _Flight]], error: BaseException) -> None:
+        for _, flight in flights:
+            self._forget(flight)
+            if not flight.landed.done():
+                _fail(flight.landed, error)
 
     def _forget(self, flight: _Flight) -> None:
         if flight.key is not None and self._flights.get(flight.key) is flight:
@@ -296,7 +307,7 @@ class ResponseCache:
             if not own:
                 return copy.copy(outcome)
             if flight.run.refused:
-                raise outcome
+                raise copy.copy(outcome)
             return outcome
         if own:
             return outcome

@@ -1,6 +1,7 @@
 """From a request to its answer, the same for every task: watch the client, take the images through, write JSON."""
 
 import asyncio
+import copy
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -82,10 +83,9 @@ def results_of(
         if isinstance(outcome, UnavailableError | ClientLeftError) or (
             isinstance(outcome, FovealError) and len(outcomes) == 1
         ):
-            try:
-                raise outcome
-            finally:  # or the error and this frame, which holds the images, keep each other alive
-                del outcome, outcomes
+            # The frames that an error passes hold it, or an image that could not be fetched, and the images beside it:
+            # they would keep each other alive. Nothing holds a copy.
+            raise copy.copy(outcome)
     return [
         outcome.value if isinstance(outcome, JobResult) else _error_object(outcome, services, route)
         for outcome in outcomes

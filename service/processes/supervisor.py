@@ -105,7 +105,9 @@ class Supervisor:
     async def _run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup makes SIGHUP
+            # nohup makes SIGHUP ignored. A shell without job control makes SIGINT ignored for what it starts with `&`,
+            # and one process handles that signal all the same.
+            if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._on_signal, number)
         # Started now, because its own start would unblock the signals that `Child` blocks for its process.
         resource_tracker.ensure_running()

@@ -64,9 +64,9 @@ def test_the_third_ctrl_c_ends_at_once(repository: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_where_sighup_is_ignored_it_stays_so(repository: Path, workers: str) -> None:
-    program = "import signal, runpy, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+def started_ignoring(repository: Path, workers: str, ignored: str) -> "subprocess.Popen[str]":
+    """Return a service that serves, and was started where a signal is ignored."""
+    program = f"import signal, runpy, sys; signal.signal(signal.{ignored}, signal.SIG_IGN);"
     program += (
         "sys.argv = ['foveal', 'serve']; runpy.run_module('service.cli', run_name='__main__')"
     )
@@ -78,16 +78,39 @@ def test_where_sighup_is_ignored_it_stays_so(repository: Path, workers: str) -> 
         text=True,
     )
     assert process.stdout is not None
+    for line in process.stdout:
+        if "http://" in line:
+            break
+    return process
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_where_sighup_is_ignored_it_stays_so(repository: Path, workers: str) -> None:
+    process = started_ignoring(repository, workers, "SIGHUP")
     try:
-        for line in process.stdout:
-            if "http://" in line:
-                break
         process.send_signal(signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
         process.send_signal(signal.SIGINT)
         assert process.wait(15) == 0
     finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        end(process)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigint_ends_it_also_where_the_shell_has_made_it_ignored(
+    repository: Path, workers: str
+) -> None:
+    process = started_ignoring(repository, workers, "SIGINT")
+    try:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(15) == 0
+    finally:
+        end(process)
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()

@@ -80,7 +80,10 @@ async def receiving(
         reason = upload.take_reason(error)
         if reason is None:
             raise
-        raise reason from error
+        try:
+            raise reason from error
+        finally:
+            del reason  # it refers to this frame: the cycle would keep the video
     except Exception as error:
         if upload.failure is None:
             raise
