@@ -27,6 +27,9 @@ from exporter.label_tables import HOLDERS, holder_of, labels_in
 LARGEST = 16 * 2**20
 """A file of labels has at most this many bytes; a checkpoint or a network may be larger."""
 
+_CHARACTER = "character"
+"""The key of an ONNX file's metadata under which the tools of RapidAI write labels, one per line."""
+
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -319,13 +322,14 @@ def onnx_labels(path: Path) -> tuple[str, ...] | None:
     except Exception:  # noqa: BLE001 - protobuf's DecodeError has no public home that is stable
         return None
     written = {entry.key: entry.value for entry in model.metadata_props}
-    for key in HOLDERS:
+    for key in (*HOLDERS, _CHARACTER):
         value = written.get(key)
         if value:
             try:
                 return labels_in(ast.literal_eval(value), path.name)
             except (ValueError, SyntaxError):
-                return tuple(one.strip() for one in value.split(","))
+                separated = value.splitlines() if "\n" in value else value.split(",")
+                return tuple(one.strip() for one in separated)
     return None
 
 

@@ -248,6 +248,8 @@ def test_a_checkpoint_that_runs_code_is_not_run(
         ("names", '["cat", "dog", "bird"]'),
         ("classes", "cat, dog, bird"),
         ("id2label", '{"0": "cat", "1": "dog", "2": "bird"}'),
+        ("names", "cat\ndog\nbird\n"),
+        ("character", "cat\ndog\nbird"),
     ],
 )
 def test_labels_in_the_metadata_of_an_onnx_file(key: str, value: str, tmp_path: Path) -> None:
