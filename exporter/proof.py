@@ -22,6 +22,7 @@ from exporter.layer_diff import first_disagreement, optimized_away
 from exporter.network import Array, Comparison, Outputs
 from exporter.progress import Progress
 from exporter.recipe_tables import ProofRecipe
+from exporter.room import require_room
 from exporter.sessions import alternating_session, unoptimized_session
 from exporter.subject import Subject, require_finite
 from exporter.threads import beside, half_of_the_cores
@@ -29,6 +30,9 @@ from exporter.writing import WRITTEN_DIGEST, graph_digest
 from service.card import Certificate
 
 BATCHES = (1, 2, 3, 7)
+USUAL_BATCH = 16
+"""Only for a larger one, which somebody has to state, the memory is looked at first."""
+
 IMAGE_TOLERANCE = 0.05
 """How much a probability or score may differ on a whole image, whose pixels two decoders and two resizes make."""
 
@@ -156,6 +160,8 @@ def _largest_difference(
     is allowed where rounding explains it, unless the recipe states the tolerance (docs/decisions/0037).
     """
     comparison, batches = subject.comparison, _batches(subject, bounds)
+    if batches[-1] > USUAL_BATCH:
+        require_room(model, batches[-1])
     alone = run_graph(session, subject.inputs[:1], comparison.outputs)
     worst, allowed = 0.0, min(bounds.tolerance, LARGEST_DIFFERENCE)
     for index, size in enumerate(batches):
