@@ -180,7 +180,7 @@ def test_a_softmax_over_the_whole_batch_is_refused_as_that(tmp_path: Path) -> No
         op("Softmax", "flat", "shares", axis=1),
         op("Reshape", "shares rows", "raw"),
     ]
-    shapes = {"whole": np.array([1, -1]), "rows": np.array([-1, 4])}
+    shapes: dict[str, Any] = {"whole": np.array([1, -1]), "rows": np.array([-1, 4])}
 
     with pytest.raises(GraphError, match=r"depends on the others of its batch.*fixed batch of 1"):
         loaded(tmp_path, model_of(*nodes, **shapes), labels=LABELS)
