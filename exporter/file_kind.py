@@ -258,3 +258,12 @@ def not_onnx(path: Path, reason: str) -> str:
     if kind.is_weights:
         return weights_alone(path, "ONNX network")
     return f"{path} is not an ONNX file, or damaged: {reason}. Download or export it again"
+
+
+def no_file(path: Path) -> str:
+    """Return why a path is no file that can be read, and read again."""
+    if path.is_dir():
+        return "this is a folder, not a file"
+    if path.exists():
+        return "this is a pipe or a device, as a shell's <( ) is, not a file: write what it gives into a file first"
+    return f"there is no file {path}"

@@ -22,7 +22,7 @@ def explain_misfit(
     missing: Sequence[str] = (),
     unexpected: Sequence[str] = (),
 ) -> str:
-    """Return what a file and a network differ in, and the next step.
+    """Return what a file and a network differ in, and the next step; "" where names and sizes are the same.
 
     Args:
         own: the network's weights.
@@ -36,6 +36,8 @@ def explain_misfit(
     sizes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
     if sizes:
         return _of_sizes(own, state, sorted(sizes, key=list(own).index))
+    if not missing and not unexpected:
+        return ""
     return (
         _listed("The file lacks", missing) + _listed(" The network has no", unexpected)
     ).strip() + _cause(own, state, missing, unexpected)

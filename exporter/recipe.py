@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from exporter.errors import RecipeError, invalid_field
+from exporter.file_kind import no_file
 from exporter.input_contradictions import refuse_small_side, refuse_unread
 from exporter.labels import read_labels
 from exporter.recipe_tables import (
@@ -192,7 +193,7 @@ class Recipe(Table):
         path = _in_package(file) if file.startswith(PACKAGE_PREFIX) else self.folder / file
         if not path.is_file():
             how = f" How to get it: {self.origin}" if self.origin else ""
-            what = "this is a folder, not a file" if path.is_dir() else f"there is no file {path}"
+            what = no_file(path)
             raise RecipeError(f"{field} {file!r}: {what}.{how}")
         return path
 

@@ -62,6 +62,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     pixels = _with_channels(known, module, image_input, recipe, progress)
     refuse_own_statistics(module)
     progress.begin("Trace the network")
+    model = _with_own_batch(model, module, pixels, image_input, progress)
     states_suppression = "nms_free" in recipe.detect.model_fields_set
     module, recipe = _with_outputs(module, image_input, pixels, recipe, model)
     exportable = model.exportable if module is model.module else None
@@ -83,6 +84,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
         pixels,
         own or plain_transform(image_input, pixels),
         model.postprocessed if as_known else None,
+        model.max_batch if model.postprocessed is None else None,
     )
     return Network(
         graph=traced.graph,
@@ -123,9 +125,31 @@ def _with_channels(
     return gray
 
 
-def _runs(module: nn.Module, image_input: ImageInput, pixels: Pixels) -> bool:
+def _with_own_batch(
+    model: TorchModel,
+    module: nn.Module,
+    pixels: Pixels,
+    image_input: ImageInput,
+    progress: Progress,
+) -> TorchModel:
+    """Return the description with a batch of one, where the module's own code computes no other."""
+    if (
+        model.max_batch is not None
+        or model.exportable is not None
+        or _runs(module, image_input, pixels)
+        or not _runs(module, image_input, pixels, batch=1)
+    ):
+        return model
+    progress.warn(
+        "the network computes one image at a time, and so does the servable (max_batch 1): its code does not run on a "
+        "batch of two, as where it has view(1, -1) or squeeze()"
+    )
+    return replace(model, max_batch=1)
+
+
+def _runs(module: nn.Module, image_input: ImageInput, pixels: Pixels, batch: int = 2) -> bool:
     try:
-        first_run(module, torch.zeros(2, *pixels.shape(image_input)))
+        first_run(module, torch.zeros(batch, *pixels.shape(image_input)))
     except GraphError:
         return False
     return True

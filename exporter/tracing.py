@@ -46,7 +46,7 @@ class TorchReference:
     """A module in evaluation mode on the CPU, in float32.
 
     `transform` is the framework's own path from encoded bytes to pixel values, `postprocessed` its own path from
-    encoded bytes to the task's outputs, where it has one.
+    encoded bytes to the task's outputs, where it has one. `part` is the batch at which the module runs, None for any.
     """
 
     name: str
@@ -54,6 +54,7 @@ class TorchReference:
     pixels: Pixels
     transform: Callable[[bytes], NDArray[np.float32]]
     postprocessed: Callable[[bytes], Outputs] | None = None
+    part: int | None = None
 
     def pixels_of_image(self, body: bytes) -> NDArray[np.float32]:
         return self.transform(body)
@@ -62,13 +63,18 @@ class TorchReference:
         return pixel_values(frames, self.pixels)
 
     def run(self, pixels: NDArray[np.float32]) -> tuple[Array, ...]:
-        return run_module(self.module, pixels)
+        size = self.part or len(pixels)
+        parts = [
+            run_module(self.module, pixels[index : index + size])
+            for index in range(0, len(pixels), size)
+        ]
+        return tuple(np.concatenate(same) for same in zip(*parts, strict=True))
 
     def own_outputs(self, body: bytes) -> Outputs | None:
         return None if self.postprocessed is None else self.postprocessed(body)
 
     def layers(self, pixels: NDArray[np.float32]) -> Iterator[tuple[str, Array]]:
-        return layer_outputs(self.module, pixels)
+        return layer_outputs(self.module, pixels[: self.part])
 
 
 @dataclass(frozen=True, slots=True)

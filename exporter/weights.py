@@ -114,8 +114,12 @@ def _loaded(module: nn.Module, state: OrderedDict[str, Tensor]) -> str | None:
         # Without the versions of the layers' formats PyTorch would take the oldest ones.
         vars(state)["_metadata"] = vars(own).get("_metadata")
     for name, value in state.items():
+        if value.is_meta:
+            return f"{name} has no values (it was saved on the device meta): save the weights after they are loaded"
         if value.is_quantized:
             state[name] = value.dequantize()
+        elif value.layout != torch.strided and name in own and own[name].shape == value.shape:
+            state[name] = value.to_dense()
         elif name in own and own[name].is_floating_point() and not value.is_floating_point():
             return f"{name} holds whole numbers ({value.dtype}), not weights: it is quantized"
     try:

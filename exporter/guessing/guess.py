@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from exporter.checks import COMPLETE, WITH_CODE
 from exporter.errors import RecipeError, SourceError
-from exporter.file_kind import FileKind, file_kind
+from exporter.file_kind import FileKind, file_kind, no_file
 from exporter.guessing.granted import Granted, is_given
 from exporter.guessing.onnx_facts import (
     check_onnx_input,
@@ -163,7 +163,7 @@ def _require_source(word: str, kind: str, where: str) -> None:
     path = Path(where)
     if kind in COMPLETE:
         if not path.is_file():
-            what = "this is a folder, not a file" if path.is_dir() else f"there is no file {where}"
+            what = no_file(path)
             raise SourceError(f"source {word!r}: {what}")
         found = file_kind(path)
         if kind != "onnx" and found.kind not in {kind, "unknown"}:

@@ -28,10 +28,11 @@ def are_cosines(graph: Graph, tensor: str) -> bool:
     if node is None or node.op_type not in _PRODUCTS:
         return False
     computed = [name for name in node.input if name and name not in graph.constants]
-    return any(_has_length_one(producers, name) for name in computed)
+    return any(has_length_one(producers, name) for name in computed)
 
 
-def _has_length_one(producers: dict[str, NodeProto], tensor: str) -> bool:
+def has_length_one(producers: dict[str, NodeProto], tensor: str) -> bool:
+    """Return whether a tensor is one that the graph divides by its own length."""
     node = _behind_moves(producers, tensor)
     if node is None:
         return False

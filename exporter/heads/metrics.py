@@ -23,7 +23,8 @@ def relative_difference(found: Array, expected: Array) -> float:
     if not expected.size:
         return 0.0
     scale = max(SMALLEST_SCALE, float(np.abs(expected).max()))
-    largest = float(np.abs(found.astype(np.float64) - expected).max()) / scale
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        largest = float(np.abs(found.astype(np.float64) - expected).max()) / scale
     return largest if np.isfinite(largest) else float("inf")
 
 
@@ -31,7 +32,8 @@ def absolute_difference(found: Array, expected: Array) -> float:
     """Return the largest difference of values in 0–1; that of a value that is no number is infinite."""
     if not expected.size:
         return 0.0
-    largest = float(np.abs(found.astype(np.float64) - expected).max())
+    with np.errstate(invalid="ignore"):
+        largest = float(np.abs(found.astype(np.float64) - expected).max())
     return largest if np.isfinite(largest) else float("inf")
 
 

@@ -10,12 +10,14 @@ from exporter.graph import Graph
 from exporter.heads.average import largest_share
 from exporter.heads.cosines import are_cosines
 from exporter.heads.distances import is_negated, is_square, sums_distances
+from exporter.heads.joined_ends import joins_ends
 from exporter.heads.softmax_part import is_part_of_softmax, is_quantized_softmax
 from exporter.network import Array
 
 Kind = Literal[
     "logits", "softmax", "softmax_part", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
     "signed", "distance", "amount", "scaled", "positive", "mixed",
+    "joined", "one_hot",
 ]  # fmt: skip
 """`softmax` are probabilities that sum to one over the classes, `softmax_part` are some of them, of which others were
 cut off in the graph, as that of a background is, and `sigmoid` are probabilities of each class alone.
@@ -25,7 +27,8 @@ showing why. `distance` are lengths, which are the smaller the better, and `amou
 exponential or softplus, as evidence is, of which the shares are probabilities. `scaled` are probabilities times a
 factor, as percentages are, also where all happen to lie in 0–1, and `positive` are never negative and beyond 0–1
 without the graph showing why. `mixed` come from a softmax or sigmoid, but are not all probabilities: logits stand
-beside them, or a cubic resize has taken them beyond 0–1."""
+beside them, or a cubic resize has taken them beyond 0–1. `joined` are logits beside values that end in another way, as
+those of a tanh, and `one_hot` are 1 for the best class and 0 for all others, which no softmax computes."""
 
 RANGE_TOLERANCE = 1e-3
 """Values may leave 0–1 by this much and are still probabilities: inner values can be fp16 or int8."""
@@ -67,6 +70,9 @@ _LINEAR = {
     *("LayerNormalization", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"),
 }
 _PROBABILITIES = {"softmax", "sigmoid"}
+_PICKS = {"ArgMax", "OneHot", "Hardmax", "TopK", "Equal", "GreaterOrEqual"}
+"""Operators that pick the best of several values."""
+
 _ROUNDINGS = {"Round", "Floor", "Ceil"}
 _SUMS = {"Add", "Sub", "Sum"}
 _SCALINGS = {"Mul", "Div"}
@@ -81,12 +87,19 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
         scores: the tensor's values on real images, or the part of them that are scores.
         axis: the axis of the classes in `scores`.
     """
+    kind = _kind(graph, tensor, scores, axis)
+    if kind == "logits" and scores[0].shape[axis] > 1 and joins_ends(graph, tensor, graph_ends):
+        return "joined"
+    return kind
+
+
+def _kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) -> Kind:
     values = [np.asarray(one, np.float64) for one in scores]
     inside, several = in_unit_range(values), values[0].shape[axis] > 1
     if inside and (
         sums_to_one(values, axis) or (several and is_quantized_softmax(graph, tensor, axis))
     ):
-        return "softmax"
+        return "one_hot" if _is_one_hot(graph, tensor, values) else "softmax"
     if several and _is_log_softmax(values, axis):
         return "log_softmax"
     ends = graph_ends(graph, tensor)
@@ -324,6 +337,27 @@ def _has_one_sum(values: Sequence[Array], axis: int) -> bool:
     spread = float(sums.max() - sums.min())
     several = len(sums) > 1 and any(float(np.ptp(one)) > 0 for one in values)
     return several and low >= 0 and sums.min() > 0 and spread <= SUM_TOLERANCE * float(sums.max())
+
+
+def _is_one_hot(graph: Graph, tensor: str, values: Sequence[Array]) -> bool:
+    """Return whether scores that sum to one are 0 and 1 alone because the graph picks the best class.
+
+    A softmax that is very sure gives such values too.
+    """
+    if not all(bool(np.all((one == 0) | (one == 1))) for one in values):
+        return False
+    producers = graph.producers()
+    queue, seen = [tensor], set[str]()
+    while queue:
+        name = queue.pop()
+        node = producers.get(name)
+        if node is None or name in seen or node.op_type in _LINEAR or node.op_type == "Softmax":
+            continue
+        if node.op_type in _PICKS:
+            return True
+        seen.add(name)
+        queue += node.input
+    return False
 
 
 def _is_log_softmax(values: Sequence[Array], axis: int) -> bool:

@@ -90,6 +90,22 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
             "it; or name the tensor before it with --outputs (of an ONNX file)"
         ),
     ),
+    "joined": (
+        "they are joined of parts that end in different ways, such as a linear layer and a tanh, a ReLU or an ArgMax",
+        "One activation over all of them would compare values in different units",
+        (
+            "Export the network with the scores of the classes alone, or name them with --outputs (of an ONNX file); "
+            f"{_LOGITS}"
+        ),
+    ),
+    "one_hot": (
+        "they are 1 for one class and 0 for all others, as behind an ArgMax",
+        "Every answer would have the probability 1",
+        (
+            "Export the network without its ArgMax, or name the tensor before it with --outputs (of an ONNX file); "
+            "state --activation none if 1.0 is to be the probability"
+        ),
+    ),
     "amount": (
         "the graph ends in an exponential or a softplus, so that they can only be positive",
         (

@@ -296,9 +296,28 @@ def _freed(
     refuse_training(bound)
     what = "The network's result for an image of random pixels"
     require_numbers(expected, what, lambda: reference.layers(frames[:1]))
+    if reference.part == 0 and not _is_alone(reference, frames, expected):
+        raise GraphError(
+            "The answer for an image depends on the others of its batch: on random pixels it is another one alone than "
+            "beside a second image. Does the graph take a softmax, a mean or a normalization over the batch, as a "
+            "softmax behind a Reshape to (1, -1) is? Export the network again with it over the classes (axis 1), or "
+            "with a fixed batch of 1 if it is meant for one image at a time"
+        )
+    is_fixed = f"The batch of the file is fixed at {reference.part}, and" * bool(reference.part)
     raise GraphError(
-        f"The batch of the file is fixed at {reference.part or 1}, and the graph does not compute a single image. "
+        f"{is_fixed or 'With any batch'} the graph does not compute a single image as the file does. "
         "Export the network again with a dynamic batch, or with a batch of 1"
+    )
+
+
+def _is_alone(
+    reference: OnnxReference, frames: NDArray[np.float32], expected: Sequence[Array]
+) -> bool:
+    """Return whether the file computes for one image alone what it computes for it in a batch."""
+    alone = _expected(reference, frames[:1])
+    return all(
+        relative_difference(_sorted(one), _sorted(whole[:1])) <= SAME
+        for one, whole in zip(alone, expected, strict=True)
     )
 
 

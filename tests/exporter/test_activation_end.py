@@ -498,3 +498,56 @@ def test_two_outputs_that_could_both_be_scores_need_an_option(tmp_path: Path) ->
 def test_a_segmenter_s_softmax_over_the_width_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"columns of a map \(axis 3\).*over the classes"):
         adopted(tmp_path, network(op("Softmax", axis=3), maps=True), task="segment")
+
+
+BESIDE = {
+    "a tanh": [op("Tanh", output="other")],
+    "a ReLU": [op("Relu", output="other")],
+    "a length of one": [op("LpNormalization", output="other", axis=1)],
+    "an ArgMax": [
+        op("ArgMax", output="best", axis=1),
+        op("Cast", "best", output="other", to=1),
+    ],
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+def test_logits_beside_columns_of_another_end_are_asked_about(tmp_path: Path, beside: str) -> None:
+    width = 4 if beside == "an ArgMax" else 6
+    model = network(*BESIDE[beside], op("Concat", "scores", "other", axis=1))
+    labels = [f"kind {index}" for index in range(width)]
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(RecipeError, match=r"joined of parts that end in different ways.*softmax"):
+        export_to(tmp_path, "onnx:net.onnx", labels=labels)
+    stated = {"classify": {"activation": "softmax"}}
+    assert export_to(tmp_path, "onnx:net.onnx", labels=labels, **stated).card.certificate
+
+
+def test_logits_of_several_layers_and_one_end_are_joined_as_before(tmp_path: Path) -> None:
+    model = network(
+        op("Mul", "scores", "two", output="twice"),
+        op("Concat", "scores", "twice", axis=1),
+        two=np.array(2, np.float32),
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    done = export_to(tmp_path, "onnx:net.onnx", labels=list("abcdef"))
+    found = outputs_of(done.path, FRAMES)
+    np.testing.assert_allclose(found["probabilities"].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(found["logits"][:, 3:], 2 * found["logits"][:, :3], rtol=1e-4)
+
+
+def test_the_best_class_alone_is_no_probability(tmp_path: Path) -> None:
+    model = network(
+        op("ArgMax", output="best", axis=1, keepdims=0),
+        op("OneHot", "best", "three", "off_on"),
+        three=np.array(3, np.int64),
+        off_on=np.array([0, 1], np.float32),
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(
+        RecipeError, match=r"1 for one class and 0 for all others.*--activation none"
+    ):
+        export_to(tmp_path, "onnx:net.onnx", labels=list(ABC))
+    stated = {"classify": {"activation": "none"}}
+    done = export_to(tmp_path, "onnx:net.onnx", labels=list(ABC), **stated)
+    assert set(np.unique(outputs_of(done.path, FRAMES)["probabilities"])) <= {0.0, 1.0}

@@ -1,5 +1,6 @@
 """What is checked before a network is loaded, and the number of labels against that of the classes."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from exporter.checks import check_labels, check_recipe
 from exporter.errors import ExportError, RecipeError
+from exporter.file_kind import no_file
 from exporter.network import Facts
 from exporter.recipe import Recipe, make_recipe
 
@@ -85,6 +87,17 @@ def test_what_is_not_read_or_not_there_is_refused(
         check_recipe(make_recipe({**content, "folder": folder(tmp_path)}), tmp_path / "model.onnx")
 
     assert words in str(refused.value)
+
+
+def test_a_pipe_is_no_file_that_can_be_read_again(tmp_path: Path) -> None:
+    """A shell gives the name of one for `<( )`."""
+    os.mkfifo(tmp_path / "pipe")
+    assert "this is a pipe or a device" in no_file(tmp_path / "pipe")
+    content = {"source": "onnx:net.onnx", "task": "classify", "name": "net", "labels": "pipe"}
+    with pytest.raises(
+        ExportError, match=r"labels 'pipe': this is a pipe or a device.*into a file"
+    ):
+        check_recipe(make_recipe({**content, "folder": folder(tmp_path)}), tmp_path / "model.onnx")
 
 
 def test_what_is_there_and_read_passes(tmp_path: Path) -> None:

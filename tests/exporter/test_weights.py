@@ -270,3 +270,17 @@ def test_a_file_without_a_state_dict_says_what_it_holds(
 ) -> None:
     with pytest.raises(WeightsError, match=f"no state dict.*{instead}"):
         loaded(content, tmp_path)
+
+
+def test_sparse_weights_become_dense(tmp_path: Path) -> None:
+    state = norms(3.0).state_dict()
+    some = next(name for name, value in state.items() if value.is_floating_point())
+    module, _ = loaded({**state, some: state[some].to_sparse()}, tmp_path)
+    torch.testing.assert_close(module.state_dict()[some], state[some])
+
+
+def test_weights_without_values_are_named(tmp_path: Path) -> None:
+    state = norms(3.0).state_dict()
+    some = next(name for name, value in state.items() if value.is_floating_point())
+    with pytest.raises(WeightsError, match=rf"{some} has no values .*device meta"):
+        loaded({**state, some: state[some].to("meta")}, tmp_path)

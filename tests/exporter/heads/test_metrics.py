@@ -1,11 +1,14 @@
 """How far two answers lie apart."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torchvision.ops import nms
 
 from exporter.heads.metrics import (
+    absolute_difference,
     average_precision,
     iou_matrix,
     mask_iou,
@@ -13,12 +16,22 @@ from exporter.heads.metrics import (
     resize_bilinear,
     suppress,
 )
+from exporter.network import Array
 
 BOXES = np.array([[0, 0, 2, 2], [0, 0, 2, 1], [5, 5, 6, 6]], np.float32)
 
 
 def test_a_difference_is_a_share_of_the_largest_value() -> None:
     assert relative_difference(np.array([100.0, 1.0]), np.array([100.0, 2.0])) == 0.01
+
+
+@pytest.mark.parametrize("difference", [relative_difference, absolute_difference])
+def test_infinity_less_infinity_differs_without_a_warning(
+    difference: Callable[[Array, Array], float],
+) -> None:
+    """A warning of NumPy is an error in these tests."""
+    endless = np.array([np.inf, 1.0])
+    assert difference(endless, endless) == np.inf
 
 
 def test_no_number_differs_infinitely() -> None:

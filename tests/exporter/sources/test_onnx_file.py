@@ -172,6 +172,23 @@ def test_a_batch_whose_images_differ_by_their_place_is_refused(tmp_path: Path, b
         loaded(tmp_path, model, labels=LABELS)
 
 
+def test_a_softmax_over_the_whole_batch_is_refused_as_that(tmp_path: Path) -> None:
+    nodes = [
+        *POOLED,
+        op("MatMul", "f to_four", "s"),
+        op("Reshape", "s whole", "flat"),
+        op("Softmax", "flat", "shares", axis=1),
+        op("Reshape", "shares rows", "raw"),
+    ]
+    shapes: dict[str, Any] = {"whole": np.array([1, -1]), "rows": np.array([-1, 4])}
+
+    with pytest.raises(GraphError, match=r"depends on the others of its batch.*fixed batch of 1"):
+        loaded(tmp_path, model_of(*nodes, **shapes), labels=LABELS)
+
+    network, _ = loaded(tmp_path, model_of(*nodes, batch=1, **shapes), labels=LABELS)
+    np.testing.assert_allclose(network.reference.run(PIXELS)[0].sum(axis=1), 1, atol=1e-5)
+
+
 def test_values_that_are_no_numbers_are_named_by_their_layer(tmp_path: Path) -> None:
     model = model_of(*POOLED, op("Sub", "f f", "z"), op("Div", "f z", "i"), op("Sub", "i i", "raw"))
 

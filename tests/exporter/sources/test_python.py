@@ -76,6 +76,10 @@ compiled = lambda: torch.compile(Net())
 traced = lambda: torch.jit.trace(Net().eval(), torch.zeros(1, 3, 16, 16))
 ready = Net()
 
+class Alone(Net):
+    def forward(self, pixels):
+        return self.head(self.first(pixels).mean((2, 3)).view(1, 8))
+
 class Inside(nn.Module):
     def __init__(self):
         super().__init__()
@@ -288,3 +292,20 @@ def test_boxes_that_are_relative_to_cells_become_those_of_the_decoded_network(
     assert (relative, center) == ("grid", "cxcywh")
     for name in ("boxes", "scores", "classes"):
         np.testing.assert_allclose(one[name], other[name], atol=1e-5)
+
+
+def test_code_for_one_image_alone_is_exported_so(folder: Path) -> None:
+    fields = {"weights": "none", "input": {"height": 16, "width": 16}, "labels": list("abcd")}
+    done = export_to(folder, "python:own_nets:Alone", **fields)
+    assert done.card.max_batch == 1
+    assert done.card.certificate is not None
+    assert done.card.certificate.batches == (1,)
+    frames = np.random.default_rng(1).integers(0, 256, (1, 16, 16, 3), np.uint8)
+    assert outputs_of(done.path, frames)["logits"].shape == (1, 4)
+
+
+@pytest.mark.usefixtures("folder")
+def test_code_that_runs_on_no_image_is_not_said_to_run_on_one() -> None:
+    stated = recipe("own_nets:Alone", weights="none", input={"height": 2, "width": 2})
+    with pytest.raises(GraphError, match=r"does not run on \(2, .*--height"):
+        load("own_nets:Alone", stated, SilentProgress())
