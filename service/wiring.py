@@ -298,7 +298,12 @@ def video_limits(settings: Settings) -> VideoLimits:
     )
 
 
-_LOADED_LATE = ("numpy.ma", "av.subtitles.codeccontext", "av.subtitles.stream")
+_LOADED_LATE = (
+    "anyio._backends._asyncio",
+    "numpy.ma",
+    "av.subtitles.codeccontext",
+    "av.subtitles.stream",
+)
 """Modules that others import inside functions."""
 
 
@@ -310,8 +315,8 @@ def prepare_libraries(max_pixels: int) -> None:
     # Warnings about malformed images are not logged; the client gets an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     silence_libtiff()
-    # What they load with the first image or video. Under load there may be no free file descriptor for it, and the
-    # image would be called damaged.
+    # What they load with the first image, video or file of a page. Under load there may be no free file descriptor for
+    # it, and the image would be called damaged.
     Image.init()
     for module in _LOADED_LATE:
         import_module(module)

@@ -3,11 +3,14 @@
 import struct
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 
 from service.errors import BrokenImageError, TooManyPixelsError, UnsupportedImageError
 from service.imaging.deadline import GoOn, without_end
+
+Pairs = NDArray[np.uint8]
 
 _V4_BYTES = 108
 _RGB, _BIT_FIELDS = 0, 3
@@ -20,7 +23,10 @@ _PIECE = 1 << 16
 _DIGITS = bytes.maketrans(b"0123456789abcdef", bytes(range(16)))
 
 MOST_CODES = 1_500_000
-"""Of run lengths: each takes up to 1.2 µs. A drawing has a few in a row; a photograph is smaller without them."""
+"""Of run lengths, ends of lines and gaps: each takes up to 1.2 µs. A drawing has a few in a row."""
+_SERIES, _LONGEST_SERIES = 16, 1 << 16
+"""So many run lengths behind each other are decoded together, and count as so many whatever their number. Some encoders
+write one for almost each pixel of a photograph."""
 
 _COMPRESSIONS = {
     4: "a JPEG within a BMP",
@@ -73,7 +79,8 @@ def load_run_lengths(
 
     Raises:
         BrokenImageError: the file ends before its pixels do.
-        TooManyPixelsError: it has more than `most_codes` run lengths, ends of lines and gaps together.
+        TooManyPixelsError: it has more than `most_codes` run lengths, ends of lines and gaps together, where a long
+            series of run lengths counts as 16.
     """
     tile = file.tile[0]
     assert isinstance(tile.args, tuple), "the raw mode, whether it is RLE4, and the direction"
@@ -131,8 +138,12 @@ def _decoded(
     width, height = size
     rows = bytearray(bytes((black,)) * (width * height))
     body = bytes(data)  # read byte by byte, for which a view takes twice as long
+    pairs = np.frombuffer(body, np.uint8, len(body) // 2 * 2).reshape(
+        -1, 2
+    )  # what is stored is padded to them
+    others = np.flatnonzero(pairs[:, 0] == 0)
     x = y = place = checked = 0
-    left = most_codes
+    left, may_be_series = most_codes, True
     while y < height:
         if place >= checked:
             go_on()
@@ -140,37 +151,85 @@ def _decoded(
         if place + 2 > len(body):
             _require_last_pixel((x, y), size)
             break
-        left -= 1
-        if left < 0:
-            raise TooManyPixelsError(
-                "The BMP has more run lengths than are read. Send it without compression, or as PNG."
-            )
+        is_series = _begins_series(body, place, may=may_be_series)
+        left -= _SERIES if is_series else 1
+        _require_more(left)
         count, value = body[place], body[place + 1]
-        place += 2
-        if count:
-            run = bytes((value >> 4, value & 15)) * (count // 2 + 1) if is_nibbles else b""
-            pixels = run[:count] if is_nibbles else bytes((value,)) * count
+        may_be_series = is_series or not count
+        if is_series:
+            series = _series(pairs, others, place // 2)
+            pixels = _run_pixels(series, max(0, width - x), is_nibbles=is_nibbles)
+            count = int(series[:, 0].sum(dtype=np.int64))
+            place += 2 * len(series)
+        elif count:
+            pixels = _one_run(value, count, is_nibbles=is_nibbles)
+            place += 2
         elif value == _END_OF_LINE:
-            x, y = 0, y + 1
+            x, y, place = 0, y + 1, place + 2
             continue
         elif value == _END:
             break
         elif value == _DELTA:
-            x, y = x + sum(body[place : place + 1]), y + sum(body[place + 1 : place + 2])
-            place += 2
+            x, y = x + sum(body[place + 2 : place + 3]), y + sum(body[place + 3 : place + 4])
+            place += 4
             continue
         else:
-            stored = (value + 1) // 2 if is_nibbles else value
-            pixels = body[place : place + stored]
-            place += stored + stored % 2  # padded to words
-            pixels = _nibbles(pixels)[:value] if is_nibbles else pixels
+            pixels, place = _stored(body, place + 2, value, is_nibbles=is_nibbles)
+            count = len(pixels)
         kept = pixels[: max(0, width - x)]
         start = y * width + x
         rows[start : start + len(kept)] = kept
         if left_out is not None:
             left_out[start : start + len(kept)] = bytes(len(kept))
-        x += len(pixels)
+        x += count
     return rows
+
+
+def _stored(body: bytes, place: int, count: int, *, is_nibbles: bool) -> tuple[bytes, int]:
+    """Return indices that are no run, and the place behind them."""
+    size = (count + 1) // 2 if is_nibbles else count
+    data = body[place : place + size]
+    behind = place + size + size % 2  # padded to words
+    return (_nibbles(data)[:count] if is_nibbles else data), behind
+
+
+def _require_more(left: int) -> None:
+    if left < 0:
+        raise TooManyPixelsError(
+            "The BMP has more run lengths than are read. Send it without compression, or as PNG."
+        )
+
+
+def _begins_series(body: bytes, place: int, *, may: bool) -> bool:
+    if not may:
+        return False
+    counts = body[place : place + 2 * _SERIES : 2]
+    return len(counts) == _SERIES and 0 not in counts
+
+
+def _one_run(value: int, count: int, *, is_nibbles: bool) -> bytes:
+    if not is_nibbles:
+        return bytes((value,)) * count
+    return (bytes((value >> 4, value & 15)) * (count // 2 + 1))[:count]
+
+
+def _series(pairs: Pairs, others: NDArray[np.intp], first: int) -> Pairs:
+    """Return the run lengths from one on, up to what is none."""
+    place = int(np.searchsorted(others, first))
+    end = int(others[place]) if place < len(others) else len(pairs)
+    return pairs[first : min(end, first + _LONGEST_SERIES)]
+
+
+def _run_pixels(series: Pairs, most: int, *, is_nibbles: bool) -> bytes:
+    """Return the indices of run lengths, `most` at most."""
+    counts = series[:, 0].astype(np.int64)
+    ends = counts.cumsum()
+    needed = int(np.searchsorted(ends, most)) + 1
+    counts, values = counts[:needed], np.repeat(series[:needed, 1], counts[:needed])
+    if is_nibbles:  # they take turns, from the high one on
+        within = np.arange(len(values)) - np.repeat(ends[:needed] - counts, counts)
+        values = np.where(within % 2, values & 15, values >> 4)
+    return values[:most].tobytes()
 
 
 def _require_last_pixel(place: tuple[int, int], size: tuple[int, int]) -> None:

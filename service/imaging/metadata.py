@@ -20,6 +20,7 @@ _APPLICATION = range(0xE0, 0xF0)
 _WITHOUT_LENGTH = frozenset((*range(0xC0), 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
 """The codes behind which Pillow's reader goes on with the next byte."""
 _WEBP_METADATA = frozenset({b"ICCP", b"EXIF", b"XMP "})
+_WEBP_FRAME = b"ANMF"
 _GIF_HEADER_BYTES = 13
 _GIF_EXTENSION = 0x21
 _GIF_COMMENT, _GIF_APPLICATION = b"\xfe", b"\xff"
@@ -28,6 +29,8 @@ _GIF_IMAGE_OR_END = b",;"
 GIF_BLOCK_BYTES = 256
 """What a block of a GIF counts, however short it is: the work is that of a whole one."""
 _AVIF_METADATA = ("icc_profile", "exif", "xmp")
+FREE_WEBP_CHUNKS, WEBP_CHUNK_BYTES = 1000, 256
+"""What a chunk of a WebP counts that is no frame, after so many: its reader keeps a note of each."""
 FREE_AVIF_BOXES, AVIF_BOX_BYTES = 1000, 256
 """What a box of an AVIF counts after so many: its reader keeps about as much of a property, however short it is."""
 _AVIF_NESTS = {
@@ -94,12 +97,16 @@ def _of_jpeg(body: bytes, most: int) -> int:
 
 
 def _of_webp(body: bytes, most: int) -> int:
-    """Count the chunks with metadata, without their headers (RFC 9649, 2.7)."""
-    found, place = 0, 12
+    """Count the chunks with metadata, without their headers (RFC 9649, 2.7), and those that are far too many."""
+    found, place, others = 0, 12, 0
     while found <= most and place + 8 <= len(body):
         size = int.from_bytes(body[place + 4 : place + 8], "little")
-        if body[place : place + 4] in _WEBP_METADATA:
+        kind = body[place : place + 4]
+        if kind in _WEBP_METADATA:
             found += size
+        others += kind != _WEBP_FRAME
+        if others > FREE_WEBP_CHUNKS and kind != _WEBP_FRAME:
+            found += WEBP_CHUNK_BYTES
         place += 8 + size + size % 2
     return found
 

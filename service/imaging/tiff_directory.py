@@ -48,10 +48,10 @@ def directories(body: bytes) -> Iterator[Directory]:
         TooMuchMetadataError: a tag that is read has more than `MOST_TAG_BYTES`.
     """
     stream = BytesIO(body)
-    waiting = [_empty(body).next]
+    waiting = [_empty(body).next]  # the next one is the last: a directory may name 100,000
     seen: set[int] = set()
     while waiting and len(seen) < MAX_PAGES:
-        place = waiting.pop(0)
+        place = waiting.pop()
         if place <= 0 or place in seen or place >= len(body):
             continue
         seen.add(place)
@@ -63,11 +63,8 @@ def directories(body: bytes) -> Iterator[Directory]:
         yield directory
         children = directory.get(SUBIFD, ())
         children = children if isinstance(children, tuple) else (children,)
-        waiting = [
-            *(child for child in children if isinstance(child, int)),
-            directory.next,
-            *waiting,
-        ]
+        waiting.append(directory.next)
+        waiting.extend(child for child in reversed(children) if isinstance(child, int))
 
 
 def held_bytes(directory: Directory) -> int:

@@ -28,6 +28,7 @@ from service.video.avi import has_gaps, periods_of_packets, reorder_delay, shown
 from service.video.bitstream import describer, describes_every_packet
 from service.video.boxes import BoxCount
 from service.video.checked import CheckedSource
+from service.video.chunks import ChunkCount
 from service.video.elements import ElementCount
 from service.video.extent import missing_end
 from service.video.source import Source
@@ -181,10 +182,10 @@ def open_container(source: Source, allowed: Allowed = ALL) -> InputContainer:
 def _checked(source: Source, head: bytes) -> Source:
     """Return a source that refuses what FFmpeg would pay too much for."""
     if head.startswith(signature.RIFF_START):
-        return source
-    # FFmpeg may take any other file for an MP4.
-    is_ebml = head.startswith(signature.EBML_START)
-    return CheckedSource(source, ElementCount(source) if is_ebml else BoxCount(source))
+        return CheckedSource(source, ChunkCount(source))
+    if head.startswith(signature.EBML_START):
+        return CheckedSource(source, ElementCount(source))
+    return CheckedSource(source, BoxCount(source))  # FFmpeg may take any other file for an MP4
 
 
 def _not_opened(head: bytes, error: Exception, allowed: Allowed) -> VideoError:

@@ -56,6 +56,35 @@ PAGES = (
 )
 
 
+def test_pages_that_are_asked_for_first_with_a_full_table_are_no_surprise(tmp_path: Path) -> None:
+    """The first file of a page loads a library, which could not be opened: logged as unhandled."""
+    guide = tmp_path / "guide"
+    guide.mkdir()
+    (guide / "index.html").write_text("<h1>Guide</h1>")
+    with (
+        start(models=bundled(tmp_path, "lenet5"), guide=guide, log_format="json") as service,
+        httpx.Client(base_url=service.url, timeout=60) as client,
+    ):
+        assert client.get("/health/ready").status_code == 200
+        pid = service.process.pid
+        resource.prlimit(
+            pid, resource.RLIMIT_NOFILE, (len([*Path(f"/proc/{pid}/fd").iterdir()]), 4096)
+        )
+        for page in ("/docs/guide/", "/docs/assets/swagger-ui-bundle.js"):
+            problem(client.get(page), 503, "unavailable")
+        for page in ("/", "/docs", "/openapi.json", "/metrics", "/v1/models", "/v2"):
+            assert client.get(page).status_code == 200
+        for path, body in (
+            ("classify", cat_as("JPEG")),
+            ("explain?view=shap", cat_as("JPEG")),
+            ("video?model=lenet5", counting(3)),
+        ):
+            assert client.post(f"/v1/{path}", content=body).status_code in {200, 422, 503}
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (4096, 4096))
+        assert client.get("/docs/guide/").status_code == 200
+    assert not service.logged("unhandled")
+
+
 def test_pages_are_answered_whole_or_with_503_and_come_back(tmp_path: Path) -> None:
     """The answer began with 200 and the length of the file, and then the file could not be opened."""
     guide = tmp_path / "guide"

@@ -80,10 +80,7 @@ async def receiving(
         reason = upload.take_reason(error)
         if reason is None:
             raise
-        try:
-            raise reason from error
-        finally:
-            del reason  # it refers to this frame: the cycle would keep the video
+        raise reason from error
     except Exception as error:
         if upload.failure is None:
             raise

@@ -55,10 +55,18 @@ class DecoderProcess:
         program: the module that it runs.
         memory_bytes: what it may take beyond the memory that it starts with.
         clock: the clock of the deadlines, in seconds.
+        end_seconds: how long it may take to end after its socket is closed.
     """
 
-    def __init__(self, program: str, memory_bytes: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        program: str,
+        memory_bytes: int,
+        clock: Callable[[], float],
+        end_seconds: float = END_SECONDS,
+    ) -> None:
         self._clock = clock
+        self._end_seconds = end_seconds
         self._socket, theirs = socket.socketpair()
         arguments = [str(memory_bytes), str(os.getpid())]
         with theirs:
@@ -143,7 +151,7 @@ class DecoderProcess:
         """Kill it, if it has not ended, and return its exit code, or the negative number of its signal."""
         self._socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SECONDS)
+            self._process.wait(self._end_seconds)
         self._process.kill()
         return self._process.wait()
 

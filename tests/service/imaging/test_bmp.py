@@ -2,12 +2,13 @@
 
 import struct
 
+import numpy as np
 import pytest
 from PIL.BmpImagePlugin import BmpImageFile
 
 from service.errors import BrokenImageError, TooManyPixelsError, UnsupportedImageError
-from service.imaging.bmp import load_run_lengths
-from service.imaging.decode import Limits, open_image
+from service.imaging.bmp import MOST_CODES, load_run_lengths
+from service.imaging.decode import Limits, open_image, read_pixels
 from tests.bmps import (
     BIT_FIELDS,
     BLACK,
@@ -120,7 +121,7 @@ def test_what_run_lengths_leave_out_is_black_where_no_color_of_the_palette_is(he
     assert shown(body) == " | ".join(row if height < 0 else row[::-1])
 
 
-@pytest.mark.parametrize("code", [(1, 1), (0, 0), (0, 2, 0, 0), (0, 3, 1, 1, 1, 0)])
+@pytest.mark.parametrize("code", [(0, 0), (0, 2, 0, 0), (0, 3, 1, 1, 1, 0)])
 def test_run_lengths_are_read_up_to_a_number(code: tuple[int, ...]) -> None:
     """In 20 MB are five million gaps of no pixels, which cost seconds where nothing bounds them."""
     body = rle(RLE8, (4, 100), *code * 49, 0, 1)
@@ -129,3 +130,49 @@ def test_run_lengths_are_read_up_to_a_number(code: tuple[int, ...]) -> None:
     assert load_run_lengths(file, body, most_codes=50).size == (4, 100)
     with pytest.raises(TooManyPixelsError, match="Send it without compression, or as PNG"):
         load_run_lengths(file, body, most_codes=49)
+
+
+@pytest.mark.parametrize(("count", "counted"), [(15, 15), (16, 16), (3000, 16)])
+def test_a_long_series_of_run_lengths_counts_as_sixteen(count: int, counted: int) -> None:
+    body = rle(RLE8, (4, 1), *(1, 1) * count, 0, 1)
+    file = open_image(body, Limits()).file
+    assert isinstance(file, BmpImageFile)
+    load_run_lengths(file, body, most_codes=counted + 1)
+    with pytest.raises(TooManyPixelsError):
+        load_run_lengths(file, body, most_codes=counted)
+
+
+@pytest.mark.parametrize("form", [RLE8, RLE4])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_series_of_run_lengths_is_what_each_of_them_is(form: int, seed: int) -> None:
+    """Some encoders write a run length for almost each pixel of a photograph: they are decoded together."""
+    random = np.random.default_rng(seed)
+    rows, codes = [], list[int]()
+    for _ in range(6):
+        row = list[int]()
+        for _ in range(int(random.integers(0, 60))):
+            count, value = int(random.integers(1, 5)), int(random.integers(0, 256))
+            codes += [count, value]
+            nibbles = ((value >> 4, value & 15) * count)[:count]
+            row += nibbles if form == RLE4 else [value] * count
+        codes += [0, 0]
+        rows.append((row + [4] * 80)[:80])  # behind the palette: black
+    body = bmp_of(
+        V1, (80, 6), 8 if form == RLE8 else 4, form, bytes((*codes, 0, 1)), palette=PALETTE
+    )
+    file = open_image(body, Limits()).file
+    assert isinstance(file, BmpImageFile)
+    assert np.array_equal(np.asarray(load_run_lengths(file, body)), np.array(rows[::-1], np.uint8))
+
+
+def test_a_run_length_for_each_pixel_of_a_photograph_is_read() -> None:
+    width, height = 4000, 400
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width), np.uint8)
+    pairs = np.stack([np.ones_like(pixels), pixels], axis=-1).reshape(height, -1)
+    codes = np.pad(pairs, ((0, 0), (0, 2))).tobytes() + b"\0\1"
+    assert width * height > MOST_CODES
+    grays = b"".join(bytes((level, level, level, 0)) for level in range(256))
+    body = bmp_of(V1, (width, height), 8, RLE8, codes, palette=grays)
+    assert np.array_equal(
+        np.asarray(read_pixels(open_image(body, Limits())).convert("L")), pixels[::-1]
+    )

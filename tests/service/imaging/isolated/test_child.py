@@ -30,8 +30,9 @@ class Started:
         program: str = PROGRAM,
         mode: int = puppet.READY,
         clock: Callable[[], float] = time.perf_counter,
+        end_seconds: float = LONG,
     ) -> DecoderProcess:
-        process = DecoderProcess(program, mode, clock)
+        process = DecoderProcess(program, mode, clock, end_seconds)
         self.processes.append(process)
         return process
 
@@ -213,7 +214,7 @@ def test_ending_a_process_lets_it_end_by_itself(start: Started) -> None:
 
 
 def test_a_process_that_does_not_end_by_itself_is_killed(start: Started) -> None:
-    process = start()
+    process = start(end_seconds=0.2)
     process.wait_until_ready()
     ordered(process, "deaf")
     assert process.end() == -signal.SIGKILL
