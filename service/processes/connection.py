@@ -144,7 +144,7 @@ class Connection(HttpToolsProtocol):
             self._answering.disconnected = True
             self._answering.message_event.set()
             self._answering.body = bytearray()
-        if self.cycle is not None and self.cycle is not SHED:
+        if isinstance(self.cycle, RequestResponseCycle):
             self.cycle.body = bytearray()
         super().connection_lost(exc)
 

@@ -194,6 +194,12 @@ def test_neither_does_one_where_several_models_fill_in_a_tag(tmp_path: Path) -> 
         require_nothing_left(live, "/label-studio/predict", label_studio(CHOICES, PHOTOGRAPH))
 
 
+def test_neither_does_one_that_a_full_queue_refuses() -> None:
+    images = [base64.b64encode(MARKED + bytes([number])).decode() for number in range(4)]
+    with serve(queue_size=1) as live:
+        require_nothing_left(live, "/v1/segment", json.dumps({"images": images}).encode())
+
+
 @pytest.fixture(scope="module")
 def caching() -> Iterator[Live]:
     with serve(response_cache_bytes=1_000_000, queue_size=1) as service:
