@@ -16,7 +16,7 @@ class ImageInput(TypedDict):
         Literal["nearest", "linear", "box", "bilinear", "hamming", "bicubic", "lanczos"]
     ]
     pad_color: NotRequired[list[int]]
-    placement: NotRequired[Literal["center", "corner"]]
+    placement: NotRequired[Literal["center", "corner"] | None]
 
 
 class Window(TypedDict):
