@@ -14,6 +14,7 @@ from exporter.cut_candidates import CutOff
 from exporter.errors import RecipeError
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.extra_column import refuse_one_more
 from exporter.heads.segment import SegmentHead
 from exporter.hints import (
     Decisions,
@@ -222,6 +223,8 @@ def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
             "Give two labels, the background's first. If the map holds the class id of each pixel, export the network "
             "without its ArgMax, or name the output before it with --outputs"
         )
+    if isinstance(head, DetectHead):
+        refuse_one_more(head, len(stated or network.facts.labels or ()))
     needed = network.head.classes
     if needed is None and network.head.task == "detect" and network.facts.labels:
         needed = len(network.facts.labels)

@@ -22,6 +22,7 @@ from exporter.layer_diff import first_disagreement, optimized_away
 from exporter.network import Array, Comparison, Outputs
 from exporter.progress import Progress
 from exporter.recipe_tables import ProofRecipe
+from exporter.room import require_room
 from exporter.sessions import alternating_session, unoptimized_session
 from exporter.subject import Subject, require_finite
 from exporter.threads import beside, half_of_the_cores
@@ -29,8 +30,14 @@ from exporter.writing import WRITTEN_DIGEST, graph_digest
 from service.card import Certificate
 
 BATCHES = (1, 2, 3, 7)
+USUAL_BATCH = 16
+"""Only for a larger one, which somebody has to state, the memory is looked at first."""
+
 IMAGE_TOLERANCE = 0.05
 """How much a probability or score may differ on a whole image, whose pixels two decoders and two resizes make."""
+
+_ANY_DIFFERENCE = 1.0
+"""No two probabilities differ by more."""
 
 LARGEST_DIFFERENCE = 0.999
 """A difference of 1.0, as large as the values themselves, passes at no tolerance."""
@@ -153,6 +160,8 @@ def _largest_difference(
     is allowed where rounding explains it, unless the recipe states the tolerance (docs/decisions/0037).
     """
     comparison, batches = subject.comparison, _batches(subject, bounds)
+    if batches[-1] > USUAL_BATCH:
+        require_room(model, batches[-1])
     alone = run_graph(session, subject.inputs[:1], comparison.outputs)
     worst, allowed = 0.0, min(bounds.tolerance, LARGEST_DIFFERENCE)
     for index, size in enumerate(batches):
@@ -237,6 +246,7 @@ def _agreement(
     """Compare sample by sample: the service's path on one side, the source's own on the other."""
     comparison, count = subject.comparison, len(subject.inputs)
     marks: list[float] = []
+    results: list[float] = []
     for index in range(count):
         one = subject.inputs[index : index + 1]
         expected, found = beside(
@@ -246,6 +256,7 @@ def _agreement(
         see(found, expected)
         require_finite(subject, index, [*found.values(), *expected.values()])
         marks += comparison.agreement(found, expected, tolerance)
+        results += comparison.agreement(found, expected, _ANY_DIFFERENCE)
         progress.advance(
             BATCHES_SHARE + (1 - BATCHES_SHARE) * (index + 1) / count,
             f"{index + 1} of {count} {subject.unit}",
@@ -253,8 +264,40 @@ def _agreement(
     agreement = float(np.mean(marks))
     progress.advance(1, f"{comparison.metric} {agreement:.1%} of {count} {subject.unit}")
     if agreement < bounds.agreement:
+        same = _on_same_inputs(session, subject, tolerance)
         raise ProofError(
             f"Only {agreement:.1%} ({comparison.metric}) of {count} {subject.unit} agree with {subject.reference}; "
-            f"{bounds.agreement:.0%} must. {subject.advice}"
+            f"{bounds.agreement:.0%} must. {_why(agreement, float(np.mean(results)), tolerance)}"
+            f"{subject.advice}{_sensitive(same, subject) if same >= bounds.agreement else ''}"
         )
     return agreement
+
+
+def _on_same_inputs(
+    session: onnxruntime.InferenceSession, subject: Subject, tolerance: float
+) -> float:
+    """Return the agreement where the source gets what the graph gets, and decodes and resizes nothing itself."""
+    comparison = subject.comparison
+    marks: list[float] = []
+    for index in range(len(subject.inputs)):
+        one = subject.inputs[index : index + 1]
+        found = run_graph(session, one, comparison.outputs)
+        marks += comparison.agreement(found, subject.expected(one), tolerance)
+    return float(np.mean(marks))
+
+
+def _why(agreement: float, results: float, tolerance: float) -> str:
+    """Return how many would agree by their results alone, where scores that differ too much are the reason."""
+    if results <= agreement:
+        return ""
+    return f"{results:.1%} have the same result, some with scores that differ by more than {tolerance:g}. "
+
+
+def _sensitive(same: float, subject: Subject) -> str:
+    """Return what follows if the network is the same, and its results change with small changes of the pixels."""
+    return (
+        f" From the same pixels {same:.1%} agree: the conversion is right, and what differs is the service's decode "
+        "and resize, which round otherwise and decode a JPEG much larger than the input at a reduced scale. If size, "
+        "resize policy and interpolation are right, this network's results change with that. Prove it with "
+        f"{subject.unit} like those that it will get (--images FOLDER), or state the share that is enough (--agreement)"
+    )

@@ -67,7 +67,12 @@ def with_own_names(
     """
     best: OrderedDict[str, Tensor] = OrderedDict(found)
     vars(best).update(_metadata_of(found))
-    for rename in (_unwrapped, _modern, lambda state: _without_prefix(state, expected)):
+    for rename in (
+        _unwrapped,
+        _modern,
+        lambda state: _without_prefix(state, expected),
+        lambda state: _inside(state, expected),
+    ):
         renamed = rename(best)
         if _fitting(renamed, expected) > _fitting(best, expected):
             best = renamed
@@ -86,6 +91,13 @@ def prefix_of(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> st
                 counts[prefix] = counts.get(prefix, 0) + 1
     best = max(counts, key=lambda one: (counts[one], -len(one)), default="")
     return best if counts.get(best, 0) > len(found.keys() & wanted) else ""
+
+
+def own_prefix(expected: Mapping[str, Tensor]) -> str:
+    """Return the word in front of all names of a network, as of one that wraps another; empty for none."""
+    first = {name.partition(".")[0] for name in expected}
+    word = "".join(first) if len(first) == 1 else ""
+    return f"{word}." if word and word not in expected else ""
 
 
 def _fitting(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> int:
@@ -108,6 +120,18 @@ def _without_prefix(
     kept = OrderedDict((name, value) for name, value in found.items() if name.startswith(prefix))
     vars(kept).update(_metadata_of(found))
     return _renamed(kept, lambda name: name.removeprefix(prefix))
+
+
+def _inside(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> OrderedDict[str, Tensor]:
+    """Return the weights behind the network's own prefix, if they are all of the network that it wraps."""
+    prefix = own_prefix(expected)
+    inner = {name.removeprefix(prefix): value for name, value in expected.items()}
+    state = with_own_names(found, inner) if prefix else OrderedDict(found)
+    if not prefix or any(not IGNORED.search(name) for name in inner.keys() - state.keys()):
+        return OrderedDict(found)
+    return _renamed(state, lambda name: f"{prefix}{name}")
 
 
 def _renamed(found: Mapping[str, Tensor], rename: Callable[[str], str]) -> OrderedDict[str, Tensor]:

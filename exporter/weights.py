@@ -11,7 +11,7 @@ from exporter.checkpoint import Checkpoint, read_checkpoint
 from exporter.errors import WeightsError
 from exporter.misfit import explain_misfit
 from exporter.progress import Progress, SilentProgress
-from exporter.state_dict import IGNORED, Found, prefix_of, with_own_names
+from exporter.state_dict import IGNORED, WRAPPED, Found, own_prefix, prefix_of, with_own_names
 from exporter.weight_choice import Fit, chosen, with_parts
 
 Adapt = Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]
@@ -159,13 +159,17 @@ def _say(
 ) -> None:
     """Note what was taken from the file, where it is not simply all of it."""
     expected = module.state_dict()
-    prefix = prefix_of(found.state, expected)
+    added = _added_prefix(found.state, expected)
+    inner = {name.removeprefix(added): value for name, value in expected.items()}
+    prefix = prefix_of(found.state, inner)
     others = list(found.beside) or [
         one.where for one in checkpoint.states if one.keys and one is not found
     ]
     notes = []
     if found.keys and others:
         notes.append(f"{found.where} is taken, not {', '.join(others[:_SHOWN])}")
+    if added:
+        notes.append(f"they are those of the part {added.rstrip('.')} of the network")
     if prefix:
         notes.append(f"the prefix {prefix} is removed")
         outside = [name for name in found.state if not name.startswith(prefix)]
@@ -175,3 +179,14 @@ def _say(
         notes.append(f"{', '.join(left[:_SHOWN])} is left out, since the network has no such part")
     if notes:
         progress.warn(f"--weights {checkpoint.path.name}: " + "; ".join(notes))
+
+
+def _added_prefix(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Return the network's own prefixes that the names of a file lack; empty for none."""
+    added = ""
+    while (prefix := own_prefix(expected)) and not (
+        prefix_of(found, expected) or any(WRAPPED.sub("", name) in expected for name in found)
+    ):
+        added += prefix
+        expected = {name.removeprefix(prefix): value for name, value in expected.items()}
+    return added

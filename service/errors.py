@@ -612,10 +612,23 @@ def told_shortages() -> Iterator[None]:
         shortage = shortage_of(error)
         if shortage is None:
             raise
-        try:
-            raise shortage from error
-        finally:
-            del shortage  # it refers to this frame: the cycle would keep what the block held
+        raise shortage from error
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let go of the frames that an error and those behind it have passed.
+
+    A frame that refers to an error that has passed it, in a local variable, a task or a list, is a cycle: Python's
+    garbage collector, which runs rarely, would free it and the body, image or video that it holds.
+    """
+    waiting, seen = [error], {id(error)}
+    while waiting:
+        one = waiting.pop()
+        one.__traceback__ = None
+        for behind in (one.__cause__, one.__context__):
+            if behind is not None and id(behind) not in seen:
+                seen.add(id(behind))
+                waiting.append(behind)
 
 
 _RUNTIME = "[ONNXRuntimeError]"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from exporter.errors import RecipeError
+from exporter.heads.box_form import said_form
 from exporter.heads.box_grid import FRAME
 from exporter.heads.box_unit import MOST, best_boxes
 from exporter.heads.boxes import Candidates
@@ -36,15 +37,17 @@ def check_boxes(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         return
     largest = float(np.median(np.abs(boxes).max(axis=1)))
     if unit == "frame" and largest > FRAME:
+        is_taken = "unit" in head.assumed or head.is_written_so
+        how = f"taken to be in 0 to 1, as is usual for --decoder {head.recipe.decoder}"
+        said = "Boxes are " + (how if is_taken else "stated to be in 0 to 1 of the frame")
         raise RecipeError(
-            f"--box-unit frame says that boxes are in 0 to 1, but on real images their numbers reach {largest:.0f}. "
-            "Give --box-unit pixel"
+            f"{said}, but on real images their numbers reach {largest:.0f}. Give --box-unit pixel"
         )
     if form in {"xyxy", "yxyx"}:
         filled = float(np.mean((boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
         if filled < LEAST_SHARE:
             raise RecipeError(
-                f"--box-format {form} says that boxes are two corners, but of the best boxes on real images only "
+                f"{said_form(head)}; but of the best boxes on real images only "
                 f"{filled:.0%} have their second corner below and to the right of the first. Give --box-format cxcywh "
                 "or xywh; or, if the numbers are a center and half of width and height, export the network with its "
                 "sizes doubled first"
@@ -61,7 +64,7 @@ def _refuse_fractions(best: Array, parts: Sequence[Candidates[Array]]) -> None:
     if not len(reach) or np.quantile(reach, MOST) > FRAME or np.abs(best).max(initial=0) > FRAME:
         return
     raise RecipeError(
-        "Boxes are taken to be in pixels, as --box-unit pixel says and as it is usual for this form of detector, but "
+        "Boxes are taken to be in pixels, as --box-unit pixel says or as it is usual for this form of detector, but "
         f"on real images {MOST:.0%} of them have no number larger than {float(np.quantile(reach, MOST)):.2g}. Give "
         "--box-unit frame"
     )

@@ -145,7 +145,7 @@ def _by_grid(head: DetectHead, seen: GridReading) -> DetectHead:
         return head
     if form != stated and "format" not in head.assumed:
         raise RecipeError(
-            f"--box-format {stated} says that boxes are {BOX_WORDS[stated]}, but on real images they are "
+            f"{said_form(head)}, but on real images they are "
             f"{BOX_WORDS[form]}: so their numbers follow the cells of the grid. Give --box-format {form}"
         )
     recipe = head.recipe.model_copy(update={"box_format": form})
@@ -273,5 +273,14 @@ def _other(head: DetectHead, found: str, instead: str) -> RecipeError:
     )
 
 
+def said_form(head: DetectHead) -> str:
+    """Return what is said of the form of boxes, and by what, as the beginning of a message."""
+    form = head.recipe.box_format
+    words = f"{form}, {BOX_WORDS[form]}"
+    if _taken(head, "format") == "taken":
+        return f"Boxes are taken to be {words}, as is usual for --decoder {head.recipe.decoder}"
+    return f"Boxes are stated to be {words}, by --box-format or by the name of their output"
+
+
 def _taken(head: DetectHead, part: BoxPart) -> str:
-    return "taken" if part in head.assumed else "stated"
+    return "taken" if part in head.assumed or head.is_written_so else "stated"

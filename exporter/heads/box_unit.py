@@ -43,7 +43,8 @@ def judge_unit(
     is_assumed = "unit" in head.assumed
     shown = by_grid or (_shown(head, parts) if is_assumed else None)
     if head.recipe.decoder == "detr" and head.assumes_nms_free:
-        is_dense = by_grid is not None or (shown == "pixel" and head.anchors > MOST_QUERIES)
+        on_grid = seen is not None and bool(seen.unit or seen.form or seen.could_be)
+        is_dense = on_grid or (shown == "pixel" and head.anchors > MOST_QUERIES)
         head = _dense(head) if is_dense else head
     if shown is None:
         return head

@@ -79,8 +79,8 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
     step = (
         "Export the network with its columns in this order"
         if decoder in {"detection_output", "paddle", "efficientdet"}
-        else "State what it is: --decoder yolov5 (box, objectness, one score for each class) or --decoder detr (box, "
-        "one score for each class)"
+        else "State what it is: --decoder yolov5 (box, objectness, one score for each class), --decoder yolov8_rows "
+        "(box, one score for each class) or --decoder detr (the same, and one box for each object)"
     )
     columns = ROW_ORDERS[decoder].count(",") + 4
     raise RecipeError(

@@ -92,6 +92,8 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
             form = {"box_unit": "frame", "box_format": "cxcywh", "nms_free": is_detr}
         case chooses, _ if (found := _with_classes(chooses, outputs)) is not None:
             (anchors, form), columns = found, 0
+        case "pair", 3 if len(outputs) == 1 and dims[1] > dims[2] > 4:
+            raise _unknown_rows(dims, len(recipe.label_list() or ()))
         case _:
             raise _mismatch(
                 f"detect --decoder {stated.decoder}", _DETECT_SHAPES[stated.decoder], outputs
@@ -209,4 +211,13 @@ def _mismatch(task: str, needed: str, outputs: Sequence[Dims]) -> RecipeError:
     return RecipeError(
         f"--task {task} needs {needed}; for one image the network's outputs are {shapes}. "
         "Name the right ones, in order, with --outputs"
+    )
+
+
+def _unknown_rows(dims: Dims, labels: int) -> RecipeError:
+    decoders = ["yolov8_rows (box, one score for each class)"] * (labels != dims[2] - 5)
+    decoders += ["yolov5 (box, objectness, one score for each class)"] * (labels != dims[2] - 4)
+    return RecipeError(
+        f"The output is {dims} for one image, and its {dims[1]} rows are those of no usual grid. If each is a box with "
+        f"its scores, state --decoder {' or '.join(decoders)}; else name boxes and scores with --outputs"
     )

@@ -21,6 +21,7 @@ from exporter.heads.contradictions import (
     refuse_no_percentages,
 )
 from exporter.heads.detect import DetectHead
+from exporter.heads.extra_column import refuse_objectness
 from exporter.heads.open_decoder import settle_columns
 from exporter.heads.score_kind import (
     RANGE_TOLERANCE,
@@ -256,6 +257,10 @@ def _detect(
         if stated is not None and stated in GIVEN:
             shown = [activate(one, stated, axis=2) for one in shown]
         _require_background(head, applied, shown)
+        if stated == "sigmoid":
+            shown = [activate(one, stated, axis=2) for one in shown]
+        if applied != "softmax":
+            refuse_objectness(head, shown)
     settled = replace(
         head, recipe=head.recipe.model_copy(update={"score_activation": stated or "none"})
     )

@@ -19,6 +19,7 @@ from service.errors import (
     ImageError,
     OverloadedError,
     UnknownModelError,
+    forget_frames,
 )
 from service.media_types import JSON
 
@@ -67,7 +68,8 @@ def error_response(error: FovealError, scope: Scope) -> Response:
 
 
 def answer_to(error: FovealError, path: str, request_id: str) -> Response:
-    """Return the response for an error in the form of its path."""
+    """Return the response for an error in the form of its path; the error lets go of the frames that it passed."""
+    forget_frames(error)
     form = form_of(path)
     return problem(error, request_id) if form is None else form(error)
 

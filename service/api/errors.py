@@ -20,6 +20,7 @@ from service.errors import (
     NotFoundError,
     UnsupportedEncodingError,
     for_clients,
+    forget_frames,
     shortage_of,
 )
 from service.faults import LONGEST_SHOWN_NAME, shown, unknown_parameter, words_of
@@ -38,7 +39,8 @@ SHOWN_PATH = 200
 
 
 def problem(error: FovealError, request_id: str) -> Response:
-    """Return the response for an error."""
+    """Return the response for an error, which lets go of the frames that it passed."""
+    forget_frames(error)
     body = {
         "type": "about:blank",
         "title": error.title,

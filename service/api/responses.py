@@ -1,7 +1,6 @@
 """From a request to its answer, the same for every task: watch the client, take the images through, write JSON."""
 
 import asyncio
-import copy
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from service.errors import (
     FovealError,
     InvalidParameterError,
     UnavailableError,
+    forget_frames,
 )
 from service.imaging.overlay import RenderedImage
 from service.media_types import JSON
@@ -58,10 +58,7 @@ async def run_images(
     record.answered(outcomes)
     if services.engine.cache is not None:
         record.cache_status = cache_status(outcomes)
-    try:
-        return results_of(outcomes, services, record, route_of(record, request.scope))
-    finally:  # or an error and this frame keep each other alive
-        del outcomes
+    return results_of(outcomes, services, record, route_of(record, request.scope))
 
 
 def results_of(
@@ -83,9 +80,7 @@ def results_of(
         if isinstance(outcome, UnavailableError | ClientLeftError) or (
             isinstance(outcome, FovealError) and len(outcomes) == 1
         ):
-            # The frames that an error passes hold it, or an image that could not be fetched, and the images beside it:
-            # they would keep each other alive. Nothing holds a copy.
-            raise copy.copy(outcome)
+            raise outcome
     return [
         outcome.value if isinstance(outcome, JobResult) else _error_object(outcome, services, route)
         for outcome in outcomes
@@ -176,4 +171,5 @@ async def disconnected(request: Request) -> None:
 
 def _error_object(error: FovealError, services: Services, route: str) -> JsonObject:
     services.metrics.errors.labels(route, error.code).inc()
+    forget_frames(error)
     return {"error": {"code": error.code, "detail": str(error)}}

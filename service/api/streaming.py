@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.errors import problem
 from service.api.record import RequestRecord
-from service.errors import ClientLeftError, FovealError, told_shortages
+from service.errors import ClientLeftError, FovealError, forget_frames, told_shortages
 from service.whole_call import whole_call
 
 SendPiece = Callable[[bytes], Awaitable[None]]
@@ -54,6 +54,7 @@ class StreamedResponse(Response):
                 last = await self._work(send_piece)
         except FovealError as error:
             self._record.error_code = error.code
+            forget_frames(error)
             if not self._begun:
                 await self._refuse(error, scope, receive, send)
                 return

@@ -117,9 +117,6 @@ async def _run(
     for outcome in outcomes:
         if isinstance(outcome, FovealError):
             late = isinstance(outcome, DeadlineError) and (allowed is None or left < allowed)
-            try:
-                raise record.deadline.answer_late() if late else outcome
-            finally:  # or the error and this frame, which holds the images, keep each other alive
-                del outcome, outcomes
+            raise record.deadline.answer_late() if late else outcome
         found.append(outcome)
     return found

@@ -39,7 +39,7 @@ class _Imported(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # a command of typer's or of click's
         module, _, attribute = PLACES[name].partition(":")
-        with _collector_paused():
+        with _collector_paused(), _named_end():
             found = getattr(import_module(f"{__package__}.{module}"), attribute)
         app = found
         if not isinstance(found, typer.Typer):
@@ -57,6 +57,10 @@ class Commands(TyperGroup):
         super().__init__(**arguments)
         self.commands = _Imported()  # type: ignore[assignment]  # nobody adds to it
 
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # a context of typer's or of click's
+        with _named_end():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002  # a context of typer's or of click's
         return list(PLACES)
 
@@ -72,3 +76,15 @@ def _collector_paused() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+@contextmanager
+def _named_end() -> Iterator[None]:
+    """Give an unexpected end of a file a traceback; typer takes it for that of its input, and only says "Aborted"."""
+    try:
+        yield
+    except EOFError as error:
+        raise RuntimeError(
+            "A file ended too early. Where the traceback above ends in an import, it is one of compiled Python, which "
+            "a full disk has cut short: remove the folders __pycache__."
+        ) from error

@@ -105,6 +105,7 @@ class Connection(HttpToolsProtocol):
         self._shed_at = -math.inf  # when a request was refused last because its queue is full
         self._framing_behind = b""  # of the body whose head has asked for another protocol
         self._refused = False
+        self._last_answer = b""  # to what was refused behind requests without an answer
         self._rest: RestOfBody
         self._half_closed: HalfClosed | None = None
         self._unread_end: HalfClosed | None = None  # looks for it while nothing is read
@@ -142,6 +143,9 @@ class Connection(HttpToolsProtocol):
         if self._answering is not None:  # uvicorn tells only the last request
             self._answering.disconnected = True
             self._answering.message_event.set()
+            self._answering.body = bytearray()
+        if self.cycle is not None and self.cycle is not SHED:
+            self.cycle.body = bytearray()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -175,6 +179,10 @@ class Connection(HttpToolsProtocol):
             self._unread.remove(self._patient)
 
     def on_response_complete(self) -> None:
+        if self._answering is not None and self._answering.body:
+            self._answering.body = (
+                bytearray()
+            )  # what nobody has read; an idle connection would keep it
         if self.pipeline and not self.transport.is_closing():
             self._answering = self.pipeline[-1][0]  # uvicorn begins with it
         super().on_response_complete()
@@ -186,6 +194,8 @@ class Connection(HttpToolsProtocol):
             self._stop_looking()
             self.flow.resume_reading()
             self._parse(held)
+        if self._last_answer and self.cycle.response_complete:
+            self._write_last(self._last_answer)
         if self._half_closed is not None and self.cycle.response_complete:
             self.transport.close()
 
@@ -380,21 +390,31 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, error: FovealError) -> None:
         """Answer what was sent last with an error, and close the connection; the answers before it are sent first."""
         headers, body = self._refuse_with(error)
-        answered = self.cycle is None or self.cycle.response_complete
-        if not self._framing.in_body and not answered:
-            self._end_after_answers()
-            return
+        answer = closing_answer(error.status, [*self.server_state.default_headers, *headers], body)
         self._end()
+        if self._framing.in_body and self.pipeline:  # its request has not begun
+            self.pipeline.popleft()
+            self.cycle = self.pipeline[0][0] if self.pipeline else self._answering  # type: ignore[assignment]
+            self._last_answer = answer
+            return
+        answered = self.cycle is None or self.cycle.response_complete
+        if not (self._framing.in_body or answered):
+            self._last_answer = answer
+            return
         if self._framing.in_body:
             self.cycle.disconnected = True  # what works on the request sees that its client is gone
             self.cycle.message_event.set()
-            if answered or self.cycle.response_started or self.pipeline:
+            if answered or self.cycle.response_started:
                 self.transport.close()
                 return
-        self.transport.write(
-            closing_answer(error.status, [*self.server_state.default_headers, *headers], body)
-        )
-        self._patient.linger()
+        self._write_last(answer)
+
+    def _write_last(self, answer: bytes) -> None:
+        self._last_answer = b""
+        self._unset_keepalive_if_required()
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self._patient.linger()
 
     def _end_after_answers(self) -> None:
         self._end()

@@ -38,7 +38,11 @@ def require_host(headers: Sequence[tuple[bytes, bytes]], target: bytes, *, must:
     if absolute is None:
         return
     scheme, authority = absolute[1].lower(), absolute[2]
-    usual = _USUAL_PORTS.get(scheme, b":")
+    usual = _USUAL_PORTS.get(scheme)
+    if usual is None:
+        raise MalformedHttpError(
+            "The target of the request is no URL of http or https. Send its path, such as /v1/classify."
+        )
     if not _HOST.fullmatch(authority) or (
         hosts and _plain(authority, usual) != _plain(host, usual)
     ):

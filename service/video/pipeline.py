@@ -228,7 +228,6 @@ async def opened(
     finally:
         stop_reading()
         opening.add_done_callback(partial(_close, thread))
-        del opening  # it has the error, which refers to this frame: the cycle would keep the video
 
 
 def _close(thread: OwnThread, opening: "asyncio.Future[AnyClip]") -> None:

@@ -1,6 +1,6 @@
 """What a refused request leaves behind: nothing that only the garbage collector would free.
 
-The collector runs rarely (see `spare_the_collector`), and a body of 30 MiB is 30 kB with gzip. So an error that keeps
+The collector runs rarely (see `spare_the_collector`), and 30 MiB of JSON may be 61 kB with gzip. So an error that keeps
 its own frames alive, and with them a body, an image or a frame of a video, would fill the memory within a minute.
 """
 
@@ -10,11 +10,14 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
+from service.processes.uvicorn_parts import RequestResponseCycle
+from tests.clips import bikes
 from tests.images import photograph
 from tests.live import Live, serve
 from tests.servables import write_servable
@@ -70,6 +73,20 @@ REFUSED = {
         {},
     ),
     "no tag": ("/label-studio/predict", label_studio("", PHOTOGRAPH), {}),
+    "an unknown parameter": ("/v1/classify?nothing=1", MARKED, {}),
+    "an unknown view": ("/v1/explain?view=nothing", MARKED, {}),
+    "an unknown path": ("/v1/nothing", MARKED, {}),
+    "a body that is announced too large": (
+        "/v1/classify",
+        MARKED,
+        {"Content-Length": "1000000000"},
+    ),
+    "a form of two videos": (
+        "/v1/video",
+        2 * (b"--x\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\n%b\r\n" % MARKED),
+        {"Content-Type": "multipart/form-data; boundary=x"},
+    ),
+    "a video that is no gzip": ("/v1/video", MARKED, {"Content-Encoding": "gzip"}),
     "no gzip": ("/v1/classify", MARKED, {"Content-Encoding": "gzip"}),
     "JSON that is nested too deep": (
         "/v1/classify",
@@ -122,11 +139,18 @@ def kept_by(garbage: list[object]) -> list[object]:
 def require_nothing_left(
     live: Live, path: str, body: bytes, headers: dict[str, str] | None = None
 ) -> None:
+    with nothing_left():
+        status = status_of(live, path, body, headers or {})
+        assert 400 <= status != 500
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Fail if what happens in the block leaves the mark to the garbage collector."""
     gc.collect()
     gc.disable()
     try:
-        status = status_of(live, path, body, headers or {})
-        assert 400 <= status != 500
+        yield
         time.sleep(0.3)  # the last frames end after the answer
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
@@ -142,6 +166,25 @@ def require_nothing_left(
 @pytest.mark.parametrize("case", REFUSED)
 def test_no_refusal_leaves_its_body_to_the_garbage_collector(live: Live, case: str) -> None:
     require_nothing_left(live, *REFUSED[case])
+
+
+def test_neither_does_a_video_whose_client_leaves_before_its_end(live: Live) -> None:
+    head = b"POST /v1/video HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+    with nothing_left():
+        with socket.create_connection(live.address, timeout=20) as connection:
+            connection.sendall(head + bikes()[:250_000] + MARK)
+            time.sleep(0.5)  # it is read
+        time.sleep(0.5)
+
+
+def test_what_was_not_read_does_not_stay_with_an_idle_connection(live: Live) -> None:
+    head = b"POST /v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(MARKED)
+    with socket.create_connection(live.address, timeout=20) as connection:
+        connection.sendall(head + MARKED)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 404 ")
+        time.sleep(0.3)
+        bodies = [part.body for part in gc.get_objects() if isinstance(part, RequestResponseCycle)]
+        assert not any(marked(body) for body in bodies)
 
 
 def test_neither_does_one_where_several_models_fill_in_a_tag(tmp_path: Path) -> None:

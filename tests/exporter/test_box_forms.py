@@ -109,7 +109,9 @@ def test_a_server_answers_with_the_boxes_of_corners(tmp_path: Path) -> None:
 def test_a_statement_that_the_grid_contradicts_is_refused(
     tmp_path: Path, form: str, stated: str
 ) -> None:
-    with pytest.raises(RecipeError, match=f"--box-format {stated} says.*Give --box-format {form}"):
+    with pytest.raises(
+        RecipeError, match=f"stated to be {stated}, .*by --box-format.*Give --box-format {form}"
+    ):
         adopt(tmp_path, columns(form), box_format=stated)
 
 

@@ -392,6 +392,43 @@ def test_the_class_count_of_an_end_to_end_detector_is_read_off_its_graph(tmp_pat
     require_objects(adopt(tmp_path, model).path)
 
 
+def with_objectness(count: int) -> onnx.ModelProto:
+    """Return YOLOv5's rows (N, A, 5 + K): cells without an object have a class too, and no objectness."""
+    scores = scores_of(count)
+    objectness = scores.max(axis=2, keepdims=True)
+    classes = np.where(objectness > 0.01, (scores > 0.01) * 0.9, 0.4)
+    return detector(one(joined(boxes_of(count, "cxcywh", SIDE), objectness / 0.9, classes)))
+
+
+def test_rows_with_an_objectness_and_no_usual_grid_are_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"6 columns .* objectness.* --decoder yolov5\."):
+        adopt(tmp_path, with_objectness(50))
+    with pytest.raises(RecipeError, match=r"1200 rows .* --decoder yolov5 \(.*; else"):
+        adopt(tmp_path, with_objectness(1200))
+    require_objects(adopt(tmp_path, with_objectness(50), decoder="yolov5").path)
+
+
+def test_an_objectness_is_not_certified_as_a_background(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"--decoder yolov5 without --background"):
+        adopt(tmp_path, with_objectness(50), background="first", class_offset=-1)
+
+
+def test_more_rows_than_queries_have_their_decoder_named(tmp_path: Path) -> None:
+    rows = detector(one(joined(boxes_of(1200, "cxcywh", SIDE), scores_of(1200))))
+    with pytest.raises(RecipeError, match=r"1200 rows .* --decoder yolov8_rows \(.*; else"):
+        adopt(tmp_path, rows)
+    require_objects(adopt(tmp_path, rows, decoder="yolov8_rows").path)
+
+
+def test_what_is_taken_for_granted_of_boxes_is_not_called_a_statement(tmp_path: Path) -> None:
+    rows = joined(boxes_of(300, "cxcywh", SIDE), *(v[..., None] for v in best_of(300)))
+    rows[0, :, 5] += (
+        np.arange(300) % 2
+    )  # several classes, so that these are rows of an end-to-end network
+    with pytest.raises(RecipeError, match=r"taken to be xyxy.* as is usual for --decoder end2end"):
+        adopt(tmp_path, detector(one(rows)), labels=[f"kind {index}" for index in range(7)])
+
+
 def test_a_detector_of_instance_masks_is_refused_with_the_next_step(tmp_path: Path) -> None:
     rows = joined(*YOLO, np.ones((1, CELLS, 32))).transpose(0, 2, 1)
     model = detector({"output0": rows, "output1": np.ones((1, 32, 16, 16))})

@@ -151,3 +151,17 @@ def test_a_proof_reports_each_batch_size_and_each_image(network: Network) -> Non
     shares = [share for share, _ in progress.received]
     assert shares == sorted(shares)
     assert shares[-1] == 1
+
+
+def test_a_network_that_small_changes_of_pixels_change_is_refused_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    network = loaded("Sharp", small(), tmp_path)
+    model, _ = assemble(network)
+
+    with pytest.raises(ProofError, match=r"From the same pixels 100\.0% agree") as refused:
+        prove(model, ImageSubject.of(network, photographs(40)), BOUNDS, SilentProgress())
+    assert "have the same result, some with scores that differ by more than 0.05" in str(
+        refused.value
+    )
+    assert "--images FOLDER" in str(refused.value)

@@ -178,6 +178,24 @@ def test_names_that_fit_stay() -> None:
     assert names(["other.v"], ["a.w"]) == ["other.v"]
 
 
+@pytest.mark.parametrize(
+    ("found", "expected", "result"),
+    [
+        (["a.w", "b.w"], ["net.a.w", "net.b.w"], ["net.a.w", "net.b.w"]),
+        (["a.w", "b.w"], ["outer.net.a.w", "outer.net.b.w"], ["outer.net.a.w", "outer.net.b.w"]),
+        (["module.a.w"], ["net.a.w"], ["net.a.w"]),
+        (["model.a.w", "loss.w"], ["net.a.w"], ["net.a.w"]),
+        # Not all of the part, or more than one part.
+        (["a.w"], ["net.a.w", "net.b.w"], ["a.w"]),
+        (["a.w"], ["net.a.w", "head.w"], ["a.w"]),
+    ],
+)
+def test_names_of_a_network_inside_another_get_its_prefix(
+    found: list[str], expected: list[str], result: list[str]
+) -> None:
+    assert names(found, expected) == result
+
+
 def test_old_names_of_densenet_become_new_ones() -> None:
     old = ["denselayer12.norm.1.weight", "denselayer12.conv.2.weight"]
     new = ["denselayer12.norm1.weight", "denselayer12.conv2.weight"]

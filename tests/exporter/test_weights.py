@@ -51,6 +51,50 @@ def test_what_is_not_simply_taken_has_a_warning(form: str, warning: str, tmp_pat
     assert warnings[0].startswith(f"--weights w.pt: {warning}")
 
 
+@pytest.mark.parametrize(
+    ("form", "warnings"),
+    [
+        ("plain", ["--weights w.pt: they are those of the part net of the network"]),
+        (
+            "Lightning",
+            [
+                (
+                    "--weights w.pt: they are those of the part net of the network; the prefix model. is removed; "
+                    "loss is left out, since the network has no such part"
+                )
+            ],
+        ),
+        ("wrapped", []),
+    ],
+)
+def test_weights_of_the_network_inside_a_wrapper_are_its_part(
+    form: str, warnings: list[str], tmp_path: Path
+) -> None:
+    """A function of one's own wraps a detector to add its decoding; its published weights have no such prefix."""
+    inner = norms(3.0)
+    states = {
+        "plain": inner.state_dict(),
+        "wrapped": nn.ModuleDict({"net": inner}).state_dict(),
+        "Lightning": FORMS["Lightning"](inner.state_dict()),
+    }
+    torch.save(states[form], tmp_path / "w.pt")
+    wrapper, progress = nn.ModuleDict({"net": norms(0.0)}), SilentProgress()
+
+    load_weights(wrapper, tmp_path / "w.pt", progress=progress)
+
+    found = [value for name, value in wrapper.state_dict().items() if "num_batches" not in name]
+    assert {number for value in found for number in value.flatten().tolist()} == {3.0}
+    assert progress.warnings == warnings
+
+
+def test_weights_of_a_part_beside_others_are_not_the_network_s(tmp_path: Path) -> None:
+    torch.save(norms(3.0).state_dict(), tmp_path / "w.pt")
+    wrapper = nn.ModuleDict({"net": norms(0.0), "head": nn.Linear(2, 2)})
+
+    with pytest.raises(WeightsError, match="does not fit the network"):
+        load_weights(wrapper, tmp_path / "w.pt", progress=SilentProgress())
+
+
 def apart(**parts: float) -> dict[str, torch.Tensor]:
     """Return one state dict that holds the network under several prefixes, each with all weights of one value."""
     return {

@@ -1,6 +1,7 @@
 """The commands that end by themselves; `foveal serve` is started as a process in tests/e2e."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -222,3 +223,20 @@ def test_a_plan_that_can_not_be_made_says_why(
     result = run("plan", *given)
     assert isinstance(result.exception, ConfigurationError)
     assert message in str(result.exception)
+
+
+def test_a_compiled_file_that_is_cut_short_is_named_as_what_it_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service.cli", "key", "--help"]
+    environment = {
+        **os.environ,
+        "PYTHONPYCACHEPREFIX": str(tmp_path),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    (compiled,) = tmp_path.rglob("commands/keys.*.pyc")
+    with compiled.open("r+b") as file:
+        file.truncate(100)
+    found = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert "it is one of compiled Python" in found.stderr
+    assert "Aborted" not in found.stderr

@@ -72,12 +72,13 @@ def _cut(text: bytes, most: int, keys: Collection[bytes]) -> tuple[bytes, dict[s
     secret = secrets.token_hex(8)  # no client can name a list that it did not send here
     kept = at = strings = 0
     longest = max(map(len, keys))
+    too_many = MalformedJsonError(f"The JSON has more than {most} strings")
     if count_in(text, QUOTE) > 4 * most:  # those within strings are looked at too
-        raise _too_many_strings(most)
+        raise too_many
     while (start := text.find(QUOTE, at)) >= 0:
         strings += 1
         if strings > most:
-            raise _too_many_strings(most)
+            raise too_many
         at = string_end(text, start)
         named = at - start <= longest and text[start:at] in keys
         follows = _LIST_FOLLOWS.match(text, at) if named else None
@@ -95,10 +96,6 @@ def _cut(text: bytes, most: int, keys: Collection[bytes]) -> tuple[bytes, dict[s
         parts += [text[kept:start], b'"%b"' % key.encode()]
         kept = last + 1
     return b"".join([*parts, text[kept:]]), found
-
-
-def _too_many_strings(most: int) -> MalformedJsonError:
-    return MalformedJsonError(f"The JSON has more than {most} strings")
 
 
 def count_of(numbers: Numbers) -> int:

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 import h11
 
 from service.errors import RemoteImageError
+from service.faults import shown
 from service.runtime.daemon_call import daemon_call
 from service.value import value
 
@@ -333,8 +334,7 @@ def _bracketed(host: str) -> str:
 
 def _shown(url: str) -> str:
     """Return what a message repeats of a URL: no query, which may hold a secret."""
-    text = url.partition("?")[0]
-    return repr(text if len(text) <= 120 else f"{text[:120]}…")
+    return shown(url.partition("?")[0])
 
 
 def _reason(error: Exception) -> str:

@@ -80,16 +80,14 @@ async def receiving(
         reason = upload.take_reason(error)
         if reason is None:
             raise
-        try:
-            raise reason from error
-        finally:
-            del reason  # it refers to this frame: the cycle would keep the video
+        raise reason from error
     except Exception as error:
         if upload.failure is None:
             raise
         raise upload.take_failure() from error
     finally:
         upload.file.finish()
+        upload.forget()
 
 
 @asynccontextmanager
@@ -128,18 +126,22 @@ class _Upload:
         if announced == 0:
             raise _empty()
 
-    def take_failure(self) -> FovealError:
-        """Return the failure, which there is, and forget it.
+    def forget(self) -> None:
+        """Forget why the work had to end.
 
-        It refers to the frames that it passes, of which one holds this upload: they would stay, with all images in
-        them, until the garbage collector runs.
+        An error refers to the frames that it passes, of which one holds this upload: they would stay, with all images
+        in them, until the garbage collector runs.
         """
+        self.failure = self.stalled = None
+
+    def take_failure(self) -> FovealError:
+        """Return the failure, which there is, and forget it as `forget` does."""
         failure, self.failure = self.failure, None
         assert failure is not None
         return failure
 
     def take_reason(self, error: VideoError | TooManyPixelsError) -> FovealError | None:
-        """Return what explains an error of the reader, and forget it as `take_failure` does; None: only the error."""
+        """Return what explains an error of the reader, and forget it as `forget` does; None: only the error."""
         stalled, self.stalled = self.stalled, None
         if stalled is not None:
             return stalled
@@ -156,7 +158,6 @@ class _Upload:
 
     async def receive(self, work: asyncio.Timeout, body: ArrivingBody, pace: Pace) -> None:
         """Fill the file; end the work where that fails, or else when the client leaves."""
-        failure: FovealError
         try:
             try:
                 await self._fill(body, pace)
@@ -165,10 +166,9 @@ class _Upload:
                 self.file.finish()
             while (await self._request.receive())["type"] != "http.disconnect":
                 pass
-            failure = ClientLeftError("The client closed its connection.")
-        except FovealError as error:
-            failure = error
-        self.end(failure, work)
+            self.end(ClientLeftError("The client closed its connection."), work)
+        except FovealError as error:  # in no variable of this frame: the cycle would keep the video
+            self.end(error, work)
 
     async def _fill(self, body: ArrivingBody, pace: Pace) -> None:
         more = True

@@ -95,10 +95,7 @@ async def _listed(
     work = call.run(images, timeout_seconds=deadline.left())
     outcomes = await while_connected(request, work, deadline)
     record.answered(outcomes)
-    try:
-        results: list[Any] = results_of(outcomes, services, record, route_of(record, request.scope))
-    finally:  # or an error and this frame keep each other alive
-        del outcomes
+    results: list[Any] = results_of(outcomes, services, record, route_of(record, request.scope))
     body = {"chain": call.chain.name, "steps": call.steps, "results": results}
     return JsonResponse(to_json(body))
 

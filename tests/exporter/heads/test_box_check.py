@@ -31,9 +31,11 @@ def test_corners_in_the_frame_pass() -> None:
 def test_the_first_corner_must_be_above_and_to_the_left() -> None:
     turned = [[0.4, 0.6, 0.1, 0.2], [0.9, 0.75, 0.5, 0.5]]
 
-    with pytest.raises(RecipeError, match=r"xyxy says.*only 0% have.*Give --box-format cxcywh"):
+    with pytest.raises(
+        RecipeError, match=r"taken to be xyxy, .*only 0% have.*Give --box-format cxcywh"
+    ):
         check(turned, SURE)
-    with pytest.raises(RecipeError, match="--box-format yxyx says"):
+    with pytest.raises(RecipeError, match="stated to be yxyx, two corners"):
         check(turned, SURE, box_format="yxyx")
     for form in ("cxcywh", "xywh"):
         check(turned, SURE, box_format=form)

@@ -81,6 +81,11 @@ def test_more_boxes_in_pixels_than_there_are_queries_are_dense(
     assert stated.recipe.nms_free
 
 
+def test_boxes_on_a_grid_are_dense_also_where_it_shows_their_form_alone() -> None:
+    seen = GridReading("cxcywh", None)
+    assert not judged([LARGE] * 84, [0.9] * 84, seen, decoder="detr").recipe.nms_free
+
+
 def test_queries_on_a_grid_are_dense_in_any_unit() -> None:
     units: tuple[Unit, ...] = ("pixel", "frame")
     for found in units:

@@ -334,6 +334,40 @@ async def test_so_many_requests_wait_and_no_more_is_parsed_or_read() -> None:
         assert not raw.closed
 
 
+@pytest.mark.parametrize(
+    "garbage",
+    [b"nonsense\r\n\r\n", CHUNKED + b"nonsense\r\n"],
+    ids=["no request", "a body that is none"],
+)
+@pytest.mark.parametrize("before", [1, 3])
+async def test_what_is_refused_behind_requests_is_answered_after_them(
+    before: int, garbage: bytes
+) -> None:
+    async with hosting() as host:
+        connection, raw = host.connect()
+        connection.data_received(b"".join(GET % number for number in range(before)) + garbage)
+        connection.data_received(GET % 9)
+        for number in range(before):
+            assert not raw.written
+            exchange = await host.request()
+            assert exchange.path == f"/{number}"
+            await exchange.answer()
+            if number < before - 1:
+                assert raw.taken() == OK
+        assert raw.taken() == OK + b"HTTP/1.1 400 Bad Request\r\n" + REFUSED
+        assert raw.ended
+        assert await host.started() == before
+
+
+async def test_what_is_refused_behind_the_last_request_of_a_connection_is_not_answered() -> None:
+    async with hosting() as host:
+        connection, raw = host.connect()
+        last = (GET % 0).replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+        connection.data_received(last + b"nonsense\r\n\r\n")
+        await (await host.request()).answer()
+        assert raw.taken() == LAST_OK
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3])
 async def test_no_more_wait_wherever_a_head_is_cut(cut: int) -> None:
     async with hosting(Limits(waiting=1)) as host:
@@ -420,16 +454,6 @@ async def test_what_is_no_request_is_refused_and_nothing_behind_it_is_read(sent:
         assert [error.code for error in host.errors] == ["malformed_http"]
         host.loop.advance(LINGER_SECONDS)
         assert raw.closed
-
-
-async def test_the_answer_before_what_is_refused_is_sent_and_is_the_last() -> None:
-    async with hosting() as host:
-        connection, raw = host.connect()
-        connection.data_received(GET % 0 + b"\0\0\0\0" + GET % 1)
-        await (await host.request()).answer()
-        assert raw.taken() == LAST_OK
-        assert raw.closed
-        assert await host.started() == 1
 
 
 async def test_an_application_sees_that_its_body_is_broken() -> None:

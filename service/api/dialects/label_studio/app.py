@@ -195,10 +195,7 @@ def _calls(engine: Engine, name: str | None, controls: Sequence[Control]) -> dic
         except NoDefaultModelError as error:
             unclear.append(error)
     if unclear and not calls:
-        try:
-            raise unclear[0]
-        finally:
-            unclear.clear()  # they refer to this frame: the cycle would keep the images
+        raise unclear[0]
     return calls
 
 

@@ -268,6 +268,12 @@ async def test_home_may_be_private_and_its_headers_stay_there() -> None:
         assert (len(there.heads), len(other.heads)) == (2, 1)
 
 
+async def test_an_error_repeats_the_beginning_of_a_url() -> None:
+    with pytest.raises(RemoteImageError) as found:
+        await fetched(RemoteImages([], None), "http://" + 100 * "a" + ".test/x.jpg")
+    assert f"'{59 * 'a'}…" in str(found.value)
+
+
 @pytest.mark.parametrize("url", ["labels.lan", "ftp://labels.lan", "http://labels.lan/path"])
 async def test_home_is_an_origin(url: str) -> None:
     with pytest.raises(ValueError, match="is not http"):
