@@ -51,7 +51,11 @@ class InputRecipe(Table):
         le=16384,
         description="With crop: the image's shorter side before the crop, in pixels.",
     )
-    interpolation: Interpolation | None = Field(None, description="Interpolation of the resize.")
+    interpolation: Interpolation | None = Field(
+        None,
+        description="Interpolation of the resize, by its name in Pillow. linear: bilinear without antialiasing, as "
+        "OpenCV's INTER_LINEAR, and TensorFlow's and PyTorch's bilinear with antialias=False.",
+    )
     pad_color: tuple[int, int, int] | None = Field(
         None, description="With letterbox: red, green and blue of the border, as 114,114,114."
     )

@@ -6,6 +6,7 @@ their own for it, Pillow drops the alpha and clips 16 bits, and the proof is abo
 
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from PIL import Image, ImageOps
 
 from exporter.preprocess import LUMA
 from exporter.recipe import Pixels
-from service.card import ImageInput
+from service.card import ImageInput, Interpolation
 from service.imaging.decode import Limits
 from service.imaging.geometry import Geometry
 from service.imaging.source_image import SourceImage
@@ -28,6 +29,7 @@ _RESAMPLING = {
     name: Image.Resampling[name.upper()]
     for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 }
+"""Those that Pillow's resize has; `linear` is computed here."""
 
 
 def decode(body: bytes) -> Image.Image:
@@ -64,15 +66,15 @@ def _plain(body: bytes) -> Image.Image | None:
 
 def fit(image: Image.Image, target: ImageInput) -> Image.Image:
     """Resize the whole image, then crop or pad it, as torchvision's Resize and CenterCrop or a letterbox do."""
-    resampling = _RESAMPLING[target.interpolation]
+    how = target.interpolation
     if target.resize == "stretch":
-        return image.resize((target.width, target.height), resampling)
+        return _resized(image, (target.width, target.height), how)
     if target.resize == "letterbox":
-        return _letterbox(image, target, resampling)
+        return _letterbox(image, target)
     side = target.shorter_side or min(target.width, target.height)
     short = min(image.size)
     width, height = (side if edge == short else int(side * edge / short) for edge in image.size)
-    resized = image.resize((width, height), resampling)
+    resized = _resized(image, (width, height), how)
     left, top = round((width - target.width) / 2), round((height - target.height) / 2)
     return resized.crop((left, top, left + target.width, top + target.height))
 
@@ -111,12 +113,32 @@ def plain_transform(target: ImageInput, pixels: Pixels) -> Callable[[bytes], NDA
     return transform
 
 
-def _letterbox(image: Image.Image, target: ImageInput, resampling: Image.Resampling) -> Image.Image:
+def _letterbox(image: Image.Image, target: ImageInput) -> Image.Image:
     scale = min(target.width / image.width, target.height / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     frame = Image.new("RGB", (target.width, target.height), target.pad_color)
     at = ((target.width - size[0]) // 2, (target.height - size[1]) // 2)
     if target.placement == "corner":
         at = (0, 0)
-    frame.paste(image.resize(size, resampling), at)
+    frame.paste(_resized(image, size, target.interpolation), at)
     return frame
+
+
+def _resized(image: Image.Image, size: tuple[int, int], how: Interpolation) -> Image.Image:
+    return _linear(image, size) if how == "linear" else image.resize(size, _RESAMPLING[how])
+
+
+def _linear(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize by bilinear interpolation without antialiasing, as cv2.INTER_LINEAR does.
+
+    The pixels of both images lie at half-pixel centers, as with PyTorch's `align_corners=False`.
+    """
+    values: NDArray[Any] = np.asarray(image)
+    for axis, count in enumerate(reversed(size)):
+        length = values.shape[axis]
+        places = ((np.arange(count) + 0.5) * (length / count) - 0.5).clip(0, length - 1)
+        near = places.astype(np.intp)
+        share = np.expand_dims(places - near, tuple({0, 1, 2} - {axis}))
+        far = (near + 1).clip(max=length - 1)
+        values = values.take(near, axis) * (1 - share) + values.take(far, axis) * share
+    return Image.fromarray((values + 0.5).astype(np.uint8))

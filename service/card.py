@@ -21,7 +21,7 @@ TEMPORAL_INPUT_NAME = "features"
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 ResizePolicy = Literal["crop", "stretch", "letterbox"]
 Placement = Literal["center", "corner"]
-Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Interpolation = Literal["nearest", "linear", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Metric = Literal["top1", "exact_match", "mask_iou", "map50", "cosine"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -56,7 +56,10 @@ class ImageInput(_Frozen):
         None, description="For crop, to how many pixels the shorter side is resized"
     )
     interpolation: Interpolation = Field(
-        "bilinear", description="The filter of the resize, by its name in Pillow"
+        "bilinear",
+        description="The filter of the resize, by its name in Pillow. linear, which is not Pillow's, is bilinear "
+        "without antialiasing: between the four nearest pixels, as OpenCV's INTER_LINEAR, and TensorFlow's and "
+        "PyTorch's bilinear with antialias=False",
     )
     pad_color: tuple[Byte, Byte, Byte] = Field(
         (114, 114, 114),

@@ -1,5 +1,8 @@
 """A part of an image → the same at another size: Pillow's resize, or its two passes by SIMD instructions.
 
+Each filter of Pillow's resize but `nearest` becomes wider where the image becomes smaller (antialiasing). `linear` does
+not, so it is bilinear only where the image becomes larger.
+
 cykooz-resizer works on Pillow's own memory, and lets go of the interpreter's lock meanwhile. There are wheels of it for
 some platforms only; on the others Pillow does all of it.
 """
@@ -13,6 +16,7 @@ from PIL import Image
 
 from service.card import Interpolation
 from service.imaging.geometry import Box
+from service.imaging.linear import between_four_pixels
 
 try:
     import cykooz_resizer as simd
@@ -27,6 +31,10 @@ RESAMPLING: dict[Interpolation, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+"""Those of Pillow's resize. `linear` is in a module of its own."""
+
+SAMPLING: frozenset[Interpolation] = frozenset({"nearest", "linear"})
+"""They read one or four pixels for each pixel of the frame, and skip those between."""
 
 PILLOW_MAJOR = int(PIL.__version__.partition(".")[0])
 KNOWN_PILLOWS = range(11, 14)
@@ -74,6 +82,10 @@ def resample(
     Returns:
         The same mode. Where SIMD is used, few values are others than Pillow's, nearly all by 1.
     """
+    if interpolation == "linear":
+        if box[2] - box[0] > size[0] or box[3] - box[1] > size[1]:
+            return between_four_pixels(pixels, size, box)
+        interpolation = "bilinear"  # the same where no side becomes smaller
     is_worth_it = size[0] * (size[1] + box[3] - box[1]) >= FEWEST_PIXELS
     if HAS_SIMD and is_worth_it and interpolation in KERNELS:
         across, down = _as_pillow_reads(box)

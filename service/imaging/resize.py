@@ -10,7 +10,7 @@ from service.card import ImageInput
 from service.imaging.deadline import GoOn, without_end
 from service.imaging.decode import Limits, OpenedImage, open_image, orientation, read_pixels
 from service.imaging.geometry import Box, Geometry, plan
-from service.imaging.resampling import by_pillow, resample
+from service.imaging.resampling import SAMPLING, by_pillow, resample
 from service.imaging.source_image import upright
 
 DRAFT_OVERSAMPLING = 2
@@ -51,7 +51,7 @@ def fit_encoded(
 
     The result is that of decoding all pixels, applying the EXIF orientation, resizing with Pillow, and cropping or
     padding. To be faster, only the kept region is resized, the orientation is applied to the small frame, and a JPEG
-    much larger than needed is decoded at a reduced DCT scale.
+    much larger than needed is decoded at a reduced DCT scale, unless the interpolation skips pixels.
 
     Args:
         body: an encoded image.
@@ -120,12 +120,13 @@ def _fit(
     if turn is not None:
         box = _STORED_BOX[turn](box, width, height)
         frame_size = frame_size[::-1] if turn in _SWAPS_SIDES else frame_size
-    pixels, reduction = _decoded(image, box, frame_size, go_on)
+    skips = target.interpolation in SAMPLING
+    pixels, reduction = _decoded(image, box, frame_size, go_on, whole=skips)
     box = _inside(
         (box[0] / reduction, box[1] / reduction, box[2] / reduction, box[3] / reduction), pixels
     )
 
-    if _is_extreme(box, frame_size):
+    if _is_extreme(box, frame_size) and not skips:
         frame = by_pillow(pixels, frame_size, target.interpolation, box, REDUCING_GAP)
     else:
         frame = resample(pixels, frame_size, target.interpolation, box)
@@ -152,16 +153,23 @@ def _visible(geometry: Geometry) -> tuple[Box, tuple[int, int]]:
 
 
 def _decoded(
-    image: Image.Image | OpenedImage, box: Box, frame_size: tuple[int, int], go_on: GoOn
+    image: Image.Image | OpenedImage,
+    box: Box,
+    frame_size: tuple[int, int],
+    go_on: GoOn,
+    *,
+    whole: bool,
 ) -> tuple[Image.Image, int]:
     """Return the pixels, a JPEG's at the smallest sufficient DCT scale, and the reduction: 1, 2, 4 or 8.
+
+    With `whole` it is 1, since a reduced scale averages the pixels that an interpolation would skip.
 
     A reduced pixel covers exactly `reduction`² stored ones, also where the image's edge cuts the last of a row, so a
     division alone carries a box over.
     """
     if isinstance(image, Image.Image):
         return image, 1
-    if not image.can_be_reduced:
+    if whole or not image.can_be_reduced:
         return read_pixels(image, go_on), 1
     across = (box[2] - box[0]) / (frame_size[0] * DRAFT_OVERSAMPLING)
     down = (box[3] - box[1]) / (frame_size[1] * DRAFT_OVERSAMPLING)

@@ -1,9 +1,11 @@
 """Preprocessing as frameworks do it."""
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from exporter.encoding import as_png
@@ -11,6 +13,8 @@ from exporter.recipe import Pixels
 from exporter.transforms import decode, fit, pixel_values, plain_transform
 from service.card import ImageInput
 from service.errors import ImageError
+from service.imaging.decode import Limits
+from service.imaging.resize import fit_encoded
 
 WIDE = Image.fromarray(np.arange(4 * 8 * 3, dtype=np.uint8).reshape(4, 8, 3))
 
@@ -74,6 +78,37 @@ def test_a_pixel_becomes_the_values_that_the_network_reads(
 ) -> None:
     found = pixel_values(np.array([[[[255, 51, 0]]]], np.uint8), pixels)
     np.testing.assert_allclose(found.ravel(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (451, 300), (100, 80), (1000, 30), (7, 900)])
+def test_linear_is_pytorch_s_bilinear_without_antialiasing(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    target = ImageInput(height=96, width=128, resize="stretch", interpolation="linear")
+    channels = torch.from_numpy(pixels.transpose(2, 0, 1)[None].astype(np.float32))
+    expected = torch.nn.functional.interpolate(channels, (96, 128), mode="bilinear")
+    values = expected[0].numpy().transpose(1, 2, 0)
+    assert np.abs(np.asarray(fit(Image.fromarray(pixels), target)) - values).max() <= 0.51
+    frame, _ = fit_encoded(as_png(pixels), target, Limits())
+    assert np.abs(frame - values).max() <= 1.5
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"resize": "crop", "shorter_side": 150},
+        {"resize": "letterbox"},
+        {"resize": "letterbox", "placement": "corner"},
+    ],
+    ids=str,
+)
+def test_linear_is_the_service_s_in_a_crop_and_in_a_letterbox(how: dict[str, Any]) -> None:
+    target = ImageInput.model_validate(
+        {**how, "height": 96, "width": 128, "interpolation": "linear"}
+    )
+    pixels = np.random.default_rng(2).integers(0, 256, (333, 500, 3), np.uint8)
+    frame, _ = fit_encoded(as_png(pixels), target, Limits())
+    expected = np.asarray(fit(Image.fromarray(pixels), target)).astype(np.int16)
+    assert np.abs(frame - expected).max() <= 1
 
 
 def test_the_plain_transform_goes_from_bytes_to_pixel_values() -> None:

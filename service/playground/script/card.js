@@ -15,7 +15,13 @@ const BOX_NUMBERS = {
 const BOX_UNITS = { pixel: "in pixels of its frame", frame: "as shares of its frame, from 0 to 1" };
 const ASSUMED_OF_BOXES = { format: "the order of these numbers", unit: "their unit" };
 
-const INTERPOLATIONS = { bilinear: "bilinear", bicubic: "bicubic", lanczos: "Lanczos", nearest: "nearest-neighbor" };
+const INTERPOLATIONS = {
+  bilinear: "bilinear",
+  bicubic: "bicubic",
+  lanczos: "Lanczos",
+  linear: "bilinear without antialiasing",
+  nearest: "nearest-neighbor",
+};
 
 export async function showCard(body, playground) {
   const { model } = playground.current();

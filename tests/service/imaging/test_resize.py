@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, features
 
 from service.card import ImageInput, Interpolation
 from service.imaging.decode import Limits
-from service.imaging.resampling import RESAMPLING
+from service.imaging.resampling import RESAMPLING, SAMPLING
 from service.imaging.resize import fit_encoded, fit_image
 from tests.images import encode, photograph
 
@@ -162,6 +162,38 @@ def test_only_the_kept_part_counts_for_the_reduction(
     left, top, right, bottom = (side / 4 for side in kept)
     expected = image.resize((20, 20), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     assert np.array_equal(frame, np.asarray(expected))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO"])
+@pytest.mark.parametrize("name", sorted(SAMPLING))
+@pytest.mark.parametrize(
+    "policy", [CROP, STRETCH, LETTERBOX, CORNER], ids=lambda t: t.placement or t.resize
+)
+def test_a_jpeg_is_decoded_whole_where_the_interpolation_skips_pixels(
+    policy: ImageInput, name: Interpolation, form: str
+) -> None:
+    target = policy.model_copy(update={"interpolation": name})
+    sharp = Image.effect_noise((1100, 1040), 90).convert("RGB")
+    body = encode(sharp, form, quality=95, **({"save_all": True} if form == "MPO" else {}))
+    frame, _ = fit_encoded(body, target, LIMITS)
+    whole, _ = fit_encoded(encode(Image.open(BytesIO(body)).convert("RGB"), "BMP"), target, LIMITS)
+    assert np.array_equal(frame, whole)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    "policy", [CROP, STRETCH, LETTERBOX, CORNER], ids=lambda t: t.placement or t.resize
+)
+def test_linear_is_the_same_whichever_way_the_image_is_stored(
+    policy: ImageInput, orientation: int
+) -> None:
+    target = policy.model_copy(update={"interpolation": "linear"})
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    body = encode(Image.effect_noise((701, 500), 90).convert("RGB"), exif=exif)
+    frame, _ = fit_encoded(body, target, LIMITS)
+    upright, _ = fit_image(ImageOps.exif_transpose(Image.open(BytesIO(body))), target)
+    assert np.abs(frame.astype(np.int16) - upright).max() <= 1
 
 
 @pytest.mark.parametrize("name", RESAMPLING)

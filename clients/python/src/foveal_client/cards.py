@@ -13,10 +13,10 @@ class ImageInput(TypedDict):
     resize: NotRequired[Literal["crop", "stretch", "letterbox"]]
     shorter_side: NotRequired[int | None]
     interpolation: NotRequired[
-        Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+        Literal["nearest", "linear", "box", "bilinear", "hamming", "bicubic", "lanczos"]
     ]
     pad_color: NotRequired[list[int]]
-    placement: NotRequired[Literal["center", "corner"]]
+    placement: NotRequired[Literal["center", "corner"] | None]
 
 
 class Window(TypedDict):
