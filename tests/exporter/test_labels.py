@@ -117,10 +117,10 @@ def test_a_label_map_names_what_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "map.pbtxt"
     path.write_text(
         "# of a detector\n"
-        'item { name: "/m/01" id: 1 display_name: "caf\\303\\251" keypoints { id: 7 label: "rim" } }\n'
+        'item { name: "/m/01" id: 1 display_name: "\\303\\251t\\303\\251" keypoints { id: 7 label: "rim" } }\n'
         "item: {\n  name: 'b', id: 3 }"
     )
-    assert read_labels(path) == ("café", "", "b")
+    assert read_labels(path) == ("été", "", "b")
 
     path.write_text("item { id: 0 name: 'background' } item { id: 1 name: 'cat' }")
     assert read_labels(path) == ("background", "cat")
