@@ -161,7 +161,9 @@ class Machinery:
         self.tracer = make_tracer(settings, environment or {}, self.metrics, self.version)
         self.cache = make_response_cache(settings, self.pipeline, self.metrics)
         self.shadows = Shadows(self.pipeline, self.metrics, self.registry.residence.has_room)
-        self.videos = VideoPipeline(fan_out, video_limits(settings), self.metrics)
+        self.videos = VideoPipeline(
+            fan_out, video_limits(settings), self.metrics, self.pipeline.room
+        )
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self.chains = Chains(
             self.storage.folder,

@@ -74,9 +74,14 @@ class ComposedFrame:
     max_pixels: int
 
     @property
+    def pixels(self) -> int:
+        """How many it has."""
+        return self.composed.width * self.composed.height
+
+    @property
     def held_bytes(self) -> int:
         """About how many bytes the frame and what is made of it take."""
-        return HELD_BYTES_PER_PIXEL * self.composed.width * self.composed.height
+        return HELD_BYTES_PER_PIXEL * self.pixels
 
     def image(self) -> Image.Image:
         """Return the frame as displayed, mode RGB."""

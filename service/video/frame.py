@@ -57,9 +57,14 @@ class Frame:
     max_pixels: int
 
     @property
+    def pixels(self) -> int:
+        """How many it stores."""
+        return self.stored.width * self.stored.height
+
+    @property
     def held_bytes(self) -> int:
         """About how many bytes the frame and the image made of it take."""
-        return HELD_BYTES_PER_PIXEL * self.stored.width * self.stored.height
+        return HELD_BYTES_PER_PIXEL * self.pixels
 
     def image(self) -> Image.Image:
         """Return the frame as displayed, mode RGB: square pixels, upright, alpha composited over white.

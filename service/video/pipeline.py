@@ -1,6 +1,7 @@
 """A video through a task: decoded on a thread of its own, its frames fanned out, its results given in order of time."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -20,6 +21,7 @@ from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner, Window
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_image
+from service.imaging.room import PixelRoom
 from service.imaging.source_image import SourceImage
 from service.metrics import Metrics
 from service.own_thread import OwnThread
@@ -80,11 +82,12 @@ class Arrival(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VideoPipeline:
-    """Runs videos. Holds no state of a video: what is limited, `fan_out` and `limits` limit."""
+    """Runs videos. Holds no state of a video: what is limited, `fan_out`, `limits` and `room` limit."""
 
     fan_out: FanOut
     limits: VideoLimits
     metrics: Metrics
+    room: PixelRoom
 
     async def run(
         self,
@@ -119,6 +122,7 @@ class VideoPipeline:
                     run.backbone,
                     run.combiner,
                     self.fan_out,
+                    self.room,
                     timeout_seconds=run.timeout_seconds,
                     draws=run.draws,
                     place=place,
@@ -242,16 +246,19 @@ async def run_frames(
     model: Model,
     combiner: Combiner[Kept],
     fan_out: FanOut,
+    room: PixelRoom,
     *,
     timeout_seconds: float,
     draws: bool = False,
     most_held_bytes: int = MOST_HELD_BYTES,
     place: Place | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> AsyncGenerator[FrameResult[Kept], None]:
     """Yield what was kept of each sampled frame, in order of time; iterate inside `contextlib.aclosing`.
 
     Frames are converted, fitted, run and read on the model's workers, a few at a time, after single images.
-    Only as many are held as `most_held_bytes` allows, one at least.
+    Only as many are held as `most_held_bytes` allows, one at least, and a large one is converted, and its result read
+    and drawn, only while there is room for it in `room`.
 
     Raises:
         UnavailableError: the model is not ready, the service ends, or a frame waited for longer than `timeout_seconds`.
@@ -267,9 +274,11 @@ async def run_frames(
             size = frame.held_bytes
             held.add(size)
             coming.append(_InFlight(frame.number, frame.seconds, size))
-            prepare = partial(_prepare, frame, model.card.image_input)
+            until = clock() + timeout_seconds
+            prepare = partial(_prepare, frame, model.card.image_input, room, until)
             del frame
-            yield Job(prepare, partial(_keep, combiner, draws))
+            keep = partial(_keep, combiner, draws)
+            yield Job(prepare, partial(_read_in_room, keep, room, until))
             await held.room_for(size)
 
     outcomes = fan_out.run(model, jobs(), timeout_seconds=timeout_seconds)
@@ -342,9 +351,12 @@ def _copied(outputs: Outputs, _: None) -> Outputs:
     return {name: rows.copy() for name, rows in outputs.items()}
 
 
-def _prepare(frame: AnyFrame, target: ImageInput) -> tuple[NDArray[np.uint8], SourceImage]:
-    image = frame.image()
-    tensor, geometry = fit_image(image, target)
+def _prepare(
+    frame: AnyFrame, target: ImageInput, room: PixelRoom, until: float
+) -> tuple[NDArray[np.uint8], SourceImage]:
+    with room.hold(frame.pixels, until):
+        image = frame.image()
+        tensor, geometry = fit_image(image, target)
     return tensor, SourceImage(image, geometry, Limits(frame.max_pixels))
 
 
@@ -356,3 +368,14 @@ def _keep(
 ) -> tuple[Kept, Image.Image | None]:
     kept = combiner.keep(outputs, source)
     return kept, combiner.draw(outputs, source) if draws else None
+
+
+def _read_in_room(
+    keep: Callable[[Outputs, SourceImage], tuple[Kept, Image.Image | None]],
+    room: PixelRoom,
+    until: float,
+    outputs: Outputs,
+    source: SourceImage,
+) -> tuple[Kept, Image.Image | None]:
+    with room.hold(source.geometry.width * source.geometry.height, until):
+        return keep(outputs, source)

@@ -1,17 +1,20 @@
 """A video through a task: its events in order, its place among the fan-outs, and what stays when it is left."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from service.bounded_thread import BoundedThread
 from service.engine import Engine, open_engine
 from service.errors import (
+    DeadlineError,
     InferenceError,
     OverloadedError,
     UnavailableError,
@@ -19,6 +22,7 @@ from service.errors import (
     shortage_of,
 )
 from service.fanout import FanOut
+from service.imaging.room import SMALL_PIXELS, PixelRoom
 from service.own_thread import OwnThread
 from service.settings import Settings
 from service.tasks.tasks import TASKS
@@ -77,6 +81,34 @@ async def test_frames_are_drawn_where_that_is_wanted(engine: Engine) -> None:
     async with aclosing(running):
         drawn = [one.drawn async for one in running if isinstance(one, VideoFrame)]
     assert [one is not None for one in drawn] == [True]
+
+
+@pytest.mark.parametrize("draws", [False, True])
+async def test_a_large_frame_waits_for_room_among_decoded_pixels_until_its_deadline(
+    engine: Engine,
+    draws: bool,  # noqa: FBT001  # of parametrize
+) -> None:
+    room = PixelRoom(SMALL_PIXELS + 1)
+    videos = replace(engine.videos, room=room)
+
+    async def events(seconds: float) -> list[Any]:
+        run = replace(run_of(engine, draws=draws), timeout_seconds=seconds)
+        running = videos.run(run, BytesIO(large_animation()), stop_reading=do_nothing)
+        async with aclosing(running):
+            return [event async for event in running]
+
+    with room.hold(SMALL_PIXELS + 1, time.perf_counter() + 1), pytest.raises(DeadlineError):
+        await events(0.2)
+    assert [type(one) for one in await events(30)] == [VideoStart, VideoFrame, VideoSummary]
+    assert room.in_work == 0
+
+
+def large_animation() -> bytes:
+    """Return a GIF of two frames that are counted in a `PixelRoom`; the first is sampled."""
+    body = BytesIO()
+    first, second = (Image.new("P", (1250, 1000), color) for color in (1, 2))
+    first.save(body, "GIF", save_all=True, append_images=[second], duration=100)
+    return body.getvalue()
 
 
 async def test_a_video_has_one_place_among_the_fan_outs_until_it_is_left(engine: Engine) -> None:
@@ -159,6 +191,7 @@ class SizedFrame:
     number: int
     held_bytes: int
     seconds: float = 0.0
+    pixels: int = 0
 
 
 class Frames:
@@ -181,7 +214,13 @@ async def test_frames_in_flight_are_bounded_by_their_bytes(
     fan_out, run = Drawing(), run_of(engine)
     reader: Any = Frames([size] * 6)
     results = run_frames(
-        reader, run.model, run.combiner, fan_out, timeout_seconds=1, most_held_bytes=100
+        reader,
+        run.model,
+        run.combiner,
+        fan_out,
+        PixelRoom(1),
+        timeout_seconds=1,
+        most_held_bytes=100,
     )
     async with aclosing(results):
         assert [one.number async for one in results] == [0, 1, 2, 3, 4, 5]
