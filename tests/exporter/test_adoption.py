@@ -139,7 +139,7 @@ def test_one_map_has_two_classes(tmp_path: Path) -> None:
     assert found["confidence"].min() >= 127
 
 
-def boxes_and_scores(columns: int) -> onnx.ModelProto:
+def boxes_and_scores(columns: int, *, sum_to_one: bool = False) -> onnx.ModelProto:
     """A detector of one box a cell: boxes (N, 16, 4) as cxcywh, and scores (N, 16, columns)."""
     model = conv_onnx([-1, PLACES, 4 + columns], activation="Sigmoid")
     for name, first, last in (("boxes", 0, 4), ("scores", 4, 4 + columns)):
@@ -150,6 +150,11 @@ def boxes_and_scores(columns: int) -> onnx.ModelProto:
             for value, bound in zip(bounds, names, strict=True)
         )
         model.graph.node.append(onnx.helper.make_node("Slice", ["raw", *names], [name]))
+    if sum_to_one:
+        model.graph.node[-1].output[0] = "independent"
+        model.graph.node.append(
+            onnx.helper.make_node("Softmax", ["independent"], ["scores"], axis=2)
+        )
     del model.graph.output[:]
     for name in ("boxes", "scores"):
         model.graph.output.append(
@@ -185,7 +190,8 @@ def test_the_best_pairs_of_box_and_class_come_sorted(tmp_path: Path) -> None:
 
 def test_a_background_column_is_never_a_candidate(tmp_path: Path) -> None:
     meaning = {"background": "first", "score_activation": "none"}
-    done = adopt(tmp_path, boxes_and_scores(4), task="detect", labels=LABELS, detect=meaning)
+    model = boxes_and_scores(4, sum_to_one=True)
+    done = adopt(tmp_path, model, task="detect", labels=LABELS, detect=meaning)
     assert outputs_of(done.path, some_frames(4, SIDE))["classes"].min() == 1
 
 

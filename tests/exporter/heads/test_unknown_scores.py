@@ -21,6 +21,8 @@ def test_what_the_graph_shows_needs_no_question() -> None:
         "scaled",
         "positive",
         "mixed",
+        "joined",
+        "one_hot",
     } == UNKNOWN
 
 
@@ -38,6 +40,8 @@ def test_what_the_graph_shows_needs_no_question() -> None:
         ("scaled", "a softmax or sigmoid times a factor", "--activation percent"),
         ("amount", "an exponential or a softplus", "the division by the sum"),
         ("mixed", "a softmax or sigmoid, but are not all", "a bilinear resize"),
+        ("joined", "parts that end in different ways", "the scores of the classes alone"),
+        ("one_hot", "1 for one class and 0 for all others", "without its ArgMax"),
     ],
 )
 def test_each_kind_has_its_reason_and_its_next_step(kind: str, shows: str, step: str) -> None:
