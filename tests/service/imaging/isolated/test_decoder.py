@@ -201,7 +201,7 @@ def test_a_large_image_that_takes_too_long_is_refused_and_its_process_goes_on() 
     with decoder(ends, seconds=0.05) as made:
         for _ in range(2):
             with pytest.raises(ImageError, match=r"not decoded within the 0\.05 s"):
-                made.prepare(run_lengths((1100, 1000)), TARGET, late())
+                made.prepare(run_lengths((4400, 4000)), TARGET, late())
     assert not ends
 
 
@@ -216,7 +216,7 @@ def test_an_image_whose_deadline_passes_is_late() -> None:
 
 def test_a_large_image_gives_up_at_its_deadline_and_its_process_goes_on() -> None:
     ends = Ends()
-    body = run_lengths((1100, 1000))
+    body = run_lengths((4400, 4000))
     with decoder(ends) as made:
         made.prepare(GOOD, TARGET, late())
         with pytest.raises(DeadlineError):
