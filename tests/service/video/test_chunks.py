@@ -37,6 +37,9 @@ def test_so_many_items_are_read_and_no_more(piece: int) -> None:
         read(bytes(20) + items(MOST_ITEMS + 1))
     with pytest.raises(BrokenVideoError):
         read(items(MOST_ITEMS) + items(1))
+    read(items(0) * MOST_ITEMS)
+    with pytest.raises(BrokenVideoError, match="Send it without metadata"):
+        read(items(0) * (MOST_ITEMS + 1))
 
 
 @pytest.mark.parametrize("count", [3, 100_000])
