@@ -1,18 +1,11 @@
-"""`foveal-export` and `python -m exporter`: Ctrl+C ends the command without a traceback also while it is loaded."""
+"""`foveal-export` and `python -m exporter`."""
 
-import signal
-from importlib import import_module
+from service.interruptible import run_command
 
 
 def main() -> None:
-    """Run the command line; until its modules are imported, Ctrl+C ends the process as the system does."""
-    former = signal.getsignal(signal.SIGINT)
-    if former is signal.default_int_handler:  # a shell ignores it for what runs in the background
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    command = import_module("exporter.cli")
-    if former is signal.default_int_handler:
-        signal.signal(signal.SIGINT, former)
-    command.main()
+    """Run the command line."""
+    run_command("exporter.cli")
 
 
 if __name__ == "__main__":

@@ -202,7 +202,8 @@ def _box_form(head: Head) -> BoxForm | None:
     if not isinstance(head, DetectHead):
         return None
     recipe = head.recipe
-    return BoxForm(format=recipe.box_format, unit=recipe.box_unit, assumed=head.assumed)
+    assumed = (*head.assumed, *(("background",) if head.assumes_no_background else ()))
+    return BoxForm(format=recipe.box_format, unit=recipe.box_unit, assumed=assumed)
 
 
 def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:

@@ -91,6 +91,12 @@ def box_hints(
     if boxes is None or not isinstance(loaded, DetectHead) or not isinstance(settled, DetectHead):
         return []
     hints = _seen_of_boxes(loaded.recipe, settled.recipe.decoder, boxes)
+    which = settled.recipe.background
+    if which != loaded.recipe.background:
+        hints.append(
+            f"the scores of a box sum to one, and the {which} label is that of the background: the {which} column is "
+            f"read so, --background {which}"
+        )
     if loaded.recipe.nms_free and not nms_free:
         hints.append(
             "each object was expected to have one box, but real images show boxes that must be suppressed: requests "
@@ -105,23 +111,32 @@ def box_hints(
             "format. Give photographs of what it finds with --images, or measure with --labeled"
         )
     if boxes.assumption is not None:
-        options = " and ".join(
-            "--nms-free" if part == "nms_free" else f"--box-{part} {getattr(boxes, part)}"
-            for part in boxes.assumed
+        options = " and ".join(_option(boxes, part) for part in boxes.assumed)
+        states, it = (
+            ("states it", "it is") if len(boxes.assumed) == 1 else ("state them", "they are")
         )
-        states = "states it" if len(boxes.assumed) == 1 else "state it"
         unseen = (
             "Too little was found to see whether an object gets several boxes: give images of what it finds, --images. "
             if "nms_free" in boxes.assumed
             else ""
         )
         shows = (
-            "The accuracy that was measured shows whether it is right"
+            f"The accuracy that was measured shows whether {it} right"
             if measured
-            else "Measure whether it is right on images with known answers, with --labeled"
+            else f"Measure whether {it} right on images with known answers, with --labeled"
         )
         hints.append(f"{boxes.assumption}. {unseen}{options} {states}. {shows}")
     return hints
+
+
+def _option(boxes: BoxForm, part: str) -> str:
+    """Return the option that states a part of the boxes' form as it was assumed."""
+    match part:
+        case "nms_free":
+            return "--nms-free"
+        case "background":
+            return "--background none"
+    return f"--box-{part} {getattr(boxes, part)}"
 
 
 def _seen_of_boxes(recipe: DetectRecipe, decoder: str, boxes: BoxForm) -> list[str]:

@@ -26,7 +26,7 @@ def show_card(path: Path, card: Card) -> Table:
         "stages": ", ".join(f"{s.name} {s.channels}@1/{s.stride:g}" for s in card.stages),
         "proved against": proof.reference,
         "largest difference": f"{proof.max_difference:.1e} at batches {', '.join(map(str, proof.batches))}",
-        "agreement": f"{proof.metric} {proof.agreement:.2%} on {proof.images} images",
+        "agreement": f"{proof.metric} {proof.agreement:.2%} on {_images(proof.images)}",
         **{name: f"{value:g}" for name, value in card.scores.items()},
         **_normalization(card),
         **_boxes(card),
@@ -86,7 +86,7 @@ def _accuracy(card: Card) -> dict[str, str]:
     if measured is None:
         return {}
     rows = {
-        f"measured {name}": f"{value:.2%} of {measured.images} labeled images"
+        f"measured {name}": f"{value:.2%} of {_images(measured.images, 'labeled ')}"
         + (f"; the source {measured.reference[name]:.2%}" if name in measured.reference else "")
         for name, value in measured.scores.items()
     }
@@ -144,3 +144,7 @@ def show_variants(variants: Sequence[MadeVariant]) -> Table:
             "refused" if one.refused else "written",
         )
     return table
+
+
+def _images(count: int, kind: str = "") -> str:
+    return f"{count} {kind}{'image' if count == 1 else 'images'}"

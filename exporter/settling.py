@@ -53,7 +53,9 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
         refuse_no_class_scores(network.graph, network.raw[0], scores)
     if isinstance(network.head, SegmentHead) and network.head.channels > 1:
         refuse_no_class_scores(network.graph, network.raw[0], [one[0] for one in outputs])
-    head = settle_head(network.head, network.graph, network.raw, outputs, network.image_input)
+    head = settle_head(
+        network.head, network.graph, network.raw, outputs, network.image_input, labels=labels
+    )
     if isinstance(head, SegmentHead):
         maps = [one[0] for one in outputs]
         require_background(head, maps, labels, network.background_id)

@@ -135,6 +135,12 @@ class Normalization(_Frozen):
         )
 
 
+_ASSUMED_WORDS = {
+    "nms_free": "that each object has one box",
+    "background": "that no class is the background",
+}
+
+
 class BoxForm(_Frozen):
     """How the four numbers of the network's own boxes were read; those of the servable are xyxy in 0–1 of the frame."""
 
@@ -143,10 +149,10 @@ class BoxForm(_Frozen):
         "(cxcywh, cycxhw), or relative to a cell (grid)"
     )
     unit: Literal["frame", "pixel"] = Field(description="0 to 1 of the frame, or its pixels")
-    assumed: tuple[Literal["format", "unit", "nms_free"], ...] = Field(
+    assumed: tuple[Literal["format", "unit", "nms_free", "background"], ...] = Field(
         (),
-        description="What nobody stated, and real images did not show; nms_free is that each object has one box. No "
-        "proof shows whether it is right; measured accuracy may",
+        description="What nobody stated, and real images did not show; nms_free is that each object has one box, "
+        "background that no class is the background. No proof shows whether it is right; measured accuracy may",
     )
 
     @property
@@ -159,13 +165,15 @@ class BoxForm(_Frozen):
         """What is assumed, with its values, as a sentence; None where all is stated or was seen."""
         if not self.assumed:
             return None
-        parts = [f"{part} {getattr(self, part)}" for part in self.assumed if part != "nms_free"]
+        parts = [
+            f"{part} {getattr(self, part)}" for part in self.assumed if part not in _ASSUMED_WORDS
+        ]
         words = [f"the boxes' {' and '.join(parts)}"] if parts else []
-        if "nms_free" in self.assumed:
-            words.append("that each object has one box")
+        words += [said for part, said in _ASSUMED_WORDS.items() if part in self.assumed]
+        verb, it = ("are", "them") if len(self.assumed) > 1 else ("is", "it")
         return (
-            f"{' and '.join(words)} {'are' if len(self.assumed) > 1 else 'is'} assumed: the network's source does "
-            "not state it, real images did not show it, and the certificate can not show it"
+            f"{' and '.join(words)} {verb} assumed: the network's source does not state {it}, real images did not "
+            f"show {it}, and the certificate can not show {it}"
         )
 
 

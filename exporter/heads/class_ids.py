@@ -17,11 +17,13 @@ _MAY_BEGIN_AT_ONE = {"triple", "end2end", "paddle", "efficientdet", "mmdet", "de
 SURE = 0.3
 """Boxes of at least this score are objects."""
 
-_BACKGROUND = re.compile(r"[\W_]*(background|bg|n/?a|unlabeled)?[\W_]*", re.IGNORECASE)
+_BACKGROUND = re.compile(
+    r"[\W_]*(background|bg|n/?a|unlabell?ed|void|none|nothing|no[\W_]*object)?[\W_]*", re.IGNORECASE
+)
 
 
 def is_background(label: str) -> bool:
-    """Return whether a label is that of no class, as `background` or an empty one."""
+    """Return whether a label is that of no class, as `background`, `no object` or an empty one."""
     return _BACKGROUND.fullmatch(label) is not None
 
 

@@ -41,7 +41,8 @@ class DetectHead:
     A candidate is a pair of box and class; with `one_class_a_box` each box has only one candidate, its best class.
     `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
     then chooses from, where the graph shows it. `assumed` are the parts of the boxes' form that nothing states;
-    `assumes_nms_free`, whether the form of the outputs or the graph alone says that no suppression is needed.
+    `assumes_nms_free`, whether the form of the outputs or the graph alone says that no suppression is needed;
+    `assumes_no_background`, whether no column of the scores is taken for the background because each has a label.
     `is_written_so` is whether the tool that wrote the file has these outputs for networks of one box an object alone.
     `is_known` is whether the source knows the form of its outputs, as that of a network of torchvision does: then
     values show nothing better. `is_form_seen` is whether real images show the form of the boxes, and `tested_by` the
@@ -55,6 +56,7 @@ class DetectHead:
     known_classes: int | None = None
     assumed: tuple[BoxPart, ...] = ()
     assumes_nms_free: bool = False
+    assumes_no_background: bool = False
     is_written_so: bool = False
     is_known: bool = False
     is_form_seen: bool = False

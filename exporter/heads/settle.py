@@ -9,6 +9,7 @@ from exporter.errors import RecipeError
 from exporter.graph import Graph
 from exporter.heads.activation import GIVEN, activate
 from exporter.heads.arrange import COLUMNS
+from exporter.heads.background import settle_background
 from exporter.heads.box_check import check_boxes
 from exporter.heads.box_form import judge_form
 from exporter.heads.classify import ClassifyHead
@@ -65,6 +66,8 @@ def settle_head(
     raw: Sequence[str],
     outputs: Sequence[Sequence[Array]],
     image_input: ImageInput,
+    *,
+    labels: Sequence[str] = (),
 ) -> Head:
     """Return the head with the activation that suits the network, and the form that its boxes have.
 
@@ -74,6 +77,7 @@ def settle_head(
         raw: the names of its outputs.
         outputs: the source's raw outputs for each of several real images.
         image_input: the network's.
+        labels: those of the classes.
 
     Raises:
         RecipeError: the recipe contradicts the network, or what the scores are can not be known; the message names
@@ -107,7 +111,9 @@ def settle_head(
             # Rounded to integers, a softmax does not sum to one.
             rounded = len(raw) > 1 and is_quantized_softmax(graph, raw[1], axis=2)
             scaled = head.recipe.decoder in _APART and is_magnified(graph, raw[1])
-            return _detect(head, outputs, ends, image_input, is_softmax=rounded, is_scaled=scaled)
+            return _detect(
+                head, outputs, ends, image_input, labels, is_softmax=rounded, is_scaled=scaled
+            )
     return head
 
 
@@ -224,6 +230,7 @@ def _detect(
     outputs: Sequence[Sequence[Array]],
     ends: set[str],
     image_input: ImageInput,
+    labels: Sequence[str],
     *,
     is_softmax: bool,
     is_scaled: bool,
@@ -256,7 +263,7 @@ def _detect(
         shown = [one.scores for one in parts]
         if stated is not None and stated in GIVEN:
             shown = [activate(one, stated, axis=2) for one in shown]
-        _require_background(head, applied, shown)
+        head = settle_background(head, shown, labels, is_softmax=applied == "softmax")
         if stated == "sigmoid":
             shown = [activate(one, stated, axis=2) for one in shown]
         if applied != "softmax":
@@ -345,21 +352,6 @@ def _no_probabilities(
     return RecipeError(
         f"The detector's scores are {low:.3g} to {high:.3g} on real images, {found}. {how}"
     )
-
-
-def _require_background(head: DetectHead, activation: Activation, scores: list[Array]) -> None:
-    """Ask which column is background where the scores of a box sum to one, unless the recipe states it.
-
-    Without such a column a box that shows nothing would have to be an object.
-    """
-    if "background" in head.recipe.model_fields_set or head.columns < 2:
-        return
-    if activation == "softmax" or sums_to_one(scores, axis=2):
-        raise RecipeError(
-            "The scores of a box sum to one over its classes (a softmax), so that one column may be the background, "
-            "which must not become a box. State it: --background first, last (as DETR has it) or none; the "
-            "background has a label too"
-        )
 
 
 def _is_always_one(scores: list[Array]) -> bool:

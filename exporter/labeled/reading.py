@@ -47,7 +47,14 @@ def read_labeled(recipe: Recipe) -> LabeledImages | None:
         if labels is not None:
             # The network's outputs may show that an image may have several.
             require_names(labeled, labels, several=True)
-    return labeled.at_most(recipe.proof.labeled_limit)
+    chosen = labeled.at_most(recipe.proof.labeled_limit)
+    boxes = (box for image in chosen.images for box in image.boxes)
+    if recipe.task == "detect" and all(box.is_crowd for box in boxes):
+        raise RecipeError(
+            f"--labeled {labeled.name}: none of its {len(chosen.images)} images has a box that is no crowd, so "
+            "there is no mAP"
+        )
+    return chosen
 
 
 def _images_folder(recipe: Recipe) -> Path | None:

@@ -8,9 +8,13 @@ from service.errors import LabelsError
 from service.labeled.image_files import SUFFIXES
 from service.labeled.truth import LabeledImage, LabeledImages, require_files
 
-FILE_COLUMNS = ("file", "filename", "file_name", "path", "filepath", "image", "img")
+FILE_COLUMNS = (
+    *("file", "filename", "file_name", "path", "filepath", "file_path", "image", "img"),
+    *("image_path", "img_path", "image_name", "image_file"),
+)
 LABEL_COLUMNS = ("label", "labels", "class", "classes", "category", "target", "tags")
 MASK_COLUMNS = ("mask", "masks", "label", "target")
+_INDEX_COLUMNS = ("", "id", "index", "idx", "unnamed: 0")
 DELIMITERS = ",;\t"
 
 Rows = list[list[str]]
@@ -47,7 +51,7 @@ def read_table_beside(path: Path, *, masks: bool) -> LabeledImages:
     Raises:
         LabelsError: it can not be read, or has no such columns.
     """
-    pairs = _pairs(path, _is_image, masks=masks)
+    pairs = _pairs(path, lambda _: False, masks=masks)
     return LabeledImages(path.name, _images(pairs, Path(), path.parent, masks=masks))
 
 
@@ -57,29 +61,53 @@ def mask_names(path: Path) -> list[str]:
     Raises:
         LabelsError: it can not be read, or has no such columns.
     """
-    pairs = _pairs(path, _is_image, masks=True)
+    pairs = _pairs(path, lambda _: False, masks=True)
     return list(dict.fromkeys(cells[0] for _, cells in pairs))
 
 
-def _is_image(file: str) -> bool:
-    return Path(file).suffix.lower() in SUFFIXES
+def _pairs(path: Path, is_file: Callable[[str], bool], *, masks: bool) -> Pairs:
+    """Return each row's file and its labels, or its mask.
 
+    Args:
+        path: the CSV.
+        is_file: whether a cell names an image that is there; its ending may say that it is one too.
+        masks: whether the labels are masks.
+    """
 
-def _pairs(path: Path, is_image: Callable[[str], bool], *, masks: bool) -> Pairs:
-    """Return each row's file and its labels, or its mask; `is_image` says whether the first row has a file already."""
+    def names_image(cell: str) -> bool:
+        return Path(cell).suffix.lower() in SUFFIXES or is_file(cell)
+
     rows = _read(path)
     heading = [cell.casefold() for cell in rows[0]]
-    has_heading = heading[0] in FILE_COLUMNS or not is_image(rows[0][0])
+    has_heading = not any(map(names_image, rows[0]))
     body = rows[1:] if has_heading else rows
     if not body:
         raise LabelsError(f"{path.name}: there are no rows below the first one")
-    labels = [] if masks or not has_heading else _label_columns(rows[0], body)
-    if labels:
-        return _one_hot(rows[0], body, labels)
-    wanted = MASK_COLUMNS if masks else LABEL_COLUMNS
-    file_at = _column(heading, FILE_COLUMNS, 0) if has_heading else 0
-    label_at = _column(heading, wanted, 1 - min(file_at, 1)) if has_heading else 1
+    if not has_heading:
+        heading = [""] * len(heading)
+    images = (at for at in range(len(heading)) if all(names_image(row[at]) for row in body))
+    file_at = _named(heading, FILE_COLUMNS)
+    if file_at is None:
+        file_at = next(images, 0)
+    others = [at for at in range(len(heading)) if at != file_at]
+    # A first column before that of the files may number the rows.
+    labels = [at for at in others if at and heading[at] not in _INDEX_COLUMNS]
+    if masks or not has_heading:
+        labels = []
+    if len(labels) > 1 and all(row[at] in {"0", "1"} for row in body for at in labels):
+        return [
+            (row[file_at], tuple(rows[0][at] for at in labels if row[at] == "1")) for row in body
+        ]
+    label_at = _named(heading, MASK_COLUMNS if masks else LABEL_COLUMNS)
+    if label_at is None:
+        # The index that pandas writes has no name; without a heading no column has.
+        label_at = min(others, key=lambda at: has_heading and heading[at] in _INDEX_COLUMNS)
     return [(row[file_at], (row[label_at],)) for row in body]
+
+
+def _named(heading: Sequence[str], names: Sequence[str]) -> int | None:
+    """Return the first column that has one of the names."""
+    return next((heading.index(name) for name in names if name in heading), None)
 
 
 def _read(path: Path) -> Rows:
@@ -105,26 +133,6 @@ def _read(path: Path) -> Rows:
             "needed: file and label"
         )
     return rows
-
-
-def _column(heading: Sequence[str], names: Sequence[str], default: int) -> int:
-    return next((heading.index(name) for name in names if name in heading), default)
-
-
-def _label_columns(heading: Sequence[str], body: Rows) -> list[int]:
-    """Return the columns of a table with one column of 0 and 1 for each label; none for another table."""
-    named = [
-        at
-        for at, name in enumerate(heading)
-        if name.casefold() not in FILE_COLUMNS and (at or heading[0].casefold() in FILE_COLUMNS)
-    ]
-    several = len(named) > 1 and all(row[at] in {"0", "1"} for row in body for at in named)
-    return named if several else []
-
-
-def _one_hot(heading: Sequence[str], body: Rows, labels: Sequence[int]) -> Pairs:
-    file_at = next(at for at in range(len(heading)) if at not in labels)
-    return [(row[file_at], tuple(heading[at] for at in labels if row[at] == "1")) for row in body]
 
 
 def _images(pairs: Pairs, folder: Path, beside: Path, *, masks: bool) -> tuple[LabeledImage, ...]:

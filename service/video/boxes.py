@@ -11,8 +11,8 @@ from io import BytesIO
 import numpy as np
 
 from service.errors import BrokenVideoError, TooManyFramesError
-from service.video.extent import read_fully
 from service.video.source import Source
+from service.video.window import BUFFER_BYTES, Window, read_fully
 
 MOST_SAMPLES = 4_000_000
 """Of all tracks together, each once for every edit: FFmpeg keeps 70 bytes of each, whether the file has it or not. An
@@ -27,7 +27,6 @@ MOST_EDITS = 10_000
 MOST_INFLATED_BYTES = 64 << 20
 """Of a compressed header."""
 
-_BUFFER_BYTES = 1 << 16
 _NESTS = {
     **dict.fromkeys(
         (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"moof", b"traf", b"mvex", b"mfra", b"tref",
@@ -134,7 +133,7 @@ class _Walk:
     def __init__(self, source: Source, counts: _Counts) -> None:
         self._source = source
         self._counts = counts
-        self._buffer, self._start = b"", 0
+        self._window = Window(source)
         self._next = 0
         """Where the next box that is in no other one begins."""
         self._has_ended = False
@@ -154,7 +153,7 @@ class _Walk:
         behind_first: int | None = None
         while waiting:
             at, limit, parent = waiting.pop()
-            head = self._at(at, 16)
+            head = self._window.at(at, 16)
             if len(head) < 8 or (limit is not None and at + 8 > limit):
                 continue
             size, kind, start = int.from_bytes(head[:4]), head[4:8], at + 8
@@ -180,7 +179,7 @@ class _Walk:
         """Return where the boxes within a box begin; None where it has none."""
         if kind == b"meta":
             return self._handler(start, behind)
-        if kind in {b"free", b"hoov"} and self._at(start, 8)[4:] in _FROM_MOVIE:
+        if kind in {b"free", b"hoov"} and self._window.at(start, 8)[4:] in _FROM_MOVIE:
             return start  # FFmpeg takes it for the header, where there is no other one
         if kind == b"cmvd":
             self._inflate(start, behind)
@@ -194,8 +193,8 @@ class _Walk:
         """Return where the handler of metadata begins: FFmpeg looks for it in steps of four bytes."""
         at = start
         while behind is None or at < behind:
-            size = _BUFFER_BYTES if behind is None else min(_BUFFER_BYTES, behind - at)
-            piece = self._at(at, size)
+            size = BUFFER_BYTES if behind is None else min(BUFFER_BYTES, behind - at)
+            piece = self._window.at(at, size)
             found = piece.find(b"hdlr")
             while found >= 0 and found % 4:
                 found = piece.find(b"hdlr", found + 1)
@@ -213,7 +212,7 @@ class _Walk:
             BrokenVideoError: it is larger than any real one.
         """
         size = (behind - start if behind is not None else MOST_INFLATED_BYTES) - 4
-        announced = int.from_bytes(self._at(start, 4))
+        announced = int.from_bytes(self._window.at(start, 4))
         if announced > MOST_INFLATED_BYTES or size > MOST_INFLATED_BYTES:
             raise BrokenVideoError("The video's compressed header is too large. Encode it again.")
         self._source.seek(start + 4)
@@ -236,7 +235,7 @@ class _Walk:
             case b"stsz" | b"stz2":
                 track.samples = max(track.samples, self._number(start + 8))
             case b"hdlr":
-                track.is_sound = track.is_sound or self._at(start + 8, 4) == b"soun"
+                track.is_sound = track.is_sound or self._window.at(start + 8, 4) == b"soun"
             case b"stts":
                 track.has_unit_steps = self._number(start + 4) == 1 == self._number(start + 12)
             case b"stco" | b"co64":
@@ -260,15 +259,4 @@ class _Walk:
         return int(counts.max(initial=0))
 
     def _number(self, at: int) -> int:
-        return int.from_bytes(self._at(at, 4))
-
-    def _at(self, at: int, size: int) -> bytes:
-        """Return the bytes at a place, fewer behind the end."""
-        begin = at - self._start
-        if not 0 <= begin <= len(self._buffer) - size:
-            self._source.seek(at)
-            self._start, self._buffer = at, self._source.read(max(size, _BUFFER_BYTES))
-            if len(self._buffer) < size:  # the rest still arrives, or is not there
-                self._buffer += read_fully(self._source, size - len(self._buffer))
-            begin = 0
-        return self._buffer[begin : begin + size]
+        return int.from_bytes(self._window.at(at, 4))

@@ -1,8 +1,8 @@
 """An AVI's chunks of metadata → counted before FFmpeg reads them: it compares each with those before it."""
 
 from service.errors import BrokenVideoError
-from service.video.extent import read_fully
 from service.video.source import Source
+from service.video.window import Window
 
 MOST_ITEMS = 5_000
 """Of metadata, in all lists together, and of lists, which may be empty: 100,000 in 1 MB took minutes."""
@@ -16,7 +16,7 @@ class ChunkCount:
     """Counts the chunks of each list of metadata of one file."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self._window = Window(source)
         self._seen: set[int] = set()
         self._items = 0
         self._tail, self._tail_at = b"", 0
@@ -47,8 +47,7 @@ class ChunkCount:
 
     def _count(self, at: int, end: int) -> None:
         while at < end:
-            self._source.seek(at)
-            head = read_fully(self._source, 8)
+            head = self._window.at(at, 8)
             if len(head) < 8:
                 return
             self._items += 1

@@ -5,8 +5,8 @@ it is, and behind damage byte by byte; so each place that begins like one is cou
 """
 
 from service.errors import BrokenVideoError
-from service.video.extent import read_fully
 from service.video.source import Source
+from service.video.window import Window
 
 MOST_ELEMENTS = 100_000
 """Of tags, chapters, attachments, tracks and lists of places together: FFmpeg keeps 200 bytes and more of each."""
@@ -38,15 +38,13 @@ _NESTS = frozenset(
 )  # fmt: skip
 """Elements with elements in them, within the parts of the header."""
 _ID_BYTES, _SIZE_BYTES = 4, 8
-_BUFFER_BYTES = 1 << 16
 
 
 class ElementCount:
     """Counts the elements of each part of the header of one file."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
-        self._buffer, self._start = b"", 0
+        self._window = Window(source)
         self._seen: set[int] = set()
         self._elements = self._index_bytes = self._groups = self._tags = 0
         self._tail, self._tail_at = b"", 0
@@ -80,7 +78,7 @@ class ElementCount:
         while end is None or at < end:
             self._elements += 1
             self._require_few()
-            head = self._at(at, _ID_BYTES + _SIZE_BYTES)
+            head = self._window.at(at, _ID_BYTES + _SIZE_BYTES)
             if not head:
                 return
             width = 9 - head[0].bit_length()
@@ -116,13 +114,3 @@ class ElementCount:
                 "The video has more tags, chapters, attachments or index entries than are read. Send it without them: "
                 "ffmpeg -i video.mkv -map 0:v -c copy -map_metadata -1 -map_chapters -1 small.mkv"
             )
-
-    def _at(self, at: int, size: int) -> bytes:
-        begin = at - self._start
-        if not 0 <= begin <= len(self._buffer) - size:
-            self._source.seek(at)
-            self._start, self._buffer = at, self._source.read(_BUFFER_BYTES)
-            if len(self._buffer) < size:  # the rest still arrives, or is not there
-                self._buffer += read_fully(self._source, size - len(self._buffer))
-            begin = 0
-        return self._buffer[begin : begin + size]

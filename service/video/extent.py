@@ -7,10 +7,10 @@ What follows the last known structure is no damage: cameras and editors append b
 from collections.abc import Callable, Mapping
 
 from service.video.source import Source
+from service.video.window import Window, read_fully
 
 MOST_STEPS = 500_000
 """After so many headers, a second of work, the rest is taken for whole: a hostile file may be nothing else."""
-_BUFFER_BYTES = 1 << 16
 _END_IS_MISSING = "its end is missing"
 
 
@@ -18,20 +18,13 @@ class _Bytes:
     """Reads a file here and there, and counts the steps."""
 
     def __init__(self, source: Source, most_steps: int) -> None:
-        self._source = source
-        self._buffer = b""
-        self._start = 0
+        self._window = Window(source)
         self._steps = most_steps
         self.end = _true_end(source)
 
     def at(self, offset: int, size: int) -> bytes:
         """Return the bytes at an offset, fewer behind the end."""
-        begin = offset - self._start
-        if not 0 <= begin <= len(self._buffer) - size:
-            self._source.seek(offset)
-            self._start, self._buffer = offset, read_fully(self._source, _BUFFER_BYTES)
-            begin = 0
-        return self._buffer[begin : begin + size]
+        return self._window.at(offset, size)
 
     def number(self, offset: int, size: int, *, little: bool = False) -> int:
         return int.from_bytes(self.at(offset, size), "little" if little else "big")
@@ -52,15 +45,6 @@ class _Bytes:
     def rest(self, offset: int) -> str:
         """Return the clause for what is too short for a header at this offset; empty for zeros."""
         return _END_IS_MISSING if self.at(offset, self.end - offset).strip(b"\0") else ""
-
-
-def read_fully(source: Source, size: int) -> bytes:
-    """A file that still arrives may return fewer bytes than there will be."""
-    parts, left = [], size
-    while left and (part := source.read(left)):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
 
 
 def _true_end(source: Source) -> int:

@@ -195,6 +195,26 @@ def test_a_background_column_is_never_a_candidate(tmp_path: Path) -> None:
     assert outputs_of(done.path, some_frames(4, SIDE))["classes"].min() == 1
 
 
+def test_labels_say_whether_a_column_is_the_background(tmp_path: Path) -> None:
+    model = boxes_and_scores(4, sum_to_one=True)
+    classes = ["cat", "dog", "bird", "fish"]
+    (tmp_path / "classes").mkdir()
+
+    done = adopt(tmp_path / "classes", model, task="detect", labels=classes)
+
+    assert "background" in done.card.boxes.assumed
+    assert any(
+        "no class is the background" in one and "--background none" in one for one in done.hints
+    )
+    assert set(outputs_of(done.path, some_frames(4, SIDE))["classes"].ravel()) == {0, 1, 2, 3}
+
+    done = adopt(tmp_path, model, task="detect", labels=["background", *classes[1:]])
+
+    assert "background" not in done.card.boxes.assumed
+    assert any("--background first" in one for one in done.hints)
+    assert outputs_of(done.path, some_frames(4, SIDE))["classes"].min() == 1
+
+
 @pytest.mark.parametrize(("decoder", "shape"), [("yolov5", [-1, 16, 9]), ("yolov8", [-1, 8, 16])])
 def test_ultralytics_heads_are_decoded(tmp_path: Path, decoder: str, shape: list[int]) -> None:
     model = conv_onnx(shape, activation="Sigmoid")

@@ -16,7 +16,7 @@ def test_the_card_s_table_has_file_task_cost_and_proof(tmp_path: Path) -> None:
     rows = dict(zip(*(list(column.cells) for column in table.columns), strict=True))
     assert rows["task"] == "classify, 3 labels"
     assert str(rows["file"]).startswith(str(path))
-    assert rows["agreement"] == "top1 100.00% on 1 images"
+    assert rows["agreement"] == "top1 100.00% on 1 image"
     assert rows["largest difference"] == "0.0e+00 at batches 1"
 
 

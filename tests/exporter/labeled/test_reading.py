@@ -180,6 +180,17 @@ def test_a_category_that_is_no_class_is_refused(tmp_path: Path) -> None:
         read(tmp_path, "set.json", task="detect")
 
 
+def test_annotations_without_any_object_are_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png")
+    crowds = [{**COCO["annotations"][1], "iscrowd": 1}]
+    for annotations in ([], crowds):
+        (tmp_path / "set.json").write_text(json.dumps({**COCO, "annotations": annotations}))
+        with pytest.raises(
+            RecipeError, match=r"set\.json: none of its 2 images has a box .* no mAP"
+        ):
+            read(tmp_path, "set.json", task="detect")
+
+
 def test_masks_belong_to_the_images_of_their_names(tmp_path: Path) -> None:
     put(
         tmp_path / "set",

@@ -33,6 +33,12 @@ def read(folder: Path, text: str) -> dict[str, tuple[str, ...]]:
         'id,filename,target\n7, "a.png" ,dog\n8,x/b.png, bird\n',
         'label,file,more\n"dog",a.png,"1,2"\nbird,x/b.png,3\n',
         'file, label\n"a.png", "dog"\nx/b.png, bird\n',
+        "id,image_path,label\n3,a.png,dog\n4,x/b.png,bird\n",
+        # Columns of other names: the one with images has the files, and one that counts has no labels.
+        "id,photo,kind\n3,a.png,dog\n4,x/b.png,bird\n",
+        ",photo,kind\n0,a.png,dog\n1,x/b.png,bird\n",
+        "kind,photo\ndog,a.png\nbird,x/b.png\n",
+        "dog,a.png\nbird,x/b.png\n",
         # One more column of 0 and 1 is not one for each label.
         "file,label,is_good\na.png,dog,1\nx/b.png,bird,0\n",
     ],
@@ -78,6 +84,7 @@ def test_an_image_with_two_masks_is_refused(tmp_path: Path) -> None:
         ("file,cat,dog,bird\na.png,0,1,1\nb.png,0,0,0\n", {"a.png": ("dog", "bird"), "b.png": ()}),
         ("cat,file,dog\n1,a.png,1\n0,b.png,0\n", {"a.png": ("1",), "b.png": ("0",)}),
         ("file,cat\na.png,1\nb.png,0\n", {"a.png": ("1",), "b.png": ("0",)}),
+        (",file,cat,dog\n0,a.png,0,1\n1,b.png,0,0\n", {"a.png": ("dog",), "b.png": ()}),
         ("file,cat,dog\na.png,0,1\nb.png,2,0\n", {"a.png": ("0",), "b.png": ("2",)}),
     ],
 )
@@ -113,7 +120,7 @@ def test_masks_are_beside_the_table_and_images_may_be_elsewhere(tmp_path: Path) 
         ("file\na.png\n", "row 1 has 1 columns, at least 2 are needed: file and label"),
         ("file,label,more\na.png,dog,1\na.png,dog\n", "row 3 has 2 columns, at least 3 are"),
         ("file,label\n", "there are no rows below the first one"),
-        ("a.jpg,dog\n", "there are no rows below the first one"),
+        ("a.jpg,dog\n", r"1 of 1 images are not there, the first is .*a\.jpg"),
         ("file,label\nb.png,dog\n", r"1 of 1 images are not there, the first is .*b\.png"),
     ],
 )

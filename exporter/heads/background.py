@@ -1,0 +1,62 @@
+"""The column of a detector's scores that is the background's, where the scores of a box sum to one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from exporter.errors import RecipeError
+from exporter.heads.class_ids import is_background
+from exporter.heads.detect import DetectHead
+from exporter.heads.score_kind import sums_to_one
+from exporter.network import Array
+
+MOST_BOXES = 0.5
+"""A background is the best column of more boxes than this: most boxes show nothing."""
+
+
+def settle_background(
+    head: DetectHead, scores: Sequence[Array], labels: Sequence[str], *, is_softmax: bool
+) -> DetectHead:
+    """Return the head with the column of the background, if a label says that there is one.
+
+    Where each column has a label of a class, and the first and the last one are not the best ones of most boxes, no
+    column is the background: that is assumed.
+
+    Args:
+        head: of any decoder.
+        scores: those of the boxes on real images, (N, A, K), before or after a softmax.
+        labels: one for each class.
+        is_softmax: whether they are those of a softmax, even if these values do not sum to one.
+
+    Raises:
+        RecipeError: nothing shows which column is the background. A box that shows nothing would be an object.
+    """
+    if "background" in head.recipe.model_fields_set or head.columns < 2:
+        return head
+    if not is_softmax and not sums_to_one(scores, axis=2):
+        return head
+    if len(labels) != head.columns or head.recipe.class_offset:
+        raise _unknown("")
+    first, last = is_background(labels[0]), is_background(labels[-1])
+    if first and last:
+        raise _unknown(f" {labels[0]!r} and {labels[-1]!r} may both be its label.")
+    if first or last:
+        which = "first" if first else "last"
+        return replace(head, recipe=head.recipe.model_copy(update={"background": which}))
+    best = np.concatenate([one.reshape(-1, head.columns).argmax(axis=1) for one in scores])
+    for which, column in (("first", 0), ("last", head.columns - 1)):
+        share = float(np.mean(best == column))
+        if share > MOST_BOXES:
+            raise _unknown(
+                f" The {which} column, {labels[column]!r}, is the best one of {share:.0%} of the boxes on real images."
+            )
+    return replace(head, assumes_no_background=True)
+
+
+def _unknown(seen: str) -> RecipeError:
+    return RecipeError(
+        "The scores of a box sum to one over its classes (a softmax), so that one column may be the background, "
+        f"which must not become a box.{seen} State it: --background first, last (as DETR has it) or none; the "
+        "background has a label too"
+    )

@@ -1,0 +1,98 @@
+"""Which column of a detector's scores is the background: labels and real images say it, else it is asked."""
+
+import numpy as np
+import pytest
+
+from exporter.errors import RecipeError
+from exporter.heads.background import settle_background
+from exporter.heads.class_ids import is_background
+from exporter.heads.detect import DetectHead
+from exporter.network import Array
+from tests.exporter.heads.judged import detect_head
+
+BOXES = 8
+
+
+def shares(*best: int, columns: int = 4) -> list[Array]:
+    """Return scores (1, 8, K) that sum to one, the best one of each box in the given column."""
+    scores = np.full((1, BOXES, columns), 0.1, np.float32)
+    scores[0, np.arange(BOXES), best] = 1 - 0.1 * (columns - 1)
+    return [scores]
+
+
+def settled(scores: list[Array], labels: list[str], **detect: object) -> DetectHead:
+    head = detect_head("pair", (1, BOXES, 4), scores[0].shape, **detect)
+    return settle_background(head, scores, labels, is_softmax=False)
+
+
+MIXED = shares(0, 1, 2, 3, 0, 1, 2, 3)
+KINDS = ["cat", "dog", "bird", "fish"]
+
+
+def test_classes_with_a_label_each_are_served_and_that_none_is_the_background_is_assumed() -> None:
+    head = settled(MIXED, KINDS)
+
+    assert (head.recipe.background, head.assumes_no_background) == ("none", True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "which"),
+    [
+        (["__background__", "cat", "dog", "bird"], "first"),
+        (["N/A", "cat", "N/A", "bird"], "first"),
+        (["cat", "dog", "bird", "no object"], "last"),
+        (["cat", "dog", "bird", ""], "last"),
+    ],
+)
+def test_a_label_of_the_background_says_which_column_it_is(labels: list[str], which: str) -> None:
+    head = settled(MIXED, labels)
+
+    assert (head.recipe.background, head.assumes_no_background) == (which, False)
+    assert head.classes == len(labels)
+
+
+@pytest.mark.parametrize(("column", "which"), [(0, "first"), (3, "last")])
+def test_a_column_that_is_the_best_one_of_most_boxes_is_asked_about(
+    column: int, which: str
+) -> None:
+    with pytest.raises(
+        RecipeError,
+        match=rf"The {which} column, '{KINDS[column]}', is the best one of 62%.*--background",
+    ):
+        settled(shares(1, 1, 2, *[column] * 5), KINDS)
+    # A class in the middle is none: a background has the first or the last column.
+    assert settled(shares(1, 1, 1, 1, 1, 1, 1, 2), KINDS).assumes_no_background
+
+
+def test_two_labels_of_a_background_or_another_number_of_labels_are_asked_about() -> None:
+    with pytest.raises(RecipeError, match=r"'background' and 'void' may both .*--background first"):
+        settled(MIXED, ["background", "cat", "dog", "void"])
+    with pytest.raises(RecipeError, match="--background first, last"):
+        settled(MIXED, ["background", *KINDS], class_offset=1)
+
+
+def test_what_is_stated_or_sums_to_another_number_stays_as_it_is() -> None:
+    for stated in ("first", "last", "none"):
+        head = settled(shares(*[0] * BOXES), KINDS, background=stated)
+        assert (head.recipe.background, head.assumes_no_background) == (stated, False)
+    alone = [one * 0.9 for one in MIXED]
+    assert not settled(alone, KINDS).assumes_no_background
+    head = detect_head("pair", (1, BOXES, 4), (1, BOXES, 4))
+    assert settle_background(head, alone, KINDS, is_softmax=True).assumes_no_background
+
+
+def test_words_that_are_no_class() -> None:
+    for label in (
+        "background",
+        "__background__",
+        "BG",
+        "n/a",
+        "no-object",
+        "No Object",
+        "void",
+        "none",
+        "",
+    ):
+        assert is_background(label), label
+    for label in ("no", "no helmet", "nobody", "avoid", "cat", "object", "no objection"):
+        assert not is_background(label), label
