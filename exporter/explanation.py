@@ -141,7 +141,8 @@ def _rows(
     whose = "--images" if recipe.proof.images is not None else PHOTOGRAPHS_NAME
     proof = (
         f"against {network.reference.name} at batch {', '.join(map(str, batches))} within "
-        f"{recipe.proof.tolerance:g}, and on {images} images, of which {recipe.proof.agreement:.0%} must agree"
+        f"{recipe.proof.tolerance:g}, and on {images} image{'' if images == 1 else 's'}, of which "
+        f"{recipe.proof.agreement:.0%} must agree"
     )
     yield Explained("proof", proof, "the source's own images" if network.proof else whose)
 

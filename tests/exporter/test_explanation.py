@@ -86,7 +86,7 @@ def test_images_of_the_user_s_own_are_an_option(tmp_path: Path) -> None:
 
     value, origin = rows(tmp_path, proof={"images": "photos"})["proof"]
 
-    assert "on 1 images" in value
+    assert "on 1 image," in value
     assert origin == "--images"
 
 
