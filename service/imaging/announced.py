@@ -18,7 +18,8 @@ MOST_SEGMENTS = 200
 """Of a JPEG, before its size; photographs have about ten, and up to a hundred with a large color profile."""
 
 HEADER_BYTES = 30
-"""Of a PNG, a GIF or a WebP, with its size."""
+"""Of a PNG, a BMP or a WebP, with its size."""
+_OS2_HEADER_BYTES = 12
 
 _SIZES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 """The markers of the segments that state a JPEG's size (ITU-T T.81, table B.1)."""
@@ -34,9 +35,9 @@ def quick_pixels(image: bytes) -> int | None:
     if image.startswith(png.SIGNATURE):
         width, height = struct.unpack_from(">II", image, 16)
         return int(width * height) if image[12:16] == b"IHDR" else None
-    if image.startswith((b"GIF87a", b"GIF89a")):
-        width, height = struct.unpack_from("<HH", image, 6)
-        return int(width * height)
+    if image.startswith(b"BM"):
+        return _bmp_pixels(image)
+    # The first frame of a GIF may be larger than its canvas, and lies behind what only a reader skips as Pillow does.
     return _webp_pixels(image) if image.startswith(b"RIFF") else None
 
 
@@ -48,6 +49,15 @@ def announced_pixels(images: Iterable[bytes], formats: tuple[str, ...] = FORMATS
         formats: those that are read; no other reader is tried.
     """
     return sum(_pixels(image, formats) for image in images)
+
+
+def _bmp_pixels(image: bytes) -> int:
+    """Return the pixels by the header, also of kinds that Pillow alone does not read; a height may be negative."""
+    if image[14] == _OS2_HEADER_BYTES:
+        width, height = struct.unpack_from("<HH", image, 18)
+    else:
+        width, height = struct.unpack_from("<Ii", image, 18)
+    return int(width * abs(height))
 
 
 def _webp_pixels(image: bytes) -> int | None:

@@ -57,6 +57,14 @@ def pixels_together(count: int) -> httpx.Request:
     return _form([encode(Image.new("L", (size, 1)), "PNG") for size in (count - 350, 350)])
 
 
+def pixels_of_large_frames(count: int) -> httpx.Request:
+    """GIFs whose canvas has one pixel, and their first frame all others."""
+    images = [bytearray(encode(Image.new("P", (size, 1)), "GIF")) for size in (count - 350, 350)]
+    for image in images:
+        image[6:10] = struct.pack("<HH", 1, 1)
+    return _form([bytes(image) for image in images])
+
+
 def images_in_a_form(count: int) -> httpx.Request:
     return _form([IMAGE] * count)
 
@@ -94,6 +102,7 @@ LIMITS: dict[str, tuple[Callable[[int], httpx.Request], int, int, str]] = {
     "inflated bytes": (inflated, BODY_BYTES, 413, "body_too_large"),
     "pixels": (pixels, PIXELS, 413, "too_many_pixels"),
     "pixels together": (pixels_together, TOGETHER, 413, "too_many_pixels"),
+    "pixels of large frames": (pixels_of_large_frames, TOGETHER, 413, "too_many_pixels"),
     "images in a form": (images_in_a_form, IMAGES, 413, "too_many_images"),
     "images in JSON": (images_in_json, IMAGES, 413, "too_many_images"),
     "fields of a form": (fields, FIELDS, 400, "malformed_multipart"),

@@ -1,11 +1,14 @@
 """The pixels that images have by their headers, without decoding them."""
 
+import random
 import struct
 
 import pytest
 from PIL import Image
 
+from service.errors import ImageError
 from service.imaging.announced import announced_pixels, quick_pixels
+from service.imaging.decode import Limits, open_image
 from tests.images import encode
 
 SIZE = (37, 21)
@@ -39,13 +42,56 @@ def test_what_needs_a_reader_is_not_guessed() -> None:
     image = encode(Image.new("L", SIZE), "JPEG")
     assert quick_pixels(image[:2] + b"junk" + image[2:]) is None
     assert quick_pixels(image[:2] + b"\xff\xe0\0\2" * 300 + image[2:]) is None
-    assert quick_pixels(encode(Image.new("RGB", SIZE), "AVIF")) is None
+    for kind in ("AVIF", "GIF"):
+        assert quick_pixels(encode(Image.new("RGB", SIZE), kind)) is None
+
+
+def test_a_gif_counts_with_a_first_frame_that_is_larger_than_its_canvas() -> None:
+    body = bytearray(encode(Image.new("P", SIZE), "GIF"))
+    body[6:10] = struct.pack("<HH", 1, 1)
+
+    assert announced_pixels([bytes(body)]) == 37 * 21 == pixels_of(bytes(body))
+
+
+@pytest.mark.parametrize("bits", [2, 8, 32])
+def test_a_bmp_counts_with_its_header_whatever_its_depth_and_direction(bits: int) -> None:
+    body = bytearray(encode(Image.new("L", SIZE), "BMP"))
+    body[22:26] = struct.pack("<i", -21)
+    body[28:30] = struct.pack("<H", bits)
+    assert quick_pixels(bytes(body)) == 37 * 21
+    old = b"BM" + bytes(12) + struct.pack("<IHHHH", 12, 37, 21, 1, 24) + bytes(8)
+    assert quick_pixels(old) == 37 * 21
+
+
+def pixels_of(body: bytes) -> int:
+    """Return the pixels of an image that is opened, 0 of one that is refused."""
+    try:
+        width, height = open_image(body, Limits()).size
+    except ImageError:
+        return 0
+    return width * height
+
+
+@pytest.mark.filterwarnings("ignore")  # the engine switches them off
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_no_damaged_header_hides_pixels_that_are_read(kind: str) -> None:
+    made = random.Random(kind)
+    whole = encode(Image.effect_noise(SIZE, 50).convert("RGB"), kind)
+    opened = 0
+    for _ in range(600):
+        body = bytearray(whole)
+        for _ in range(made.choice((1, 2, 4))):
+            body[made.randrange(min(len(body), made.choice((40, 120, 400))))] = made.randrange(256)
+        pixels = pixels_of(bytes(body))
+        opened += pixels > 0
+        assert pixels <= announced_pixels([bytes(body)]), body.hex()
+    assert opened > 20
 
 
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        ("GIF", {}),
+        ("BMP", {}),
         ("WEBP", {}),
         ("WEBP", {"lossless": True}),
         ("WEBP", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),

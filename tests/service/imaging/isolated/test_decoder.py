@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import threading
 import time
 from collections import Counter
@@ -117,6 +118,17 @@ def test_a_large_image_of_each_format_is_seen_as_by_a_thread(
     image = Image.open(CASES / "cat.jpg").resize((1300, 1000))
     body = encode(image, form)
     assert seen(isolated, body) == seen(ThreadDecoder(Limits(), PixelRoom(10**9)), body)
+
+
+def test_a_gif_whose_first_frame_is_larger_than_its_canvas_is_seen_as_by_a_thread(
+    isolated: IsolatedDecoder,
+) -> None:
+    body = bytearray(encode(Image.open(CASES / "cat.jpg").resize((1300, 1000)), "GIF"))
+    for canvas in ((1, 1), (99, 99), (1300, 2)):
+        body[6:10] = struct.pack("<HH", *canvas)
+        expected = seen(ThreadDecoder(Limits(), PixelRoom(10**9)), bytes(body))
+        assert expected[3] == (1300, 1000)  # type: ignore[index]
+        assert seen(isolated, bytes(body)) == expected
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
