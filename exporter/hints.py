@@ -97,6 +97,11 @@ def box_hints(
             f"the scores of a box sum to one, and the {which} label is that of the background: the {which} column is "
             f"read so, --background {which}"
         )
+    if settled.doubted is not None:
+        hints.append(
+            f"--background {which} is believed, but {settled.doubted.words}, as that of a background is: boxes that "
+            f"show nothing may be objects. Is it --background {settled.doubted.which}?"
+        )
     if loaded.recipe.nms_free and not nms_free:
         hints.append(
             "each object was expected to have one box, but real images show boxes that must be suppressed: requests "
