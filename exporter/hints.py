@@ -92,7 +92,8 @@ def frame_hints(borrowed: Borrowed | None, image_input: ImageInput) -> list[str]
     are, others = ("are", "others") if len(borrowed.parts) > 1 else ("is", "another")
     assumed = f"{borrowed.words} of the input ({image_input.words}) {are} assumed: {borrowed.whose}"
     doubt = f"A training may have used {others}, which the certificate can not show"
-    return [f"{assumed}. {doubt}. To state what it used: {options}"]
+    said = f". The file of the weights says {', '.join(borrowed.beside)}" if borrowed.beside else ""
+    return [f"{assumed}. {doubt}{said}. To state what it used: {options}"]
 
 
 def box_hints(

@@ -102,11 +102,13 @@ class Facts:
 class Borrowed:
     """Whose image input and pixel values are taken where nothing states those that the weights were trained with.
 
-    `parts` are the parts of the image input that are taken: size, resize and interpolation.
+    `parts` are the parts of the image input that are taken: size, resize and interpolation. `beside` is what the
+    file of the weights says of its training's images, as `img_size 64`.
     """
 
     whose: str
     parts: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:

@@ -16,6 +16,7 @@ from exporter.heads.select_head import select_head
 from exporter.map_forms import map_form
 from exporter.network import Borrowed, Facts, Head, Network, Outputs
 from exporter.own_scaling import own_factor, settle_scale
+from exporter.pickled_statements import stated_in
 from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
 from exporter.recipe_tables import DetectRecipe, SegmentRecipe
@@ -118,7 +119,24 @@ def _borrowed(model: TorchModel, recipe: Recipe) -> Borrowed | None:
         "resize": not stated.isdisjoint({"resize", "shorter_side"}),
         "interpolation": "interpolation" in stated,
     }
-    return Borrowed(model.borrowed, tuple(part for part, is_known in known.items() if not is_known))
+    parts = tuple(part for part, is_known in known.items() if not is_known)
+    return Borrowed(model.borrowed, parts, _said_of_images(recipe))
+
+
+_IMAGE_KEYS = (
+    "img_size", "image_size", "input_size", "imgsz", "train_crop_size", "val_resize_size", "val_crop_size",
+    "interpolation",
+)  # fmt: skip
+"""The names under which trainings keep how they resize images."""
+
+
+def _said_of_images(recipe: Recipe) -> tuple[str, ...]:
+    """Return what the file of the weights says of the images of its training; which of it counts, only a user knows."""
+    file = recipe.folder / (recipe.weights or "")
+    if not file.is_file():
+        return ()
+    stated = stated_in(file, _IMAGE_KEYS)
+    return tuple(f"{name} {stated[name]}" for name in _IMAGE_KEYS if name in stated)
 
 
 def _with_channels(

@@ -95,7 +95,7 @@ def built(where: str, build: Build, recipe: Recipe, arguments: dict[str, Any]) -
             advice = "Its keyword arguments are the recipe's [arguments], or --arg NAME=VALUE"
         place = place_of(error, code_folders(recipe))
         raise SourceError(
-            f"python:{where}: {reason(error)}{place}{f'. {advice}' if advice else ''}"
+            f"python:{where}: {reason(error).rstrip('.')}{place}{f'. {advice}' if advice else ''}"
         ) from error
     if not isinstance(module, nn.Module):
         raise SourceError(

@@ -1,5 +1,6 @@
 """What nothing states of a network's input is said at the end of an export, in the card, and by `--explain`."""
 
+import argparse
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -224,6 +225,17 @@ def test_only_what_is_left_open_is_assumed(tmp_path: Path) -> None:
     assert hint.startswith(f"interpolation of the input ({SIDE}×{SIDE} (height × width)")
     assert "is assumed: those that timm publishes for test_efficientnet" in hint
     assert hint.endswith("To state what it used: --interpolation")
+
+
+def test_what_the_file_says_of_its_images_is_in_the_hint(tmp_path: Path) -> None:
+    state = timm.create_model(TIMM, num_classes=4).state_dict()
+    args = argparse.Namespace(lr=0.1, img_size=64, interpolation="bicubic", mean=None)
+    torch.save({"epoch": 3, "state_dict": state, "args": args}, tmp_path / "last.pth")
+
+    done, _ = exported(lambda _: {"source": f"timm:{TIMM}", "weights": "last.pth"}, tmp_path)
+
+    (hint,) = [one for one in done.hints if "of the input (" in one]
+    assert "The file of the weights says img_size 64, interpolation bicubic." in hint
 
 
 class Light(torch.nn.Module):
