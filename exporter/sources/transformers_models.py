@@ -101,14 +101,6 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     images = processed_images(
         processor, (size.height, size.width) if size.height and size.width else None
     )
-    if (
-        not (place.folder / "preprocessor_config.json").is_file()
-        and not (place.folder / "processor_config.json").is_file()
-    ):
-        progress.warn(
-            f"{place.folder.name} has no preprocessor_config.json: size, mean and std are the defaults of "
-            f"{type(processor).__name__}"
-        )
     if images.note:
         progress.warn(images.note)
     known = _described(place, model.eval(), processor, images, recipe)
@@ -256,8 +248,7 @@ def _pretrained(automatic: Automatic, folder: Path, config: Config) -> Pretraine
 
 def _processor(library: Library, place: _Place, model: Pretrained) -> Processor:
     """Return the folder's image processor, else the one that Transformers has for this kind of network."""
-    stated = ("preprocessor_config.json", "processor_config.json")
-    if any((place.folder / name).is_file() for name in stated):
+    if _states_processor(place):
         return library.AutoImageProcessor.from_pretrained(
             place.folder, backend="pil", trust_remote_code=False
         )
@@ -274,6 +265,11 @@ def _processor(library: Library, place: _Place, model: Pretrained) -> Processor:
     if isinstance(side, int) and "height" in dict(getattr(library, name)().size):
         size = {"size": {"height": side, "width": side}}
     return getattr(library, name)(**size)
+
+
+def _states_processor(place: _Place) -> bool:
+    stated = ("preprocessor_config.json", "processor_config.json")
+    return any((place.folder / name).is_file() for name in stated)
 
 
 def _described(
@@ -297,6 +293,8 @@ def _described(
         images.image_input,
         images.pixels,
         images.transform,
+        borrowed=_defaults_of(place, processor),
+        size_is_known=getattr(model.config, "image_size", None) == images.image_input.height,
     )
     if recipe.task == "segment":
         background = 0 if labels and labels[0].lower() == "background" else None
@@ -308,6 +306,16 @@ def _described(
             known = replace(known, facts=replace(facts, labels=(*labels, "")))
         return replace(known, detect=boxes, postprocessed=own)
     return known
+
+
+def _defaults_of(place: _Place, processor: Processor) -> str | None:
+    """Return whose defaults size, mean and std are where the folder says nothing of its images, as a Trainer's."""
+    if _states_processor(place):
+        return None
+    return (
+        f"the defaults of {type(processor).__name__} ({place.folder.resolve().name} has no "
+        "preprocessor_config.json)"
+    )
 
 
 def _boxes(model: Pretrained, processor: Processor, frame: ImageInput) -> DetectRecipe:
