@@ -169,7 +169,11 @@ def test_a_config_alone_is_refused_before_anything_is_traced(
         ("config.json", {"hidden_size": "many"}, "hidden_size"),
         ("config.json", {"num_attention_heads": 0}, "transformers:"),
         ("config.json", {"id2label": []}, "transformers:"),
-        ("preprocessor_config.json", {"image_mean": {"red": 1}}, "its image processor can not be used"),
+        (
+            "preprocessor_config.json",
+            {"image_mean": {"red": 1}},
+            "its image processor can not be used",
+        ),
         ("preprocessor_config.json", {"rescale_factor": 0}, "its image processor can not be used"),
         ("preprocessor_config.json", {"size": {"height": {}}}, "its image processor can not be"),
         ("preprocessor_config.json", {"resample": "large"}, "its image processor can not be used"),
