@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import onnx
 from pydantic import ValidationError
 
 from exporter.errors import RecipeError, invalid_field
 from exporter.labels import read_labels
+from exporter.loading import load_onnx
 from exporter.network import Facts
 from exporter.recipe import Recipe
 from exporter.writing import write_servable
@@ -71,7 +71,7 @@ def edit_card(path: Path, changes: list[str]) -> Card:
         edited = Card.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"--set {invalid_field(error)}") from error
-    return write_servable(path, onnx.load(path, load_external_data=False), edited)
+    return write_servable(path, load_onnx(path, external_data=False), edited)
 
 
 def _value(field: str, text: str) -> Any:  # noqa: ANN401 - each field has a type of its own

@@ -67,6 +67,10 @@ def _check_folders(recipe: Recipe) -> None:
 def _check_source(recipe: Recipe) -> None:
     """Refuse what the recipe's source does not read."""
     kind = recipe.source.partition(":")[0]
+    if kind == "onnx" and recipe.none_arguments:
+        raise RecipeError(
+            f"--arg {recipe.none_arguments[0]}=None: an input of an ONNX file needs numbers. Give them, or leave it out"
+        )
     for name, value in (("--arg", recipe.arguments), ("--weights", recipe.weights)):
         if kind in COMPLETE and value and (kind, name) != ("onnx", "--arg"):
             raise RecipeError(

@@ -9,6 +9,7 @@ from rich.table import Table
 from exporter.errors import RecipeError
 from exporter.export import images_for, labels_for
 from exporter.guessing.granted import Granted
+from exporter.heads.activation import activation_words
 from exporter.heads.detect import DetectHead
 from exporter.images import PHOTOGRAPHS_NAME
 from exporter.network import Network
@@ -19,7 +20,7 @@ from exporter.recipe import Recipe
 from exporter.settling import settled
 from exporter.sources.registry import load_network
 from exporter.subject import ImageSubject
-from service.card import BoxForm, ImageInput
+from service.card import BoxForm
 
 _STATES_PIXELS = {"torchvision", "timm", "transformers", "train"}
 """The sources that know scale, mean and std."""
@@ -109,15 +110,9 @@ def _rows(
     yield Explained("file", f"{path} (not written now)", origins.of("name", "given"))
     yield Explained("task", recipe.task, origins.of("task", "given"))
     yield Explained("labels", _shown(labels), origins.of("labels", stated))
-    yield Explained(
-        "input",
-        _input(network.image_input),
-        origins.of_several(
-            ("height", "width", "resize", "shorter_side", "interpolation"), stated, "input"
-        ),
-    )
+    yield Explained("input", network.image_input.words, _input_origin(network, origins, stated))
     values = stated if kind in _STATES_PIXELS else f"{DEFAULT}: {kind} does not state it"
-    pixels = network.pixels
+    pixels, borrowed = network.pixels, network.borrowed
     for name, value in (
         ("scale", f"{pixels.scale:.6g}"),
         ("mean", _numbers(pixels.mean[: pixels.channels])),
@@ -127,6 +122,8 @@ def _rows(
     ):
         reads_bytes = name == "scale" and pixels.scale == 1 and network.own_factor is not None
         otherwise = _OWN_SCALE.format(network.own_factor) if reads_bytes else values
+        if borrowed is not None and name in network.assumed:
+            otherwise = f"assumed: {borrowed.whose}"
         if name == "layout" and kind == "onnx":
             otherwise = "the shape of the file's input"
         yield Explained(name, value, origins.of(name, otherwise, table="pixels"))
@@ -147,13 +144,32 @@ def _rows(
     yield Explained("proof", proof, "the source's own images" if network.proof else whose)
 
 
+_INPUT_PARTS = {
+    "height": "size",
+    "width": "size",
+    "resize": "resize",
+    "shorter_side": "resize",
+    "interpolation": "interpolation",
+}
+"""The fields of a recipe's image input, and the part of it that each belongs to."""
+
+
+def _input_origin(network: Network, origins: _Origins, stated: str) -> str:
+    """Return where the parts of the image input come from, with those that are assumed by their names."""
+    borrowed = network.borrowed
+    if borrowed is None or not borrowed.parts:
+        return origins.of_several(tuple(_INPUT_PARTS), stated, "input")
+    known = [name for name, part in _INPUT_PARTS.items() if part not in borrowed.parts]
+    found = dict.fromkeys(origins.of(one, stated, table="input") for one in known)
+    if "size" in borrowed.parts:
+        found.pop(stated, None)
+    return ", ".join([*found, f"{borrowed.words} assumed: {borrowed.whose}"])
+
+
 def _activation(recipe: Recipe, network: Network) -> Iterator[Explained]:
-    activation = getattr(network.head, "activation", None)
-    if activation is None:
+    value = activation_words(network.head)
+    if value is None:
         return
-    scores = getattr(network.head, "scores", "logits")
-    inside = scores != "logits"
-    value = f"{scores}, inside the network" if inside else str(activation)
     table = getattr(recipe, recipe.task, None)
     is_set = table is not None and {"activation", "score_activation"} & table.model_fields_set
     yield Explained(
@@ -192,17 +208,6 @@ def _shown(labels: tuple[str, ...]) -> str:
         return "none"
     first = ", ".join(label or "–" for label in labels[:4])
     return f"{len(labels)}: {first}{', …' if len(labels) > 4 else ''}"
-
-
-def _input(image_input: ImageInput) -> str:
-    size = f"{image_input.height}×{image_input.width} (height × width)"
-    how = {
-        "crop": f"the center, after the shorter side is resized to {image_input.shorter_side}",
-        "stretch": "the whole image, stretched",
-        "letterbox": "the whole image, with a border",
-    }[image_input.resize]
-    how += " on the right and below" if image_input.placement == "corner" else ""
-    return f"{size}: {how}, {image_input.interpolation}"
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -12,6 +12,7 @@ from exporter.checks import check_labels, check_recipe
 from exporter.cost import count_cost
 from exporter.cut_candidates import CutOff
 from exporter.errors import RecipeError
+from exporter.heads.activation import activation_words
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.extra_column import refuse_one_more
@@ -22,6 +23,7 @@ from exporter.hints import (
     assumption_hints,
     better_hints,
     box_hints,
+    frame_hints,
     input_hints,
     variant_hints,
 )
@@ -125,6 +127,7 @@ def export(
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),
         *assumption_hints(network.normalization, measured=measurement is not None),
+        *frame_hints(network.borrowed, network.image_input),
         *box_hints(
             loaded,
             network.head,
@@ -133,7 +136,8 @@ def export(
             measured=measurement is not None,
         ),
     )
-    return Exported(path, card, measured, (*hints, *variant_hints(variants)), variants)
+    activation = activation_words(network.head)
+    return Exported(path, card, measured, (*hints, *variant_hints(variants)), variants, activation)
 
 
 def _original(path: Path, model: onnx.ModelProto, card: Card, subject: ImageSubject) -> Original:

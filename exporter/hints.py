@@ -15,12 +15,12 @@ from exporter.heads.segment import SegmentHead
 from exporter.heads.select_head import READ_AS, ROW_FORMS
 from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement
-from exporter.network import Head, Outputs
+from exporter.network import Borrowed, Head, Outputs
 from exporter.outcome import MadeVariant
 from exporter.recipe import Pixels
 from exporter.recipe_tables import DetectRecipe
 from exporter.transforms import pixel_values
-from service.card import BoxForm, Normalization
+from service.card import BoxForm, ImageInput, Normalization
 from service.labeled.scores import chance, is_at_chance
 
 LEAST_VARIATION = 0.05
@@ -76,6 +76,26 @@ def assumption_hints(normalization: Normalization, *, measured: bool) -> list[st
     return [f"{normalization.assumption}. {how}. {shows}"]
 
 
+_STATING = {
+    "size": "--height and --width",
+    "resize": "--resize and --shorter-side",
+    "interpolation": "--interpolation",
+}
+"""The options that state each part of the image input."""
+
+
+def frame_hints(borrowed: Borrowed | None, image_input: ImageInput) -> list[str]:
+    """Return that parts of the image input are those of other weights, if they are, and how to state them."""
+    if borrowed is None or not borrowed.parts:
+        return []
+    options = ", ".join(_STATING[part] for part in borrowed.parts)
+    are, others = ("are", "others") if len(borrowed.parts) > 1 else ("is", "another")
+    assumed = f"{borrowed.words} of the input ({image_input.words}) {are} assumed: {borrowed.whose}"
+    doubt = f"A training may have used {others}, which the certificate can not show"
+    said = f". The file of the weights says {', '.join(borrowed.beside)}" if borrowed.beside else ""
+    return [f"{assumed}. {doubt}{said}. To state what it used: {options}"]
+
+
 def box_hints(
     loaded: Head, settled: Head, boxes: BoxForm | None, *, nms_free: bool, measured: bool
 ) -> list[str]:
@@ -96,6 +116,11 @@ def box_hints(
         hints.append(
             f"the scores of a box sum to one, and the {which} label is that of the background: the {which} column is "
             f"read so, --background {which}"
+        )
+    if settled.doubted is not None:
+        hints.append(
+            f"--background {which} is believed, but {settled.doubted.words}, as that of a background is: boxes that "
+            f"show nothing may be objects. Is it --background {settled.doubted.which}?"
         )
     if loaded.recipe.nms_free and not nms_free:
         hints.append(

@@ -12,6 +12,7 @@ from rich.text import Text
 from exporter.cost import count_activation_bytes, count_macs
 from exporter.errors import SourceError
 from exporter.file_kind import not_onnx
+from exporter.loading import load_onnx
 from exporter.report import in_units, show_card
 from exporter.shapes import infer_shapes
 from service.card import Card, CardError
@@ -27,7 +28,7 @@ def inspect_file(path: Path) -> Iterator[RenderableType]:
         SourceError: it is not an ONNX file.
     """
     try:
-        model = onnx.load(path)
+        model = load_onnx(path)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError has no public home that is stable

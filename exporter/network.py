@@ -99,13 +99,31 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Borrowed:
+    """Whose image input and pixel values are taken where nothing states those that the weights were trained with.
+
+    `parts` are the parts of the image input that are taken: size, resize and interpolation. `beside` is what the
+    file of the weights says of its training's images, as `img_size 64`.
+    """
+
+    whose: str
+    parts: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The parts, as `size, resize and interpolation`."""
+        return " and ".join(part for part in (", ".join(self.parts[:-1]), *self.parts[-1:]) if part)
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """A raw graph over normalized pixels, with everything that is needed to complete and to prove it.
 
     `graph` has one input, pixel values as `pixels` describes them, and the outputs `raw`, which `head` reads. `proof`
     are encoded images of the kind that the network was trained on, where the source has its own. `assumed` are the
-    parts of `pixels` that nobody stated. By `own_factor` the graph multiplies pixel values before its first layer; None
-    where it leaves some as they are.
+    parts of `pixels` that nobody stated, and `borrowed` says whose these and parts of `image_input` are. By
+    `own_factor` the graph multiplies pixel values before its first layer; None where it leaves some as they are.
     """
 
     graph: Graph
@@ -119,6 +137,7 @@ class Network:
     proof: tuple[bytes, ...] = ()
     max_batch: int | None = None
     assumed: tuple[AssumedPixels, ...] = ()
+    borrowed: Borrowed | None = None
     own_factor: float | None = None
 
     @property

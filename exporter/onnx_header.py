@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 
 from exporter.external_data import outline_of
+from exporter.loading import load_onnx
 from exporter.negative_sizes import with_free_axes
 
 
@@ -24,4 +25,4 @@ def onnx_header(path: Path) -> onnx.ModelProto:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, changed_ns: int, size: int) -> onnx.ModelProto:  # noqa: ARG001 - the key of the cache
-    return with_free_axes(outline_of(onnx.load(path, load_external_data=False)))
+    return with_free_axes(outline_of(load_onnx(path, external_data=False)))

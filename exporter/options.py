@@ -102,7 +102,17 @@ def recipe_content(source: str, values: dict[str, Any]) -> dict[str, Any]:
         for inner in tables:
             table = table.setdefault(inner, {})
         table[name] = _parsed(option, value)
-    return content
+    return _without_nothing(content)
+
+
+def _without_nothing(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content with the arguments that are None in a list of their names, since TOML has no None."""
+    arguments = content.get("arguments", {})
+    nothing = [name for name, value in arguments.items() if value is None]
+    if not nothing:
+        return content
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return {**content, "arguments": given, "none_arguments": nothing}
 
 
 def given_options(values: dict[str, Any]) -> list[str]:
@@ -279,16 +289,16 @@ def _named_value(option: RecipeOption, text: str) -> tuple[str, Any]:
 def _toml_value(words: str, text: str) -> Any:  # noqa: ANN401 - a TOML value
     """Return a value as TOML types it: 3, 0.5, true, "text", [1, 2]; what is none of these is a text, with its blanks.
 
-    Python's True and False are taken for what they mean.
+    Python's True, False and None are taken for what they mean.
 
     Raises:
-        RecipeError: it is Python's or JSON's word for nothing, which TOML does not have.
+        RecipeError: it is JSON's word for nothing.
     """
     plain = text.strip()
-    if plain in {"None", "null"}:
-        raise RecipeError(
-            f"{words}: a recipe can not hold {plain}; leave it out, or use a function of your own"
-        )
+    if plain == "None":
+        return None
+    if plain == "null":
+        raise RecipeError(f"{words}: Python's word for nothing is None: write NAME=None")
     try:
         parsed = tomllib.loads(f"value = {_CAPITALS.get(plain, plain)}")
     except tomllib.TOMLDecodeError:

@@ -44,10 +44,14 @@ class MadeVariant:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A servable that was proved and written, what was measured of each requested precision, and what may be wrong."""
+    """A servable that was proved and written, what was measured of each requested precision, and what may be wrong.
+
+    `activation` is what makes probabilities of the raw scores, in words, where the task has such.
+    """
 
     path: Path
     card: Card
     precisions: tuple[Measured, ...] = ()
     hints: tuple[str, ...] = ()
     variants: tuple[MadeVariant, ...] = ()
+    activation: str | None = None

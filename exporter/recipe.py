@@ -10,9 +10,9 @@ from functools import reduce
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from exporter.errors import RecipeError, invalid_field
 from exporter.file_kind import no_file
@@ -113,7 +113,13 @@ class Recipe(Table):
     arguments: Annotated[dict[str, Any], OptionName("arg")] = Field(
         {},
         description="A keyword argument of the source's callable, as num_classes=3. With onnx:, the value of an input "
-        "beside the image, the same for every image: a number, which fills its shape, or a list of its shape.",
+        "beside the image, the same for every image: a number, which fills its shape, or a list of its shape. None, as "
+        "encoder_weights=None, is Python's None.",
+    )
+    none_arguments: Annotated[tuple[str, ...], OptionName(None)] = Field(
+        (),
+        description="Keyword arguments of the source's callable that are Python's None, which TOML does not have; on "
+        "the command line --arg NAME=None.",
     )
     labels: tuple[str, ...] | str | None = Field(
         None,
@@ -152,6 +158,14 @@ class Recipe(Table):
     proof: ProofRecipe = Field(ProofRecipe(), description="Proof")
     folder: Path = Field(Path(), exclude=True)
     """The folder that relative paths of the recipe start from."""
+
+    @model_validator(mode="after")
+    def _has_arguments_that_are_none(self) -> Self:
+        twice = [name for name in self.none_arguments if self.arguments.get(name) is not None]
+        if twice:
+            raise ValueError(f"{twice[0]} is in arguments and in none_arguments: leave one out")
+        self.arguments.update(dict.fromkeys(self.none_arguments))
+        return self
 
     @field_validator("precision", "variants", mode="before")
     @classmethod

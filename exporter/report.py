@@ -13,13 +13,20 @@ WORST = 5
 _PREFIXES = {"G": 1e9, "M": 1e6, "k": 1e3}
 
 
-def show_card(path: Path, card: Card) -> Table:
-    """Return a table of a servable's file, card, cost and proof."""
+def show_card(path: Path, card: Card, activation: str | None = None) -> Table:
+    """Return a table of a servable's file, card, cost and proof.
+
+    Args:
+        path: of the servable.
+        card: its card.
+        activation: what makes probabilities of the raw scores, where it is known: cards do not have it.
+    """
     proof = card.certificate
     table = Table(title=f"{card.title}  ·  {card.name}", show_header=False, title_justify="left")
     rows = {
         "file": f"{path} ({in_units(_file_bytes(path), 'B')}, {card.precision})",
         "task": f"{card.task}, {len(card.labels)} labels",
+        **({"activation": activation} if activation is not None else {}),
         "parameters": in_units(card.cost.parameters),
         "MACs per image": in_units(card.cost.macs),
         "activations": in_units(card.cost.activation_bytes, "B"),
@@ -28,6 +35,7 @@ def show_card(path: Path, card: Card) -> Table:
         "largest difference": f"{proof.max_difference:.1e} at batches {', '.join(map(str, proof.batches))}",
         "agreement": f"{proof.metric} {proof.agreement:.2%} on {_images(proof.images)}",
         **{name: f"{value:g}" for name, value in card.scores.items()},
+        **({"input": card.input.words} if card.input is not None else {}),
         **_normalization(card),
         **_boxes(card),
         **({"crowds": card.cut.words} if card.cut is not None else {}),

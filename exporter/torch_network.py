@@ -14,8 +14,9 @@ from exporter.errors import GraphError
 from exporter.heads.detect import DetectHead
 from exporter.heads.select_head import select_head
 from exporter.map_forms import map_form
-from exporter.network import Facts, Head, Network, Outputs
+from exporter.network import Borrowed, Facts, Head, Network, Outputs
 from exporter.own_scaling import own_factor, settle_scale
+from exporter.pickled_statements import stated_in
 from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
 from exporter.recipe_tables import DetectRecipe, SegmentRecipe
@@ -33,7 +34,9 @@ class TorchModel:
     `transform` is the framework's own path from encoded bytes to pixel values, `postprocessed` its own path from
     encoded bytes to the task's outputs, where it has them. `detect` and `segment` describe the raw outputs. `proof`
     are encoded images to prove with. `exportable` is what was saved with its code, where that is no plain module.
-    `borrowed` says whose `pixels` these are, where they are those of other weights than the module's own.
+    `borrowed` says whose `image_input` and `pixels` these are, where they are those of other weights than the module's
+    own; `size_is_known` is whether the module itself nevertheless shows the input size. Without `states_values` the
+    `pixels` have color and layout alone: scale, mean and std are not known.
     """
 
     module: nn.Module
@@ -48,6 +51,8 @@ class TorchModel:
     max_batch: int | None = None
     exportable: Exportable | None = None
     borrowed: str | None = None
+    size_is_known: bool = False
+    states_values: bool = True
 
 
 def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Network:
@@ -67,14 +72,15 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     module, recipe = _with_outputs(module, image_input, pixels, recipe, model)
     exportable = model.exportable if module is model.module else None
     traced = trace(module, image_input, pixels, exportable, model.max_batch)
-    assumed = recipe.assumed_pixels(None if model.borrowed else model.pixels)
+    stated = model.pixels if model.states_values else None
+    assumed = recipe.assumed_pixels(None if model.borrowed else stated)
     factor = own_factor(traced.graph.proto, traced.graph.opset)
-    if model.pixels is None:
+    if stated is None:
         unscaled = settle_scale(pixels, recipe, factor, progress)
         pixels, assumed = unscaled, assumed if unscaled == pixels else ()
     if model.borrowed and assumed:
         progress.warn(
-            f"{' and '.join(assumed)} are taken from {model.borrowed}: the weights in the file do not state theirs"
+            f"{' and '.join(assumed)} are {model.borrowed}: nothing states those that the weights were trained with"
         )
     as_known = pixels == model.pixels and image_input == model.image_input
     own = model.transform if as_known else None
@@ -98,8 +104,39 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
         proof=model.proof,
         max_batch=model.max_batch,
         assumed=assumed,
+        borrowed=_borrowed(model, recipe),
         own_factor=factor,
     )
+
+
+def _borrowed(model: TorchModel, recipe: Recipe) -> Borrowed | None:
+    """Return which parts of the image input are those of other weights, where the recipe does not state them."""
+    if model.borrowed is None or model.image_input is None:
+        return None
+    stated = recipe.input.model_dump(exclude_none=True).keys()
+    known = {
+        "size": model.size_is_known or {"height", "width"} <= stated,
+        "resize": not stated.isdisjoint({"resize", "shorter_side"}),
+        "interpolation": "interpolation" in stated,
+    }
+    parts = tuple(part for part, is_known in known.items() if not is_known)
+    return Borrowed(model.borrowed, parts, _said_of_images(recipe))
+
+
+_IMAGE_KEYS = (
+    "img_size", "image_size", "input_size", "imgsz", "train_crop_size", "val_resize_size", "val_crop_size",
+    "interpolation",
+)  # fmt: skip
+"""The names under which trainings keep how they resize images."""
+
+
+def _said_of_images(recipe: Recipe) -> tuple[str, ...]:
+    """Return what the file of the weights says of the images of its training; which of it counts, only a user knows."""
+    file = recipe.folder / (recipe.weights or "")
+    if not file.is_file():
+        return ()
+    stated = stated_in(file, _IMAGE_KEYS)
+    return tuple(f"{name} {stated[name]}" for name in _IMAGE_KEYS if name in stated)
 
 
 def _with_channels(

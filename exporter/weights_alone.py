@@ -4,17 +4,12 @@ A pickle of a whole module names the module's class. The name is read from the p
 """
 
 import pickletools
-import zipfile
-import zlib
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-_MOST_BYTES = 2**20
-"""How much of a file is searched for the class; the tensors of a torch.save lie behind it or in other files."""
-
-_MOST_PICKLES = 5
-"""PyTorch's older form is a row of pickles: three short ones, then the content."""
+from exporter.pickled_statements import MOST_PICKLES, UNREADABLE, pickle_of, stated_in
 
 _ATTRIBUTE = "_parameters"
 """The first attribute with tensors in the pickle of every module, right behind its class."""
@@ -24,10 +19,10 @@ _PLAIN = ("collections.", "builtins.", "__builtin__.")
 
 _LIBRARIES = ("torchvision", "timm")
 
-_UNREADABLE = (
-    *(OSError, EOFError, ValueError),
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-)
+_NETWORK_KEYS = ("arch", "architecture", "model_name", "model", "encoder_name", "backbone")
+"""Under which trainings keep the name of the network beside its weights."""
+
+_NAME = re.compile(r"[A-Za-z][\w.-]{2,79}")
 
 _SAVE = (
     "Or save a program where it was trained: torch.export.save(torch.export.export(model.eval(), (images,), "
@@ -46,13 +41,25 @@ def weights_alone(path: Path, wanted: str = "network") -> str:
     module = pickled_class(path)
     if module is None:
         return (
-            f"{path} contains weights and not the {wanted}. Name the network too: torchvision:NAME --weights {path}, "
-            f"timm:NAME --weights {path}, or python:package.module:callable --weights {path}"
+            f"{path} contains weights and not the {wanted}. {_named_network(path)}Name the network too: "
+            f"torchvision:NAME --weights {path}, timm:NAME --weights {path}, or "
+            f"python:package.module:callable --weights {path}"
         )
     return (
         f"{path} holds a whole network of the class {module}, as torch.save(model) writes it. Loading that would run "
         f"code that the file names, so only its weights are read. {_remedy(path, module)}. {_SAVE}"
     )
+
+
+def _named_network(path: Path) -> str:
+    """Return what the file says of its network, and the sources that know such names, as a sentence; else nothing."""
+    stated = stated_in(path, _NETWORK_KEYS)
+    key, name = next(((key, stated[key]) for key in _NETWORK_KEYS if key in stated), ("", ""))
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return ""
+    likely = "timm" if "." in name else "timm or torchvision" if name.islower() else ""
+    sources = " or ".join(f"{one}:{name}" for one in likely.split(" or ")) if likely else ""
+    return f"The file says {key} {name}{f', which may be {sources}' if sources else ''}. "
 
 
 def pickled_class(path: Path) -> str | None:
@@ -61,8 +68,8 @@ def pickled_class(path: Path) -> str | None:
     Wrappers of a training, such as `DataParallel`, are passed over.
     """
     try:
-        return _class_in(_pickle_of(path))
-    except _UNREADABLE:  # what is damaged is refused where it is read
+        return _class_in(pickle_of(path))
+    except UNREADABLE:  # what is damaged is refused where it is read
         return None
 
 
@@ -86,19 +93,6 @@ def _remedy(path: Path, module: str) -> str:
     )
 
 
-def _pickle_of(path: Path) -> BytesIO:
-    """Return the start of the pickle in a file."""
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            return BytesIO(file.read(_MOST_BYTES))
-    with zipfile.ZipFile(path) as archive:
-        name = next((one for one in archive.namelist() if one.endswith("data.pkl")), None)
-        if name is None:
-            return BytesIO()
-        with archive.open(name) as file:
-            return BytesIO(file.read(_MOST_BYTES))
-
-
 def _class_in(pickled: BytesIO) -> str | None:
     names: list[str] = []
     outer = -1
@@ -116,7 +110,7 @@ def _class_in(pickled: BytesIO) -> str | None:
 
 def _words(pickled: BytesIO) -> Iterator[tuple[str, bool]]:
     """Yield the texts in a row of pickles, and the names of classes in it, for which the flag is set."""
-    for _ in range(_MOST_PICKLES):
+    for _ in range(MOST_PICKLES):
         texts = ["", ""]
         try:
             for code, value, _ in pickletools.genops(pickled):

@@ -14,6 +14,7 @@ from service.api.dialects.label_studio.app import label_studio
 from service.api.dialects.v2.app import OpenInference
 from service.api.dialects.x_anylabeling import x_anylabeling
 from service.api.docs import serve_docs
+from service.api.document import serve_document
 from service.api.errors import handle_errors
 from service.api.fast_path import FastPath
 from service.api.guards.cors import cors_guard
@@ -76,6 +77,7 @@ def create_app(
         summary="Images in, meaning out",
         version=engine.version,
         lifespan=lifespan,
+        openapi_url=None,  # `serve_document` has it
         docs_url=None,
         redoc_url=None,
         # A redirect repeats the host that the client names, which may be another one's.
@@ -84,6 +86,7 @@ def create_app(
     )
     app.state.services = services
     handle_errors(app)
+    serve_document(app)
     serve_docs(app)
     serve_guide(app, settings.guide)
     spoken = Protocols(app, services, protocols_of(settings))

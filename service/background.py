@@ -17,11 +17,16 @@ TRIM_SECONDS = 10.0
 AGAIN_SECONDS = 1.0
 
 
-async def return_memory() -> None:
-    """Return freed memory that malloc keeps in fragments to the system: after large bodies that is 150 MiB."""
+async def return_memory(then: Callable[[], None]) -> None:
+    """Return freed memory that malloc keeps in fragments to the system: after large bodies that is 150 MiB.
+
+    Args:
+        then: called each time on the event loop.
+    """
     while True:
         await asyncio.sleep(TRIM_SECONDS)
         await asyncio.to_thread(trim_heap)
+        then()
 
 
 async def watch_lag(

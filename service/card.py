@@ -71,6 +71,17 @@ class ImageInput(_Frozen):
         "beside it on the right and below. Without it in the center",
     )
 
+    @property
+    def words(self) -> str:
+        """Size, resize and interpolation, as `224×224 (height × width): the whole image, stretched, bilinear`."""
+        how = {
+            "crop": f"the center, after the shorter side is resized to {self.shorter_side}",
+            "stretch": "the whole image, stretched",
+            "letterbox": "the whole image, with a border",
+        }[self.resize]
+        corner = " on the right and below" if self.placement == "corner" else ""
+        return f"{self.height}×{self.width} (height × width): {how}{corner}, {self.interpolation}"
+
     @model_validator(mode="after")
     def _crop_has_its_side(self) -> Self:
         if self.resize == "crop" and self.shorter_side is None:

@@ -135,6 +135,7 @@ class BrokenImageError(ImageError):
 class TooManyPixelsError(ImageError):
     """The image has more than `FOVEAL_MAX_PIXELS` by its header, or a side of more than 1,000,000; no pixel is decoded.
 
+    Or it has more than the memory of the service has room for, where that is less and `FOVEAL_MAX_PIXELS` is not set.
     Or all images of the request have more than `FOVEAL_MAX_REQUEST_PIXELS` together, or a PNG that is drawn in colors
     would have more than 24,000,000.
     """

@@ -38,6 +38,8 @@ from service.tasks.tasks import TASKS
 from service.video.pipeline import VideoPipeline
 from service.wiring import (
     answer_bytes,
+    decoder_count,
+    make_image_memory,
     make_opener,
     make_pipeline,
     make_registry,
@@ -158,6 +160,12 @@ class Machinery:
             pool_threads=images,
             decoder_program=decoder_program,
         )
+        self.image_memory = make_image_memory(
+            settings,
+            self.pipeline.room,
+            decoder_count(settings, threads=self.threads, pool_threads=images),
+        )
+        self.image_memory.fit()
         self.tracer = make_tracer(settings, environment or {}, self.metrics, self.version)
         self.cache = make_response_cache(settings, self.pipeline, self.metrics)
         self.shadows = Shadows(self.pipeline, self.metrics, self.registry.residence.has_room)
@@ -234,7 +242,7 @@ class Machinery:
                 kept_up(self.registry.residence.watch),
                 kept_up(Watchdog(self._workers).watch),
                 kept_up(partial(watch_lag, self.metrics)),
-                kept_up(return_memory),
+                kept_up(partial(return_memory, self.image_memory.fit)),
             ):
                 await stack.enter_async_context(background(work))
             yield
@@ -267,6 +275,7 @@ class Machinery:
         self.chains.report()
         await self.registry.load()
         await self.changes.start()
+        self.image_memory.learn()
         self.loaded.set()
         if self._on_loaded is not None:
             self._on_loaded()

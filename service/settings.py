@@ -311,7 +311,10 @@ class Settings(BaseSettings):
         "others get 415 `unsupported_video`. Empty: all that FFmpeg decodes",
     )
     max_pixels: int = Field(
-        64_000_000, ge=1, description="Largest image in pixels; above it 413 `too_many_pixels`"
+        64_000_000,
+        ge=1,
+        description="Largest image in pixels; above it 413 `too_many_pixels`. Where it is not set and a process has "
+        "less than about 2 GiB of memory, fewer if fewer fit: the log says how many",
     )
     max_request_pixels: int = Field(
         256_000_000,
@@ -322,7 +325,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         description="Pixels of large images that are decoded or drawn on at once; further ones wait. "
-        "0: as many as fit into a quarter of the memory",
+        "0: `FOVEAL_MAX_PIXELS`, or as many as fit into a quarter of the memory; fewer if fewer fit beside the models",
     )
     decode: Literal["threads", "isolated"] = Field(
         "threads",

@@ -15,6 +15,7 @@ from prometheus_client import disable_created_metrics
 from service.caching import CachingPipeline
 from service.chains.chains import CHAIN
 from service.errors import ConfigurationError, DeviceError, InvalidParameterError
+from service.image_memory import SUPERVISOR_BYTES, ImageMemory
 from service.imaging.ahead import DecodingAhead
 from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder, ThreadDecoder
@@ -30,7 +31,7 @@ from service.runtime.choosing import Chooser
 from service.runtime.device import Device
 from service.runtime.faults import IsLost
 from service.runtime.fleet import Selector, parse_selector, read_fleet
-from service.runtime.host import granted_memory, granted_threads
+from service.runtime.host import granted_memory, granted_threads, trim_heap
 from service.runtime.loading import ModelLoader
 from service.runtime.opening import Batching, Elsewhere, Opener
 from service.runtime.probing import try_device
@@ -52,6 +53,8 @@ from service.video.reader import VideoLimits
 
 DECODING_MEMORY_SHARE = 4
 """Of the memory, one in so many bytes may hold pixels that are decoded or drawn on."""
+DECODER_PROCESS_BYTES = 50 << 20
+"""What a decoder process holds while it decodes nothing."""
 DECODER_BYTES = 256 << 20
 """What a decoder process may take for its file and its libraries, beside the pixels."""
 TRIAL_MEMORY = 8 * 2**30
@@ -240,22 +243,55 @@ def make_pipeline(
     )
     memory = granted_memory() or 0
     fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.processes
-    room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
-    ahead_threads = max(1, threads // 2)
+    room = PixelRoom(
+        settings.max_decoding_pixels or max(settings.max_pixels, fitting), return_memory=trim_heap
+    )
     decoder: Decoder = ThreadDecoder(limits, room)
     if settings.decode == "isolated":
         decoder = IsolatedDecoder(
             limits,
             room,
-            count=max(threads, pool_threads) + ahead_threads,  # all that decode at once
+            count=decoder_count(settings, threads=threads, pool_threads=pool_threads),
             memory_bytes=settings.decode_memory_bytes
             or DECODER_BYTES + limits.max_pixels * BYTES_PER_PIXEL,
             seconds=settings.decode_seconds,
             on_end=lambda reason: metrics.decoder_restarts.labels(reason).inc(),
             program=decoder_program,
         )
-    ahead = DecodingAhead(ahead_threads, settings.queue_size)
+    ahead = DecodingAhead(_ahead_threads(threads), settings.queue_size)
     return Pipeline(decoder, most, room, ahead)
+
+
+def decoder_count(settings: Settings, *, threads: int, pool_threads: int) -> int:
+    """Return how many decoder processes this process has: as many as threads that decode at once."""
+    if settings.decode != "isolated":
+        return 0
+    return max(threads, pool_threads) + _ahead_threads(threads)
+
+
+def _ahead_threads(threads: int) -> int:
+    return max(1, threads // 2)
+
+
+def make_image_memory(settings: Settings, room: PixelRoom, decoders: int) -> ImageMemory:
+    """Return what fits the room for large images to the memory.
+
+    Args:
+        settings: the limits, and how many processes share the memory.
+        room: for the pixels of the images that are decoded or drawn on at once.
+        decoders: how many decoder processes this process has.
+    """
+    memory, processes = granted_memory(), settings.processes
+    if memory is not None and processes > 1:
+        memory = (memory - SUPERVISOR_BYTES) // processes
+    return ImageMemory(
+        room,
+        share_bytes=memory,
+        beside_bytes=decoders * DECODER_PROCESS_BYTES,
+        max_pixels=min(settings.max_pixels, settings.max_request_pixels),
+        chosen_max="max_pixels" in settings.model_fields_set,
+        chosen_room=bool(settings.max_decoding_pixels),
+    )
 
 
 def make_response_cache(

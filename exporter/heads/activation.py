@@ -3,7 +3,7 @@
 import numpy as np
 
 from exporter.graph import Graph, floats
-from exporter.network import Array
+from exporter.network import Array, Head
 from exporter.recipe_tables import Activation
 
 PERCENT = 0.01
@@ -11,6 +11,15 @@ PERCENT = 0.01
 
 GIVEN: frozenset[Activation] = frozenset({"none", "percent", "exp"})
 """What makes probabilities of scores that are some already, perhaps in another notation."""
+
+
+def activation_words(head: Head) -> str | None:
+    """Return what makes probabilities of a head's raw scores, for reports; None for a head without probabilities."""
+    activation: str | None = getattr(head, "activation", None)
+    scores: str = getattr(head, "scores", "logits")
+    return (
+        activation if activation is None or scores == "logits" else f"{scores}, inside the network"
+    )
 
 
 def graft_activation(

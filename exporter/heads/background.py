@@ -7,7 +7,7 @@ import numpy as np
 
 from exporter.errors import RecipeError
 from exporter.heads.class_ids import is_background
-from exporter.heads.detect import DetectHead
+from exporter.heads.detect import DetectHead, LikelyBackground
 from exporter.heads.score_kind import sums_to_one
 from exporter.network import Array
 
@@ -21,7 +21,7 @@ def settle_background(
     """Return the head with the column of the background, if a label says that there is one.
 
     Where each column has a label of a class, and the first and the last one are not the best ones of most boxes, no
-    column is the background: that is assumed.
+    column is the background: that is assumed. What is stated stays, and is doubted where another column looks like one.
 
     Args:
         head: of any decoder.
@@ -30,28 +30,38 @@ def settle_background(
         is_softmax: whether they are those of a softmax, even if these values do not sum to one.
 
     Raises:
-        RecipeError: nothing shows which column is the background. A box that shows nothing would be an object.
+        RecipeError: nothing shows which column is the background, or labels and values do not agree on it. A box that
+            shows nothing would be an object.
     """
-    if "background" in head.recipe.model_fields_set or head.columns < 2:
+    if head.columns < 2 or not (is_softmax or sums_to_one(scores, axis=2)):
         return head
-    if not is_softmax and not sums_to_one(scores, axis=2):
-        return head
+    leading = _best_of_most(scores)
+    if "background" in head.recipe.model_fields_set:
+        doubted = leading if leading and leading.which != head.recipe.background else None
+        return replace(head, doubted=doubted)
     if len(labels) != head.columns or head.recipe.class_offset:
         raise _unknown("")
     first, last = is_background(labels[0]), is_background(labels[-1])
     if first and last:
         raise _unknown(f" {labels[0]!r} and {labels[-1]!r} may both be its label.")
     if first or last:
-        which = "first" if first else "last"
+        which, label = ("first", labels[0]) if first else ("last", labels[-1])
+        if leading and leading.which != which:
+            raise _unknown(f" Its label is the {which} one, {label!r}, but {leading.words}.")
         return replace(head, recipe=head.recipe.model_copy(update={"background": which}))
-    best = np.concatenate([one.reshape(-1, head.columns).argmax(axis=1) for one in scores])
-    for which, column in (("first", 0), ("last", head.columns - 1)):
-        share = float(np.mean(best == column))
-        if share > MOST_BOXES:
-            raise _unknown(
-                f" The {which} column, {labels[column]!r}, is the best one of {share:.0%} of the boxes on real images."
-            )
+    if leading:
+        label = labels[0 if leading.which == "first" else -1]
+        raise _unknown(f" {leading.words.capitalize()}, and its label is {label!r}.")
     return replace(head, assumes_no_background=True)
+
+
+def _best_of_most(scores: Sequence[Array]) -> LikelyBackground | None:
+    """Return the first or the last column, if it is the best one of most boxes."""
+    columns = scores[0].shape[2]
+    best = np.concatenate([one.reshape(-1, columns).argmax(axis=1) for one in scores])
+    shares = {"first": float(np.mean(best == 0)), "last": float(np.mean(best == columns - 1))}
+    which = max(shares, key=shares.__getitem__)
+    return LikelyBackground(which, shares[which]) if shares[which] > MOST_BOXES else None
 
 
 def _unknown(seen: str) -> RecipeError:

@@ -29,9 +29,24 @@ POOL = 2
 """`expected` keeps this many times the number of candidates: at the end of the list, candidates of almost the same
 score may change places."""
 
+NO_CLASS = 1e6
+"""By so much the score of an id that no column has, as that of the background, is behind each class's."""
+
 SHOWN_SCORE = CLEAR
 SHOWN = 100
 """Detections are reduced to these before they are compared; as in COCO's evaluation, at most 100 per image."""
+
+
+@dataclass(frozen=True, slots=True)
+class LikelyBackground:
+    """The `first` or `last` column of the scores, which is the best one of this share of the boxes on real images."""
+
+    which: str
+    share: float
+
+    @property
+    def words(self) -> str:
+        return f"the {self.which} column is the best one of {self.share:.0%} of the boxes on real images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,8 @@ class DetectHead:
     `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
     then chooses from, where the graph shows it. `assumed` are the parts of the boxes' form that nothing states;
     `assumes_nms_free`, whether the form of the outputs or the graph alone says that no suppression is needed;
-    `assumes_no_background`, whether no column of the scores is taken for the background because each has a label.
+    `assumes_no_background`, whether no column of the scores is taken for the background because each has a label;
+    `doubted` is the column that looks like the background where another one, or none, is stated.
     `is_written_so` is whether the tool that wrote the file has these outputs for networks of one box an object alone.
     `is_known` is whether the source knows the form of its outputs, as that of a network of torchvision does: then
     values show nothing better. `is_form_seen` is whether real images show the form of the boxes, and `tested_by` the
@@ -57,6 +73,7 @@ class DetectHead:
     assumed: tuple[BoxPart, ...] = ()
     assumes_nms_free: bool = False
     assumes_no_background: bool = False
+    doubted: LikelyBackground | None = None
     is_written_so: bool = False
     is_known: bool = False
     is_form_seen: bool = False
@@ -220,7 +237,7 @@ class DetectHead:
     def _behind(self, scores: Array) -> Array:
         """Return by how much each class id's score is behind the best one (N, P, K), of the classes' (N, P, K')."""
         ids = self._offset(np.arange(*self._foreground()))
-        behind = np.full((*scores.shape[:2], ids.max() + 1), np.inf, np.float32)
+        behind = np.full((*scores.shape[:2], ids.max() + 1), NO_CLASS, np.float32)
         best = scores.max(axis=2)
         for column, kind in enumerate(ids):
             behind[..., kind] = np.minimum(behind[..., kind], best - scores[..., column])

@@ -47,8 +47,10 @@ def refuse_no_class_scores(graph: Graph, tensor: str, scores: Sequence[Array]) -
     negated = [-one for one in values]
     if in_unit_range(negated) and sums_to_one(negated, axis=1):
         raise _negative("negative probabilities: they lie in -1 to 0 and sum to -1")
+    if any((one < 0).any() for one in values):
+        return
     shares = [np.exp(one) for one in negated]
-    are_shares = all((one >= 0).all() for one in values) and sums_to_one(shares, 1)
+    are_shares = sums_to_one(shares, 1)
     is_logarithm = bool(graph_ends(graph, tensor) & {"log_softmax", "log"})
     if are_shares and (is_logarithm or any((one.max(axis=1) < _CERTAIN).any() for one in shares)):
         raise _negative(

@@ -21,6 +21,7 @@ from exporter.errors import GraphError, SourceError
 from exporter.external_data import is_heavy, without_weights
 from exporter.file_kind import not_onnx
 from exporter.graph import OPSET, copy_of, replace_constants, replace_nodes
+from exporter.loading import load_onnx
 from exporter.negative_sizes import with_free_axes
 from exporter.node_order import in_order, tensors_read
 from exporter.sources.foreign_operators import (
@@ -42,7 +43,7 @@ def read_file(path: Path) -> ModelProto:
         SourceError: the file is not ONNX, is not valid, or a file beside it is missing.
     """
     try:
-        model = with_free_axes(onnx.load(path))
+        model = with_free_axes(load_onnx(path))
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
         raise SourceError(
             f"{path}: its external data can not be read: {first_line(error)}. Keep the data file beside the "
@@ -137,7 +138,8 @@ def _check(model: ModelProto, path: Path) -> None:
     try:
         onnx.checker.check_model(checked)
     except onnx.checker.ValidationError as error:
-        raise SourceError(f"{path} is not a valid ONNX file: {first_line(error)}") from error
+        why = " ".join(str(error).split("\n\n")[0].split())
+        raise SourceError(f"{path} is not a valid ONNX file: {why}") from error
 
 
 def _at_servable_opset(model: ModelProto) -> ModelProto:

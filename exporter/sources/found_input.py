@@ -298,4 +298,9 @@ def _described(value: ValueInfoProto) -> str:
     if not value.type.HasField("tensor_type"):
         return f"{value.name} (no tensor)"
     dims = ", ".join(dim.dim_param or str(dim.dim_value or "?") for dim in tensor.shape.dim)
-    return f"{value.name} ({onnx.TensorProto.DataType.Name(tensor.elem_type).lower()}, {dims})"
+    kinds = onnx.TensorProto.DataType
+    known = tensor.elem_type in kinds.values()
+    kind = (
+        kinds.Name(tensor.elem_type).lower() if known else f"of the unknown type {tensor.elem_type}"
+    )
+    return f"{value.name} ({kind}, {dims})"

@@ -65,6 +65,11 @@ def inferred_side(
     return None
 
 
+def has_positions(module: nn.Module) -> bool:
+    """Return whether a network has a vector for each patch, so that its weights fit one input size alone."""
+    return any(name.endswith(_POSITIONS) for name in module.state_dict())
+
+
 def weights_of(
     module: nn.Module, checkpoint: Checkpoint, adapt: Adapt | None = None
 ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:

@@ -21,7 +21,7 @@ _IMAGE_AXES = 4
 
 T = TypeVar("T")
 Known = tuple[ImageInput | None, Pixels | None]
-"""What a file states of its input; None where it leaves it free or says nothing."""
+"""What a file states of its input, and of its pixels color and layout alone; None where it says nothing."""
 
 
 def load_program(where: str, recipe: Recipe, progress: Progress) -> Network:
@@ -125,7 +125,7 @@ def _network(
     kind, _, where = recipe.source.partition(":")
     facts = Facts(title=recipe.name, origin=f"{kind}:{Path(where).name}")
     image_input, pixels = known
-    model = TorchModel(module, facts, image_input, pixels, exportable=program)
+    model = TorchModel(module, facts, image_input, pixels, exportable=program, states_values=False)
     try:
         return torch_network(model, recipe, progress)
     except GraphError as error:

@@ -13,6 +13,7 @@ from exporter.network import Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import Recipe
 from exporter.sources.inferred import inferred_channels, inferred_classes, weights_of
+from exporter.sources.pretrained_parts import without_parts
 from exporter.sources.user_code import (
     code_folders,
     find,
@@ -89,13 +90,13 @@ def built(where: str, build: Build, recipe: Recipe, arguments: dict[str, Any]) -
         module = build(**arguments)
     # The code is the user's, and may raise anything.
     except (Exception, SystemExit) as error:
-        advice = (
-            ". Its keyword arguments are the recipe's [arguments], or --arg NAME=VALUE"
-            if isinstance(error, TypeError)
-            else ""
-        )
+        advice = without_parts(build, arguments, error)
+        if advice is None and isinstance(error, TypeError):
+            advice = "Its keyword arguments are the recipe's [arguments], or --arg NAME=VALUE"
         place = place_of(error, code_folders(recipe))
-        raise SourceError(f"python:{where}: {reason(error)}{place}{advice}") from error
+        raise SourceError(
+            f"python:{where}: {reason(error).rstrip('.')}{place}{f'. {advice}' if advice else ''}"
+        ) from error
     if not isinstance(module, nn.Module):
         raise SourceError(
             f"python:{where} returns a {type(module).__name__}, not a torch.nn.Module. "

@@ -20,6 +20,7 @@ from exporter.network import Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import LABELED, Pixels, Recipe
 from exporter.sources.inferred import (
+    has_positions,
     inferred_channels,
     inferred_classes,
     inferred_side,
@@ -184,8 +185,15 @@ def _described(where: str, module: nn.Module, recipe: Recipe, origin: str | None
     pixels = Pixels(mean=data["mean"], std=data["std"], color="gray" if is_gray else "rgb")
     transform = None if is_gray else _transform(data)
     is_own_file = origin is not None and origin != UNTRAINED
-    borrowed = f"timm's configuration of {where}" if is_own_file else None
-    return TorchModel(module, facts, _frame(data), pixels, transform, borrowed=borrowed)
+    return TorchModel(
+        module,
+        facts,
+        _frame(data),
+        pixels,
+        transform,
+        borrowed=f"those that timm publishes for {where}" if is_own_file else None,
+        size_is_known=has_positions(module),
+    )
 
 
 def _input_size(module: nn.Module, size: tuple[int, int, int]) -> tuple[int, int, int]:

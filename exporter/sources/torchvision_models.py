@@ -19,6 +19,7 @@ from exporter.network import Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import LABELED, Pixels, Recipe
 from exporter.recipe_tables import SegmentRecipe
+from exporter.sources.inferred import has_positions
 from exporter.sources.names import unknown_network
 from exporter.sources.python import NO_WEIGHTS
 from exporter.sources.torchvision_build import (
@@ -120,12 +121,20 @@ def _described(built: Built, recipe: Recipe) -> TorchModel:
         # One that was built for another size reads no other.
         frame = frame.model_copy(update={"height": side, "width": side, "shorter_side": side})
         transform = plain_transform(frame, _pixels(preset))
-    return TorchModel(module, facts, frame, _pixels(preset), transform, borrowed=_borrowed(built))
+    return TorchModel(
+        module,
+        facts,
+        frame,
+        _pixels(preset),
+        transform,
+        borrowed=_borrowed(built),
+        size_is_known=has_positions(module),
+    )
 
 
 def _borrowed(built: Built) -> str | None:
-    """Return whose pixel values are taken for a file of the user's own, which states none."""
-    return f"torchvision's weights {built.documented}" if built.is_own_file else None
+    """Return whose image input and pixel values are taken for a file of the user's own, which states none."""
+    return f"those that torchvision publishes for {built.name}" if built.is_own_file else None
 
 
 def _facts(built: Built, recipe: Recipe) -> Facts:

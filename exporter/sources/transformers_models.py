@@ -1,14 +1,15 @@
 """`transformers:PATH_OR_CONFIG`: a network of Transformers, with what its configuration states."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from exporter.errors import RecipeError, SourceError, WeightsError
+from exporter.errors import ExportError, RecipeError, SourceError, WeightsError
 from exporter.file_kind import file_kind
 from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Facts, Network
@@ -87,31 +88,18 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     place = _place(recipe.folder / where)
     content = read_config(place.folder / CONFIG)
     _check_task(content, recipe)
-    try:
-        with ignore_library_warnings():
-            model = _build(library, place, recipe)
-            processor = _processor(library, place, model)
-    except (
-        *(OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError),
-        SafetensorError,
-    ) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SourceError(f"transformers:{where}: {first}") from error
     size = recipe.input
-    images = processed_images(
-        processor, (size.height, size.width) if size.height and size.width else None
-    )
-    if (
-        not (place.folder / "preprocessor_config.json").is_file()
-        and not (place.folder / "processor_config.json").is_file()
-    ):
-        progress.warn(
-            f"{place.folder.name} has no preprocessor_config.json: size, mean and std are the defaults of "
-            f"{type(processor).__name__}"
-        )
+    sides = (size.height, size.width) if size.height and size.width else None
+    with _as_source_error(where), ignore_library_warnings():
+        model = _build(library, place, recipe)
+    with _as_source_error(f"{where}: its image processor can not be used"):
+        with ignore_library_warnings():
+            processor = _processor(library, place, model)
+        images = processed_images(processor, sides)
     if images.note:
         progress.warn(images.note)
-    known = _described(place, model.eval(), processor, images, recipe)
+    with _as_source_error(where):
+        known = _described(place, model.eval(), processor, images, recipe)
     if is_placeholder(known.facts.labels):
         progress.warn(
             f"{CONFIG} has no names for the classes, only LABEL_0 and so on. Give --labels FILE"
@@ -119,6 +107,25 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     if content.get("problem_type") == "multi_label_classification":
         recipe = recipe.model_copy(update={"multi_label": True})
     return torch_network(known, recipe, progress)
+
+
+@contextmanager
+def _as_source_error(what: str) -> Iterator[None]:
+    """Name the network in what Transformers raises for settings that it does not expect: errors of any class.
+
+    Raises:
+        SourceError: for each of these in the block.
+    """
+    try:
+        yield
+    except (ExportError, MemoryError):
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        why = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
+        if not why or isinstance(error, LookupError | TypeError):
+            why = f"{type(error).__name__} {why}".strip()
+        raise SourceError(f"transformers:{what}: {why}") from error
 
 
 def _transformers() -> Library:
@@ -256,8 +263,7 @@ def _pretrained(automatic: Automatic, folder: Path, config: Config) -> Pretraine
 
 def _processor(library: Library, place: _Place, model: Pretrained) -> Processor:
     """Return the folder's image processor, else the one that Transformers has for this kind of network."""
-    stated = ("preprocessor_config.json", "processor_config.json")
-    if any((place.folder / name).is_file() for name in stated):
+    if _states_processor(place):
         return library.AutoImageProcessor.from_pretrained(
             place.folder, backend="pil", trust_remote_code=False
         )
@@ -274,6 +280,11 @@ def _processor(library: Library, place: _Place, model: Pretrained) -> Processor:
     if isinstance(side, int) and "height" in dict(getattr(library, name)().size):
         size = {"size": {"height": side, "width": side}}
     return getattr(library, name)(**size)
+
+
+def _states_processor(place: _Place) -> bool:
+    stated = ("preprocessor_config.json", "processor_config.json")
+    return any((place.folder / name).is_file() for name in stated)
 
 
 def _described(
@@ -297,6 +308,8 @@ def _described(
         images.image_input,
         images.pixels,
         images.transform,
+        borrowed=_defaults_of(place, processor),
+        size_is_known=getattr(model.config, "image_size", None) == images.image_input.height,
     )
     if recipe.task == "segment":
         background = 0 if labels and labels[0].lower() == "background" else None
@@ -308,6 +321,16 @@ def _described(
             known = replace(known, facts=replace(facts, labels=(*labels, "")))
         return replace(known, detect=boxes, postprocessed=own)
     return known
+
+
+def _defaults_of(place: _Place, processor: Processor) -> str | None:
+    """Return whose defaults size, mean and std are where the folder says nothing of its images, as a Trainer's."""
+    if _states_processor(place):
+        return None
+    return (
+        f"the defaults of {type(processor).__name__} ({place.folder.resolve().name} has no "
+        "preprocessor_config.json)"
+    )
 
 
 def _boxes(model: Pretrained, processor: Processor, frame: ImageInput) -> DetectRecipe:

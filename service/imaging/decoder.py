@@ -14,7 +14,7 @@ from service.imaging.announced import announced_pixels
 from service.imaging.deadline import Deadline
 from service.imaging.decode import Limits, open_image
 from service.imaging.resize import fit_and_keep, fit_opened
-from service.imaging.room import SMALL_PIXELS, PixelRoom
+from service.imaging.room import SMALL_PIXELS, TIGHT_JPEG_SHARE, PixelRoom
 from service.imaging.source_image import SourceImage, displayed_image
 
 
@@ -82,8 +82,10 @@ class ThreadDecoder:
             frame, geometry = fit_opened(opened, target)
             return frame, SourceImage(image, geometry, self.limits)
         go_on = Deadline(until, self.clock)
-        with self.room.hold(pixels, until):
+        share = TIGHT_JPEG_SHARE if opened.can_be_reduced else 1
+        with self.room.hold(pixels, until, tight_share=share):
             frame, geometry = fit_opened(opened, target, go_on)
+            del opened  # its pixels are counted no more after this
         again = partial(displayed_image, go_on=go_on)
         return frame, SourceImage(image, geometry, self.limits, again)
 

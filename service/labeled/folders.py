@@ -8,6 +8,9 @@ from service.labeled.truth import LabeledImage, LabeledImages
 
 IMAGES, MASKS = "images", "masks"
 
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+"""Folders of a set that is divided, each with the folders of the classes in it."""
+
 OTHERS = {"__MACOSX"}
 """Folders that an archive made on macOS has beside its own."""
 
@@ -27,6 +30,12 @@ def read_class_folders(folder: Path) -> LabeledImages:
         raise LabelsError(
             f"{folder}: there is no folder in it. Make one for each class, with its images inside, or give a "
             "table with the columns file and label"
+        )
+    if len(subfolders) > 1 and {entry.name.lower() for entry in subfolders} <= PARTS:
+        names = ", ".join(entry.name for entry in subfolders)
+        raise LabelsError(
+            f"{folder}: its folders {names} are parts of a set, not classes. Give one of them: "
+            f"{folder / subfolders[-1].name}"
         )
     found = {entry.name: image_files(entry) for entry in subfolders}
     empty = [name for name, files in found.items() if not files]

@@ -15,6 +15,9 @@ FILE_COLUMNS = (
 LABEL_COLUMNS = ("label", "labels", "class", "classes", "category", "target", "tags")
 MASK_COLUMNS = ("mask", "masks", "label", "target")
 _INDEX_COLUMNS = ("", "id", "index", "idx", "unnamed: 0")
+_NAME_COLUMNS = ("label_name", "class_name", "category_name")
+"""Names of classes, beside which other columns have their numbers."""
+_ONE_HOT = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 DELIMITERS = ",;\t"
 
 Rows = list[list[str]]
@@ -90,18 +93,28 @@ def _pairs(path: Path, is_file: Callable[[str], bool], *, masks: bool) -> Pairs:
     if file_at is None:
         file_at = next(images, 0)
     others = [at for at in range(len(heading)) if at != file_at]
-    # A first column before that of the files may number the rows.
-    labels = [at for at in others if at and heading[at] not in _INDEX_COLUMNS]
-    if masks or not has_heading:
-        labels = []
-    if len(labels) > 1 and all(row[at] in {"0", "1"} for row in body for at in labels):
+    labels = [at for at in others if has_heading and heading[at] not in _INDEX_COLUMNS]
+    if (
+        not masks
+        and len(labels) > 1
+        and all(row[at].lower() in _ONE_HOT for row in body for at in labels)
+    ):
         return [
-            (row[file_at], tuple(rows[0][at] for at in labels if row[at] == "1")) for row in body
+            (row[file_at], tuple(rows[0][at] for at in labels if _ONE_HOT[row[at].lower()]))
+            for row in body
         ]
-    label_at = _named(heading, MASK_COLUMNS if masks else LABEL_COLUMNS)
+    label_at = _named(heading, MASK_COLUMNS if masks else (*_NAME_COLUMNS, *LABEL_COLUMNS))
     if label_at is None:
-        # The index that pandas writes has no name; without a heading no column has.
-        label_at = min(others, key=lambda at: has_heading and heading[at] in _INDEX_COLUMNS)
+        # What numbers the rows, or the parts of the set, is no label.
+        words = (at for at in labels or others if not all(row[at].isdecimal() for row in body))
+        label_at = next(words, None)
+    if label_at is None:
+        if not has_heading and len(others) > 1:
+            raise LabelsError(
+                f"{path.name}: it has {len(others)} columns of numbers and no headings, so that it is not clear which "
+                "one has the labels. Give it a first row, such as file,label"
+            )
+        label_at = (labels or others)[0]
     return [(row[file_at], (row[label_at],)) for row in body]
 
 

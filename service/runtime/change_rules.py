@@ -134,6 +134,12 @@ class ChangeRules:
     def _require_unnamed(self, name: str, version: int) -> None:
         """Refuse to remove the last file of a model that `foveal.toml` names: the next start would fail."""
         left = {*self.catalog.versions(name), *self.catalog.refused(name)} - {version}
+        policy = self.catalog.fleet.plan(name).versions
+        if left and isinstance(policy, tuple) and version in policy and left.isdisjoint(policy):
+            raise ModelInUseError(
+                f"{FLEET_FILE} lists the versions {list(policy)} of {name}, and this is the last of them that is "
+                "there. Change the list first."
+            )
         if name in self.catalog.fleet.models and not left:
             raise ModelInUseError(
                 f"{FLEET_FILE} has a section for {name}, and this is its last version. Remove the section first."

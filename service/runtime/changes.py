@@ -21,7 +21,7 @@ from service.logs import LOGGER
 from service.runtime.change import Change, ChangeReport
 from service.runtime.change_rules import ChangeRules
 from service.runtime.change_turn import TURN_SECONDS, ChangeTurn
-from service.runtime.fleet import NO_PLAN, ModelPlan
+from service.runtime.fleet import FLEET_FILE, NO_PLAN, ModelPlan
 from service.runtime.registry import Registry
 from service.runtime.repository import any_version
 from service.runtime.transitions import Transition
@@ -33,6 +33,7 @@ from service.runtime.wanted import (
     Wanted,
     choose,
     key_of,
+    missing_versions,
     require_targets,
 )
 
@@ -96,6 +97,7 @@ class Changes:
         self._on_commit = on_commit
         self._refresh = refresh
         self._turn = ChangeTurn(turn_seconds)
+        self._missing: tuple[Key, ...] = ()
 
     @property
     def overrides(self) -> Overrides:
@@ -114,6 +116,7 @@ class Changes:
 
     async def start(self) -> None:
         """Serve older versions in the place of those that failed at the start, where a policy leaves them out."""
+        self._report_missing(self._registry.wanted, self._catalog)
         failed = self._failed()
         if not failed:
             return
@@ -150,6 +153,7 @@ class Changes:
         for refusal in prepared.catalog.refusals:
             if refusal not in known:
                 log.error("refused: %s", refusal.reason)
+        self._report_missing(prepared.transition.wanted, prepared.catalog)
         self._catalog, self._overrides = prepared.catalog, prepared.overrides
         if self._on_commit is not None:
             await asyncio.to_thread(self._on_commit, self._catalog)
@@ -264,6 +268,16 @@ class Changes:
         if change.kind == "reload":
             return found
         return self._catalog.with_model(change.name, found)
+
+    def _report_missing(self, wanted: Wanted, catalog: Catalog) -> None:
+        """Log the versions that a list names and that are not there, each once while it is missing."""
+        missing = missing_versions(wanted, catalog)
+        for name, version in missing:
+            if (name, version) not in self._missing:
+                log.warning(
+                    "%s lists version %d of %s, which is not there", FLEET_FILE, version, name
+                )
+        self._missing = missing
 
     def _failed(self) -> dict[Key, str]:
         return {

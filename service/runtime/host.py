@@ -91,6 +91,24 @@ def resident_bytes() -> int:
         return 0
 
 
+def private_bytes() -> int:
+    """Return how much memory this process holds that the system can not read from files again; 0: it does not say."""
+    return _private("VmRSS")
+
+
+def most_private_bytes() -> int:
+    """Return the most of it that this process has held; 0: the system does not say."""
+    return _private("VmHWM")
+
+
+def _private(size: str) -> int:
+    found = dict(line.split(":", 1) for line in _read(Path("/proc/self/status")).splitlines())
+    try:  # "  246000 kB"
+        return (int(found[size].split()[0]) - int(found["RssFile"].split()[0])) << 10
+    except (KeyError, ValueError, IndexError):
+        return 0
+
+
 def trim_heap() -> None:
     """Return free pages of the C heap to the system; blocking, and without effect where the C library is not glibc."""
     with contextlib.suppress(OSError, AttributeError):

@@ -186,7 +186,9 @@ def choose(
 
 
 def require_targets(wanted: Wanted, catalog: Catalog) -> None:
-    """Check that each alias, share and shadow leads to a version that there is.
+    """Check that each alias, share and shadow leads to a version that there is, and so does a list of versions.
+
+    Of a list one must be there: others may have been removed, or may come later; `missing_versions` names them.
 
     Raises:
         ConfigurationError: one leads nowhere.
@@ -202,11 +204,37 @@ def require_targets(wanted: Wanted, catalog: Catalog) -> None:
         for what, version in plan.targets().items():
             if version not in there and version not in refused:
                 raise ConfigurationError(no_such_target(name, what, version, there))
+        missing = _missing(plan, there, refused)
+        if missing and missing == list(plan.versions):
+            raise ConfigurationError(
+                f"{FLEET_FILE} lists the versions {listed(missing)} of {name!r}, and none of them is there. "
+                f"Versions: {listed(there) or 'none'}."
+            )
+
+
+def missing_versions(wanted: Wanted, catalog: Catalog) -> tuple[Key, ...]:
+    """Return the versions that a list in `foveal.toml` names and that are not there, by name."""
+    return tuple(
+        (name, version)
+        for name, plan in sorted(wanted.plans.items())
+        for version in _missing(plan, catalog.versions(name), catalog.refused(name))
+    )
+
+
+def _missing(plan: ModelPlan, there: Collection[int], refused: Collection[int]) -> list[int]:
+    if not isinstance(plan.versions, tuple):
+        return []
+    return [version for version in plan.versions if version not in there and version not in refused]
+
+
+def listed(versions: Iterable[int]) -> str:
+    """Return versions as a message names them."""
+    return ", ".join(map(str, versions))
 
 
 def no_such_target(name: str, what: str, version: int | None, there: Iterable[int]) -> str:
     """Return the message for an alias, a share or a shadow that leads nowhere."""
-    existing = ", ".join(map(str, there)) or "none"
+    existing = listed(there) or "none"
     if version is None:
         return f"{name}: {what} leads to no alias and no version of it. Versions: {existing}."
     return f"{name}: {what} leads to version {version}, which {name} does not have. Versions: {existing}."

@@ -443,6 +443,7 @@ def test_a_bad_foveal_toml_is_named_and_nothing_changes(unchanged: Service) -> N
         ("[models.colors]\naliases = {stable = 4}", "stable leads to version 4"),
         ("[models.colors]\nweights = {1 = 50}", "add up to 50"),
         ("[models.none]\nttl_seconds = 1", "there is no such model"),
+        ("[models.colors]\nversions = [99]", "lists the versions 99 of 'colors'"),
         ('[defaults]\nclassify = "none"', "default of classify is 'none'"),
         ('[defaults]\nsmell = "colors"', "no task"),
         ("[", "is not TOML"),

@@ -1,6 +1,8 @@
 """The kernel ends a process for want of memory, as in a container with a limit: which ends, and which go on."""
 
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import in_group
 from tests.cgroups import add, memory_group
 from tests.images import encode, plain
 from tests.live import Process, problem, start
@@ -81,3 +84,51 @@ def test_an_isolated_decoder_that_the_kernel_ends_dies_in_place_of_its_service(
         classify(service)
         assert sample(service, "foveal_decoder_restarts_total", reason="killed") == 1
         assert service.process.poll() is None
+
+
+SMALL_BYTES = 700 << 20
+"""Of a container in which two workers of a tiny model start, and an image of 36 million pixels does not fit."""
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with memory_group(SMALL_BYTES) as made:
+        monkeypatch.setenv(in_group.GROUP_VARIABLE, str(made))
+        yield made
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("decode", ["threads", "isolated"])
+def test_an_image_that_a_small_container_has_no_room_for_is_refused_and_ends_nobody(
+    dear: bytes, repository: Path, workers: int, decode: str
+) -> None:
+    settings = {"models": repository, "workers": workers, "decode": decode, "threads": 1}
+    with start("tests.in_group", **settings) as service, ThreadPoolExecutor(12) as clients:
+        assert len(service.logged(r"Images may have .* million pixels, not 64 million")) == workers
+
+        def send(_: int) -> httpx.Response:
+            return httpx.post(f"{service.url}/v1/classify", content=dear, timeout=15)
+
+        answers = list(clients.map(send, range(12)))
+        assert Counter(answer.status_code for answer in answers) == {413: 12}
+        detail = problem(answers[0], 413, "too_many_pixels")
+        assert "that the memory of the service has room for" in detail
+        assert "FOVEAL_MAX_PIXELS" in detail
+        classify(service)
+        assert not service.logged(r"was ended by")
+        if workers > 1:
+            assert sample(service, "foveal_worker_restarts_total") == 0
+        assert service.process.poll() is None
+
+
+@pytest.mark.usefixtures("small")
+def test_a_largest_image_that_the_operator_chose_counts_although_it_may_not_fit(
+    repository: Path,
+) -> None:
+    with start("tests.in_group", models=repository, max_pixels=64_000_000) as service:
+        (line,) = service.logged(r"FOVEAL_MAX_PIXELS allows more than the .* million pixels")
+        assert "kernel may end it" in line.string
+        image = encode(Image.new("L", (7900, 7900)), "PNG")
+        answer = httpx.post(f"{service.url}/v1/classify", content=image, timeout=15)
+        assert answer.status_code == 200

@@ -195,6 +195,19 @@ def test_a_background_column_is_never_a_candidate(tmp_path: Path) -> None:
     assert outputs_of(done.path, some_frames(4, SIDE))["classes"].min() == 1
 
 
+@pytest.mark.parametrize("meaning", [{"background": "first"}, {"class_offset": 1}])
+def test_the_best_class_of_a_box_is_proved_where_no_box_has_the_first_id(
+    tmp_path: Path, meaning: dict[str, Any]
+) -> None:
+    labels = ["background", "cat", "dog", "bird"]
+    model = boxes_and_scores(4 if "background" in meaning else 3, sum_to_one=True)
+    stated = {"background": "none", **meaning, "one_class_a_box": True}
+
+    done = adopt(tmp_path, model, task="detect", labels=labels, detect=stated)
+
+    assert outputs_of(done.path, some_frames(4, SIDE))["classes"].min() == 1
+
+
 def test_labels_say_whether_a_column_is_the_background(tmp_path: Path) -> None:
     model = boxes_and_scores(4, sum_to_one=True)
     classes = ["cat", "dog", "bird", "fish"]
@@ -212,6 +225,7 @@ def test_labels_say_whether_a_column_is_the_background(tmp_path: Path) -> None:
 
     assert "background" not in done.card.boxes.assumed
     assert any("--background first" in one for one in done.hints)
+    assert not any("is believed" in one for one in done.hints)
     assert outputs_of(done.path, some_frames(4, SIDE))["classes"].min() == 1
 
 

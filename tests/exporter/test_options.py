@@ -1,5 +1,6 @@
 """The command-line options: one for each field of the recipe, and each value reaches its field."""
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from exporter.cli import app, main
 from exporter.errors import RecipeError
 from exporter.options import RecipeOption, recipe_content, recipe_options
 from exporter.recipe import Recipe, make_recipe
+from exporter.toml import toml_text
 
-WITHOUT_OPTION = {("source",), ("version",), ("folder",)}
-"""The source is an argument, the version is the next free one, the folder is that of a recipe file."""
+WITHOUT_OPTION = {("source",), ("version",), ("folder",), ("none_arguments",)}
+"""The source is an argument, the version is the next free one, the folder is that of a recipe file, and an argument
+that is None is written as --arg NAME=None."""
 
 OPTIONS = recipe_options()
 
@@ -251,7 +254,23 @@ def test_blanks_around_the_sign_mean_nothing_where_an_argument_is_written_as_in_
     assert found == {"norm": "batch", "act": " relu "}
 
 
-@pytest.mark.parametrize("nothing", ["None", "null"])
-def test_an_argument_that_a_recipe_can_not_hold_is_refused(nothing: str) -> None:
-    with pytest.raises(RecipeError, match=rf"--arg norm={nothing}: a recipe can not hold"):
-        read("--task", "classify", "--arg", f"norm={nothing}")
+def test_none_is_python_s_none_and_stands_in_a_recipe_as_a_list_of_names() -> None:
+    words = ["--name", "net", "--task", "classify", "--arg", "norm=None", "--arg", "text='None'"]
+    content = read(*words)
+    assert content["none_arguments"] == ["norm"]
+    assert content["arguments"] == {"text": "None"}
+    again = make_recipe(tomllib.loads(toml_text(content)))
+    assert again.arguments == {"text": "None", "norm": None}
+    assert again == make_recipe(again.model_dump())
+
+
+def test_json_s_word_for_nothing_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"--arg norm=null: .* write NAME=None"):
+        read("--task", "classify", "--arg", "norm=null")
+
+
+def test_an_argument_is_none_or_has_a_value() -> None:
+    content = {"source": "python:a:b", "name": "net", "task": "classify"}
+    both = {"arguments": {"norm": "batch"}, "none_arguments": ["norm"]}
+    with pytest.raises(RecipeError, match="norm is in arguments and in none_arguments"):
+        make_recipe({**content, **both})

@@ -1,5 +1,6 @@
 """A file of weights as the source: the message names what is in it and the next step, and nothing is loaded."""
 
+import argparse
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -108,3 +109,37 @@ def test_a_damaged_archive_names_no_class(tmp_path: Path) -> None:
     for begin in range(42, 400, 7):
         path.write_bytes(whole[:begin] + b"\xff" * 40 + whole[begin + 40 :])
         assert pickled_class(path) in {OWN, None}
+
+
+@pytest.mark.parametrize(
+    ("beside", "words"),
+    [
+        (
+            {"arch": "resnet18"},
+            "The file says arch resnet18, which may be timm:resnet18 or torchvision:resnet18. ",
+        ),
+        (
+            {"args": argparse.Namespace(lr=0.1, model="resnet18")},
+            "The file says model resnet18, which may be timm:resnet18 or torchvision:resnet18. ",
+        ),
+        (
+            {"hyper_parameters": {"model_name": "vit_tiny.augreg"}},
+            "The file says model_name vit_tiny.augreg, which may be timm:vit_tiny.augreg. ",
+        ),
+        ({"arch": "Unet"}, "The file says arch Unet. "),
+        ({"arch": None, "epoch": 3}, "not the network. Name the network too"),
+        ({"model": {"arch.weight": torch.zeros(1)}}, "not the network. Name the network too"),
+    ],
+)
+@pytest.mark.parametrize("is_older", [False, True])
+def test_the_name_of_the_network_beside_weights_is_said(
+    beside: dict[str, object], words: str, tmp_path: Path, *, is_older: bool
+) -> None:
+    path = tmp_path / "last.pth"
+    content = {"epoch": 1, "state_dict": Small().state_dict(), **beside}
+    torch.save(content, path, _use_new_zipfile_serialization=not is_older)
+
+    with pytest.raises(SourceError) as caught:
+        guess(str(path), {})
+
+    assert words in str(caught.value)

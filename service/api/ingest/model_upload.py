@@ -20,11 +20,13 @@ from service.errors import (
     DeadlineError,
     OverloadedError,
     RefusedModelError,
+    UnavailableError,
     UnsupportedEncodingError,
     VersionExistsError,
     shortage_of,
 )
 from service.runtime.repository import MODEL_FILE
+from service.storage.fetching import FULL
 from service.storage.repository_folder import FETCHED
 from service.whole_call import whole_call
 
@@ -130,7 +132,7 @@ async def receive_model(
         RefusedModelError: the repository can not be written, or is none.
         ClientLeftError: the client left before the end.
         OverloadedError: there is no place.
-        UnavailableError: no file can be opened now.
+        UnavailableError: no file can be opened now, or the disk has no space for it.
         UnsupportedEncodingError: the body is compressed.
     """
     if list_header_of(request, b"content-encoding"):
@@ -156,6 +158,11 @@ async def receive_model(
     except OSError as error:
         if shortage := shortage_of(error):
             raise shortage from error
+        if error.errno in FULL:
+            raise UnavailableError(
+                f"There is no space for the model in the folder of the models: {error.strerror}. Nothing of it was "
+                "kept. Free space there, then send it again."
+            ) from error
         raise RefusedModelError(
             f"The folder of the models can not be written: {error.strerror or error}. Copy the file there yourself."
         ) from error

@@ -49,7 +49,9 @@ class EndedError(Exception):
 
 
 class DecoderProcess:
-    """One process. It has this service's code, one socket to it, and nothing else: no environment, no other files.
+    """One process. It has this service's code, one socket to it, and no other files.
+
+    Of the environment it has only what finds libraries and sets the language, with what its own libraries need.
 
     Args:
         program: the module that it runs.

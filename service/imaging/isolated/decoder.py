@@ -38,7 +38,8 @@ from service.imaging.isolated.messages import (
     read_refusal,
 )
 from service.imaging.isolated.pool import DecoderPool
-from service.imaging.room import PixelRoom
+from service.imaging.jpeg_header import JPEG_START
+from service.imaging.room import TIGHT_JPEG_SHARE, PixelRoom
 from service.imaging.source_image import SourceImage
 from service.logs import LOGGER
 
@@ -177,7 +178,8 @@ class IsolatedDecoder:
             process.receive(frame, latest)
             return size
 
-        with self._room.hold(granted, until):
+        share = TIGHT_JPEG_SHARE if image.startswith(JPEG_START) else 1
+        with self._room.hold(granted, until, tight_share=share):
             return self._ask(request, until, read)
 
     def _allowed(self, pixels: int) -> int:

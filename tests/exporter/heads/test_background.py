@@ -57,11 +57,35 @@ def test_a_column_that_is_the_best_one_of_most_boxes_is_asked_about(
 ) -> None:
     with pytest.raises(
         RecipeError,
-        match=rf"The {which} column, '{KINDS[column]}', is the best one of 62%.*--background",
+        match=rf"The {which} column is the best one of 62%.*its label is '{KINDS[column]}'.*--background",
     ):
         settled(shares(1, 1, 2, *[column] * 5), KINDS)
     # A class in the middle is none: a background has the first or the last column.
     assert settled(shares(1, 1, 1, 1, 1, 1, 1, 2), KINDS).assumes_no_background
+
+
+def test_a_label_of_the_background_at_the_other_end_is_asked_about() -> None:
+    wrong = ["cat", "dog", "bird", "background"]
+    with pytest.raises(
+        RecipeError,
+        match=r"Its label is the last one, 'background', but the first column is the best one of 75%",
+    ):
+        settled(shares(0, 0, 0, 0, 0, 0, 1, 3), wrong)
+    with pytest.raises(RecipeError, match=r"the first one, 'none', but the last column is the"):
+        settled(shares(3, 3, 3, 3, 3, 3, 1, 0), ["none", "dog", "bird", "fish"])
+    assert settled(shares(3, 3, 3, 3, 3, 3, 1, 0), wrong).recipe.background == "last"
+
+
+@pytest.mark.parametrize("stated", ["last", "none"])
+def test_a_stated_background_is_doubted_where_another_column_looks_like_one(stated: str) -> None:
+    empty = shares(0, 0, 0, 0, 0, 0, 1, 2)
+
+    head = settled(empty, KINDS, background=stated)
+
+    assert head.doubted is not None
+    assert (head.doubted.which, head.doubted.share) == ("first", 0.75)
+    assert settled(empty, KINDS, background="first").doubted is None
+    assert settled(MIXED, KINDS, background=stated).doubted is None
 
 
 def test_two_labels_of_a_background_or_another_number_of_labels_are_asked_about() -> None:

@@ -163,6 +163,29 @@ def test_a_config_alone_is_refused_before_anything_is_traced(
         export_to(tmp_path, "transformers:network", task=task)
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("config.json", {"hidden_size": "many"}, "hidden_size"),
+        ("config.json", {"num_attention_heads": 0}, "transformers:"),
+        ("config.json", {"id2label": []}, "transformers:"),
+        ("preprocessor_config.json", {"image_mean": {"red": 1}}, "its image processor can not be used"),
+        ("preprocessor_config.json", {"rescale_factor": 0}, "its image processor can not be used"),
+        ("preprocessor_config.json", {"size": {"height": {}}}, "its image processor can not be"),
+        ("preprocessor_config.json", {"resample": "large"}, "its image processor can not be used"),
+    ],
+)
+def test_settings_that_transformers_does_not_expect_are_refused_in_words(
+    file: str, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    place = saved(vit, tmp_path)
+    path = place / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+    with pytest.raises(SourceError, match=message):
+        exported(place, tmp_path, "classify")
+
+
 @pytest.mark.parametrize("place", ["nowhere", "empty"])
 def test_a_folder_without_a_config_is_refused(place: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()

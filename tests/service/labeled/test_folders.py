@@ -39,6 +39,18 @@ def test_a_folder_without_folders_or_with_empty_ones_is_refused(tmp_path: Path) 
         read_class_folders(tmp_path)
 
 
+def test_the_parts_of_a_set_are_no_classes(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        put(tmp_path / part, "cat/a.png", "dog/b.png")
+
+    with pytest.raises(
+        LabelsError, match=r"train, val are parts of a set.*Give one of them: .*val$"
+    ):
+        read_class_folders(tmp_path)
+
+    assert len(read_class_folders(tmp_path / "val").images) == 2
+
+
 def test_a_mask_belongs_to_the_image_of_its_name(tmp_path: Path) -> None:
     put(tmp_path, "images/a.jpg", "images/b.png", "images/c.png")
     put(tmp_path, "masks/b.png", "masks/a.png", "masks/a.txt")

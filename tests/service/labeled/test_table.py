@@ -39,6 +39,9 @@ def read(folder: Path, text: str) -> dict[str, tuple[str, ...]]:
         ",photo,kind\n0,a.png,dog\n1,x/b.png,bird\n",
         "kind,photo\ndog,a.png\nbird,x/b.png\n",
         "dog,a.png\nbird,x/b.png\n",
+        "0,a.png,dog\n1,x/b.png,bird\n",
+        "fold,photo,kind\n3,a.png,dog\n4,x/b.png,bird\n",
+        "file,target,label_name\na.png,2,dog\nx/b.png,1,bird\n",
         # One more column of 0 and 1 is not one for each label.
         "file,label,is_good\na.png,dog,1\nx/b.png,bird,0\n",
     ],
@@ -82,7 +85,9 @@ def test_an_image_with_two_masks_is_refused(tmp_path: Path) -> None:
     ("text", "cells"),
     [
         ("file,cat,dog,bird\na.png,0,1,1\nb.png,0,0,0\n", {"a.png": ("dog", "bird"), "b.png": ()}),
-        ("cat,file,dog\n1,a.png,1\n0,b.png,0\n", {"a.png": ("1",), "b.png": ("0",)}),
+        ("cat,file,dog\n1,a.png,1\n0,b.png,0\n", {"a.png": ("cat", "dog"), "b.png": ()}),
+        ("id,file,dog,cat\n1,a.png,1,0\n0,b.png,0,0\n", {"a.png": ("dog",), "b.png": ()}),
+        ("file,cat,dog\na.png,0.0,1.0\nb.png,False,True\n", {"a.png": ("dog",), "b.png": ("dog",)}),
         ("file,cat\na.png,1\nb.png,0\n", {"a.png": ("1",), "b.png": ("0",)}),
         (",file,cat,dog\n0,a.png,0,1\n1,b.png,0,0\n", {"a.png": ("dog",), "b.png": ()}),
         ("file,cat,dog\na.png,0,1\nb.png,2,0\n", {"a.png": ("0",), "b.png": ("2",)}),
@@ -120,6 +125,7 @@ def test_masks_are_beside_the_table_and_images_may_be_elsewhere(tmp_path: Path) 
         ("file\na.png\n", "row 1 has 1 columns, at least 2 are needed: file and label"),
         ("file,label,more\na.png,dog,1\na.png,dog\n", "row 3 has 2 columns, at least 3 are"),
         ("file,label\n", "there are no rows below the first one"),
+        ("7,a.png,1\n", r"2 columns of numbers and no headings.* such as file,label"),
         ("a.jpg,dog\n", r"1 of 1 images are not there, the first is .*a\.jpg"),
         ("file,label\nb.png,dog\n", r"1 of 1 images are not there, the first is .*b\.png"),
     ],

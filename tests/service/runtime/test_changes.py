@@ -96,6 +96,43 @@ def refusal(version: int, name: str = "colors") -> Refusal:
     return Refusal(name, path, f"{path}: it carries no card")
 
 
+async def test_a_list_of_versions_that_are_not_there_is_refused_and_nothing_changes() -> None:
+    async with house(servable("colors", 1)) as h:
+        h.lies = replace(h.lies, fleet=fleet(versions=[99]))
+        with pytest.raises(RefusedModelError, match=r"versions 99 of 'colors'.*Versions: 1\."):
+            await h.changes.change(Change(kind="reload"))
+        assert h.served() == ["colors:1"]
+
+
+async def test_the_log_names_a_listed_version_that_is_not_there_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with house(servable("colors", 1), fleet=fleet(versions=[1, 99])) as h:
+        await h.changes.start()
+        await h.changes.change(Change(kind="reload"))
+        assert h.served() == ["colors:1"]
+        assert caplog.text.count("lists version 99 of colors, which is not there") == 1
+
+
+async def test_a_list_may_name_a_version_whose_file_is_refused() -> None:
+    async with house(servable("colors", 1)) as h:
+        h.put(servable("colors", 1), refusals=(refusal(99),))
+        h.lies = replace(h.lies, fleet=fleet(versions=[99]))
+        await h.changes.change(Change(kind="reload"))
+        assert h.served() == []
+
+
+async def test_the_file_of_the_last_version_of_a_list_is_not_removed() -> None:
+    listed = fleet(versions=[1, 2])
+    async with house(servable("colors", 1), servable("colors", 3), fleet=listed) as h:
+        with pytest.raises(ModelInUseError, match=r"lists the versions \[1, 2\] of colors"):
+            await h.changes.change(
+                Change(kind="unload_version", name="colors", version=1, file=True)
+            )
+        await h.changes.change(Change(kind="unload_version", name="colors", version=3, file=True))
+        assert h.served() == ["colors:1"]
+
+
 async def test_a_reload_serves_what_lies_in_the_folder_then_and_says_what_came_of_it() -> None:
     async with house(servable("a"), servable("b")) as h:
         h.put(servable("b"), servable("c"), refusals=(refusal(2),))

@@ -27,6 +27,7 @@ from service.errors import (
     UnavailableError,
 )
 from service.storage.pulling import WORK_FOLDER
+from tests.full_disk import small_files
 from tests.full_table import no_free_descriptor
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +56,7 @@ async def receive(
     least_rate: int = 0,
     window_seconds: float = 0.05,
     most_seconds: float = 60,
+    most_bytes: int = 1000,
     places: UploadPlaces | None = None,
 ) -> Upload | None:
     request = Request({"type": "http", "headers": []}, sending(*messages))
@@ -64,7 +66,7 @@ async def receive(
         root,
         "colors",
         1,
-        most_bytes=1000,
+        most_bytes=most_bytes,
         most_seconds=most_seconds,
         pace=pace,
         places=places or UploadPlaces(1),
@@ -82,6 +84,14 @@ async def test_while_no_file_can_be_opened_it_can_be_sent_again(tmp_path: Path) 
     with no_free_descriptor(), pytest.raises(UnavailableError):
         await receive(tmp_path, piece(b"one", more=False))
     assert await receive(tmp_path, piece(b"one", more=False)) is not None
+
+
+async def test_on_a_full_disk_it_can_be_sent_again_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    messages = piece(bytes(2000), more=False)
+    with small_files(), pytest.raises(UnavailableError, match="no space for the model"):
+        await receive(tmp_path, messages, most_bytes=3000)
+    assert not drafts(tmp_path)
+    assert await receive(tmp_path, messages, most_bytes=3000) is not None
 
 
 @pytest.mark.parametrize(
