@@ -490,7 +490,7 @@ class ShuttingDownError(UnavailableError):
 
 
 class NotReadyError(UnavailableError):
-    """The model is loading or failed to load."""
+    """The model is loading, failed to load, or is not run for some time because runs of it did not end."""
 
     code = "model_not_ready"
     title = "Model not ready"

@@ -174,7 +174,12 @@ def make_opener(
     Raises:
         ConfigurationError: the settings contradict each other.
     """
-    batching = Batching(settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds)
+    batching = Batching(
+        settings.queue_size,
+        settings.max_delay_ms / 1e3,
+        settings.stuck_seconds,
+        rests=elsewhere is None,
+    )
     if elsewhere is not None:
         return Opener(
             device=device,

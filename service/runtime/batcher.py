@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -66,6 +67,8 @@ class Batcher:
         cores: how many cores each of `runs` occupies.
         stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
         first_run_seconds: the same for a run before it is known what is usual.
+        rests: whether the network is not run for some time after runs that did not end, where other lanes need the
+            threads too; see `BackOff`. Of runs that wait for another process the next one may fare better.
         on_broken: called with the reason, on the event loop, when the network runs no more.
         on_mended: called with that reason, on the event loop, when it runs again after all.
         device: where the network runs, for traces.
@@ -90,6 +93,7 @@ class Batcher:
         cores: int = 1,
         stuck_seconds: float = STUCK_SECONDS,
         first_run_seconds: float = FIRST_RUN_SECONDS,
+        rests: bool = True,
         on_broken: Callable[[str], None] | None = None,
         on_mended: Callable[[str], None] | None = None,
         device: str = "",
@@ -102,6 +106,7 @@ class Batcher:
         self._instances = Instances(
             runs, wide=wide, stuck_seconds=stuck_seconds, first_run_seconds=first_run_seconds
         )
+        self._rests = rests
         self._workers = workers
         self._clock = workers.clock
         self._metrics = metrics
@@ -136,6 +141,11 @@ class Batcher:
     def broken(self) -> str:
         """Why the network runs no more; empty where it does."""
         return self._instances.broken
+
+    @property
+    def rests(self) -> bool:
+        """Whether the network is not run for some time, because its runs did not end."""
+        return self._instances.rest_seconds(self._clock()) > 0
 
     @property
     def answers(self) -> int:
@@ -283,7 +293,7 @@ class Batcher:
                     "Send the request again."
                 )
             if self.broken:
-                raise _broken_error(self.broken)
+                raise self._broken_error()
             if not bounded:
                 self._lines.require_room(line, len(entries))
             if self._pool is None:
@@ -347,9 +357,26 @@ class Batcher:
     def limit_seconds(self, turn: Turn) -> float:
         return self._instances.limit_seconds(turn, self._stages.pace)
 
+    def overdue_seconds(self, turn: Turn) -> float:
+        return self._instances.overdue_seconds(turn, self._stages.pace)
+
+    def look(self) -> None:
+        with self._workers.condition:
+            reason, was_free = self.broken, self._instances.any_free
+            self._instances.look(self._clock())
+            if self._instances.any_free and not was_free:
+                self._workers.condition.notify_all()
+        if self.broken and self.broken != reason:
+            self._refuse_all()
+        elif reason and not self.broken and self._on_mended is not None:
+            self._on_mended(reason)
+
     def give_up(self, turn: Turn, thread: int) -> None:
+        now, limit_seconds = self._clock(), self.limit_seconds(turn)
         self._metrics.stuck.inc()
-        self._instances.give_up(turn, thread)
+        self._instances.give_up(turn, thread, now)
+        if self._rests and self._workers.are_shared and self.is_out(turn):
+            self._instances.back_off(now, limit_seconds)
 
     def answer(self, turn: Turn, seconds: float) -> None:
         log.error(
@@ -384,10 +411,16 @@ class Batcher:
         if not reason:
             return
         for line in (self._lines.normal, self._lines.low_priority):
-            self._callers.settle([(entry, _broken_error(reason)) for entry in line.waiting])
+            self._callers.settle([(entry, self._broken_error()) for entry in line.waiting])
             self._withdraw(line)
         if self._on_broken is not None:
             self._on_broken(reason)
+
+    def _broken_error(self) -> NotReadyError:
+        error = NotReadyError(f"The network {self.broken}.")
+        if rest := self._instances.rest_seconds(self._clock()):
+            error.retry_after_seconds = math.ceil(rest)
+        return error
 
     def _end_with_device(self, reason: str) -> None:
         self._refuse_all()
@@ -410,7 +443,7 @@ class Batcher:
             with self._workers.condition:
                 turn.running = 0
                 if turn.given_up:
-                    mended = self._instances.come_back(turn)
+                    mended = self._instances.come_back(turn, self._clock())
                 else:
                     if turn.low_priority or self._stages.fits is not None:
                         self._learn(turn, len(entries))
@@ -444,14 +477,9 @@ class Batcher:
             self._callers.answer([(entry, InferenceError("The image could not be prepared."))])
         with self._workers.condition:
             entry.line.preparing -= 1
-            reason = self.broken
-            if wanted and not reason:
+            if wanted and not self.broken:
                 entry.line.waiting.append(entry)
                 self._workers.condition.notify()
                 return
         if wanted:
-            self._callers.answer([(entry, _broken_error(reason))])
-
-
-def _broken_error(reason: str) -> NotReadyError:
-    return NotReadyError(f"The network {reason}.")
+            self._callers.answer([(entry, self._broken_error())])

@@ -1,7 +1,9 @@
 """The runs of one network: which are free, which are out with a batch that does not end, and whether any is left."""
 
+import math
 from collections.abc import Sequence
 
+from service.runtime.back_off import BackOff
 from service.runtime.job import PinnedInput, Run, Stoppable
 from service.runtime.turns import Turn
 
@@ -10,6 +12,9 @@ STUCK_TIMES = 20
 """A run is given up when it takes so many times what is usual, and no less than `STUCK_SECONDS`."""
 FIRST_RUN_SECONDS = 60.0
 """The same before anything was measured: on some devices the first run still compiles."""
+OVERDUE_SHARE = 0.1
+"""A run that takes `STUCK_TIMES` what is usual is likely to be stuck after this share of `STUCK_SECONDS` already. Then
+another thread takes the place of its own."""
 STEP_SECONDS = 60.0
 """How long the preparation of one image, or one head, may take before its thread is given up."""
 MOST_STUCK = 2
@@ -49,12 +54,13 @@ class Instances:
         self._stuck_seconds = stuck_seconds
         self._first_run_seconds = first_run_seconds
         self._out: set[Turn] = set()
-        self._device_gone = self._closed = False
+        self._back_off = BackOff()
+        self._one_at_a_time = self._device_gone = self._closed = False
 
     @property
     def any_free(self) -> bool:
         """Whether a batch may begin now."""
-        return bool(self._free) and not self.broken
+        return bool(self._free) and not self.broken and not (self._one_at_a_time and self.running)
 
     @property
     def running(self) -> bool:
@@ -91,12 +97,19 @@ class Instances:
             return max(self._first_run_seconds, self._stuck_seconds)
         return max(self._stuck_seconds, STUCK_TIMES * pace * turn.running)
 
-    def give_up(self, turn: Turn, thread: int) -> None:
+    def overdue_seconds(self, turn: Turn, pace: float | None) -> float:
+        """Return after how long without progress a batch is likely to be stuck; infinite where nothing says so."""
+        if not turn.running or pace is None:
+            return math.inf
+        return max(OVERDUE_SHARE * self._stuck_seconds, STUCK_TIMES * pace * turn.running)
+
+    def give_up(self, turn: Turn, thread: int, now: float) -> None:
         """Stop to count on the run of a batch, and stop it where that is possible.
 
         Args:
             turn: the batch's.
             thread: the `threading.get_ident` of the one that runs it.
+            now: the time of the workers' clock, in seconds.
         """
         instance: Run = turn.instance
         if turn.ended:  # only its answers are late
@@ -112,13 +125,30 @@ class Instances:
             self.count -= 1
         else:
             self._free.append(instance)
-        if len(self._out) >= MOST_STUCK or not self.count:
-            self.broken = (
-                f"has {len(self._out)} runs that do not end and keep their threads busy; "
-                "restart the service to serve it again"
-            )
+        self.look(now)
 
-    def come_back(self, turn: Turn) -> str:
+    def back_off(self, now: float, limit_seconds: float) -> None:
+        """Let the network rest where runs of it were given up at this time and shortly before; see `BackOff`."""
+        self._back_off.note_stuck(now, limit_seconds)
+        self.look(now)
+
+    def look(self, now: float) -> None:
+        """Say at this time of the workers' clock whether the network runs, and how many batches at once."""
+        if self._device_gone:
+            return
+        self._one_at_a_time = self._back_off.is_cautious(now)
+        if self.rest_seconds(now):
+            self.broken = f"had runs that did not end, and is not run again for {self._back_off.seconds:.0f} s"
+        elif len(self._out) >= MOST_STUCK or not self.count:
+            self.broken = "has runs that do not end and keep their threads busy; restart the service to serve it again"
+        else:
+            self.broken = ""
+
+    def rest_seconds(self, now: float) -> float:
+        """Return for how long the network is not run yet, because its runs did not end; 0 where it is run."""
+        return self._back_off.left_seconds(now)
+
+    def come_back(self, turn: Turn, now: float) -> str:
         """Count again on what was given up: its thread has come back after all.
 
         Return why the network did not run until now; empty where it did, or still does not.
@@ -128,11 +158,12 @@ class Instances:
         self._out.remove(turn)
         if self._device_gone:
             return ""
-        reason, self.broken = self.broken, ""
         if is_bound(turn.instance) and not self._closed:
             self.count += 1
             self._free.append(turn.instance)
-        return reason
+        reason = self.broken
+        self.look(now)
+        return "" if self.broken else reason
 
     def is_out(self, turn: Turn) -> bool:
         """Return whether the run of a batch that was given up has not come back yet."""

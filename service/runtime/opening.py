@@ -65,6 +65,7 @@ class Batching:
     capacity: int
     max_delay_seconds: float = 0.0
     stuck_seconds: float = STUCK_SECONDS
+    rests: bool = True
 
 
 def return_memory() -> None:
@@ -211,6 +212,7 @@ class Opener:
             pool=self._pool,
             cores=loaded.cores,
             stuck_seconds=self.batching.stuck_seconds,
+            rests=self.batching.rests,
             on_broken=partial(_mark_broken, model),
             on_mended=partial(_mark_mended, model),
             device=model.device or self.device.name,
@@ -280,7 +282,7 @@ def _mark_mended(model: Model, reason: str) -> None:
     ):
         return
     model.mark_ready()
-    log.warning("%s is served again: a run that did not end has ended", model)
+    log.warning("%s is served again. Before, it %s", model, reason)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ class Readiness:
 
     It is ready when each model has a version that answers, nothing loads for the first time any more, and what a
     default names answers. A version that was refused beside one that answers takes no readiness away, nor does a model
-    that came while the service ran and has never answered.
+    that came while the service ran and has never answered, nor one that rests because its runs did not end: another
+    process would fare no better with its images, and the other models go on.
 
     Args:
         served: what is served.
@@ -47,6 +48,7 @@ class Readiness:
             f"{model} {model.reason}"
             for model in models
             if not model.can_answer
+            and not (model.queue is not None and model.queue.rests)
             and (
                 (model.name not in answering and model.name in self._expected)
                 or (model.state == "loading" and model.reason == STILL_LOADING)

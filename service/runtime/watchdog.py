@@ -1,4 +1,4 @@
-"""Notices batches that do not end: their callers get an answer, and their threads a replacement."""
+"""Notices batches that do not end: their threads get a replacement, and their callers an answer."""
 
 import asyncio
 import logging
@@ -29,6 +29,8 @@ class _Seen:
 
 class Watchdog:
     """Looks at every batch that runs, in rounds, and gives up those that have stayed at one place for too long.
+
+    Long before, it puts a spare thread in the place of one that is in a run far beyond its usual time.
 
     A run that does not come back within `RETURN_SECONDS` after that is abandoned: its lane decides what that means.
 
@@ -61,6 +63,8 @@ class Watchdog:
         if dead := self._workers.replace_dead():
             log.error("%d threads that run batches had died and were replaced.", dead)
         self._abandon_late()
+        for lane in self._workers.lanes():
+            lane.look()
         before, self._seen = self._seen, {}
         for worker, turn, progress, limit in self._workers.at_work():
             seen = before.get(turn)
@@ -71,6 +75,8 @@ class Watchdog:
             seconds = seen.rounds * self._round_seconds
             if seconds < limit:
                 self._seen[turn] = seen
+                if seconds >= turn.seat.lane.overdue_seconds(turn):
+                    self._workers.put_aside(worker, turn)
             elif self._workers.give_up(worker, turn):
                 turn.seat.lane.answer(turn, seconds)
                 self._given_up[turn] = 0

@@ -42,7 +42,7 @@ class ReadyBatch(NamedTuple):
 class Lane(Protocol):
     """A queue that workers take batches from.
 
-    All methods but `answer` and `abandon` are called with the workers' condition held.
+    All methods but `look`, `answer` and `abandon` are called with the workers' condition held.
     """
 
     def ready_batches(self, now: float, *, low_priority_yields: bool) -> Sequence[ReadyBatch]:
@@ -64,6 +64,12 @@ class Lane(Protocol):
     def limit_seconds(self, turn: Turn) -> float:
         """Return how long the batch may be without progress."""
 
+    def overdue_seconds(self, turn: Turn) -> float:
+        """Return after how long without progress another thread takes the place of the batch's."""
+
+    def look(self) -> None:
+        """Run batches again where the time has come; called on the event loop in each round of the watchdog."""
+
     def give_up(self, turn: Turn, thread: int) -> None:
         """Stop to count on the batch: the thread of this `threading.get_ident` comes back too late, if ever."""
 
@@ -84,7 +90,8 @@ class Worker(BoundedThread):
         super().__init__(self._run, f"foveal-worker-{index}")
         self.index = index
         self.turn: Turn | None = None
-        self.given_up = False
+        self.given_up = self.aside = False
+        """Whether its batch was given up; whether another thread has its place meanwhile."""
         self._run_batches = target
 
     def _run(self) -> None:
@@ -104,8 +111,9 @@ class Workers:
     worker free for these. Those of low priority yield for a while, and whenever they have had half of the time
     (see `Halves`). Workers wait on a condition and never poll.
 
-    A thread whose batch does not end can not be killed. `give_up` puts another thread in its place, `count` times at
-    most at the same time: a run that never ends keeps a core busy, and more threads would not help.
+    A thread whose batch does not end can not be killed. `put_aside` and `give_up` put another thread in its place,
+    `count` times at most at the same time: a run that never ends keeps a core busy, and more threads would not help.
+    Lanes with a batch that was put aside leave one thread to the others.
 
     Args:
         count: how many threads.
@@ -138,6 +146,8 @@ class Workers:
         self._loop_cost: LoopCost | None = None
         self._workers = [Worker(index, self._work) for index in range(count)]
         self._stuck: list[Worker] = []
+        self._aside: list[Worker] = []
+        self._overdue: set[Turn] = set()
 
     @property
     def stuck(self) -> int:
@@ -148,6 +158,11 @@ class Workers:
     def left(self) -> int:
         """How many threads take batches."""
         return len(self._workers)
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether they serve several lanes."""
+        return len(self._seats) > 1
 
     @property
     def alive(self) -> int:
@@ -181,7 +196,7 @@ class Workers:
             self._closing = True
             self.condition.notify_all()
         latest = time.monotonic() + seconds
-        for worker in tuple(self._workers):
+        for worker in (*self._workers, *self._aside):
             worker.wait_begun(max(0.0, latest - time.monotonic()))
             if worker.is_alive():
                 worker.join(max(0.0, latest - time.monotonic()))
@@ -217,9 +232,27 @@ class Workers:
         with self.condition:
             return [
                 (worker, turn, turn.seat.lane.progress(turn), turn.seat.lane.limit_seconds(turn))
-                for worker in self._workers
+                for worker in (*self._workers, *self._aside)
                 if (turn := worker.turn) is not None
             ]
+
+    def lanes(self) -> list[Lane]:
+        """Return the lanes that batches are taken from."""
+        with self.condition:
+            return [seat.lane for seat in self._seats]
+
+    def put_aside(self, worker: Worker, turn: Turn) -> None:
+        """Put a spare thread in the place of one whose batch takes far too long, until that ends or is given up."""
+        with self.condition:
+            if worker.turn is not turn or worker.given_up:
+                return
+            self._overdue.add(turn)
+            if worker.aside or self._closing or len(self._stuck) + len(self._aside) >= self.count:
+                return
+            self._workers.remove(worker)
+            worker.aside = True
+            self._aside.append(worker)
+            self._start_fresh(worker.index)
 
     def give_up(self, worker: Worker, turn: Turn) -> bool:
         """Put another thread in the place of one whose batch does not end; return False where it has ended.
@@ -233,7 +266,13 @@ class Workers:
             turn.seat.lane.give_up(turn, worker.ident or 0)
             if not turn.ended:
                 self.run_ended(turn)
-            self._replace(worker)
+            self._overdue.discard(turn)
+            if worker.aside:
+                self._aside.remove(worker)
+                self._stuck.append(worker)
+            else:
+                self._replace(worker)
+            self.condition.notify_all()
         return True
 
     def is_out(self, turn: Turn) -> bool:
@@ -256,9 +295,12 @@ class Workers:
         self._workers.remove(worker)
         if worker.is_alive():
             self._stuck.append(worker)
-            if len(self._stuck) > self.count:
+            if len(self._stuck) + len(self._aside) > self.count:
                 return False
-        fresh = Worker(worker.index, self._work)
+        return self._start_fresh(worker.index)
+
+    def _start_fresh(self, index: int) -> bool:
+        fresh = Worker(index, self._work)
         self._workers.append(fresh)
         try:
             self._start_thread(fresh)
@@ -287,8 +329,10 @@ class Workers:
 
     def _next_batch(self, worker: Worker) -> Callable[[], None] | None:
         with self.condition:
+            if self._overdue:
+                self._let_go(worker.turn)
             worker.turn = None
-            if worker.given_up and not self._rejoins(worker):
+            if (worker.given_up or worker.aside) and not self._rejoins(worker):
                 return None
             while True:
                 now = self.clock()
@@ -296,7 +340,7 @@ class Workers:
                 yields = self._halves.low_priority_yields
                 offers = [
                     (self._kept(ready) if keeps else ready, seat)
-                    for seat in self._seats
+                    for seat in (self._seats_beside_overdue() if self._overdue else self._seats)
                     for ready in seat.lane.ready_batches(now, low_priority_yields=yields)
                 ]
                 due = [offer for offer in offers if self._closing or offer[0].at <= now]
@@ -315,12 +359,25 @@ class Workers:
 
     def _rejoins(self, worker: Worker) -> bool:
         """Return whether a thread that came back late takes batches again: where no other has its place."""
-        self._stuck.remove(worker)
+        (self._stuck if worker.given_up else self._aside).remove(worker)
         if len(self._workers) >= self.count:
             return False
-        worker.given_up = False
+        worker.given_up = worker.aside = False
         self._workers.append(worker)
         return True
+
+    def _let_go(self, turn: Turn | None) -> None:
+        if turn in self._overdue:
+            self._overdue.remove(turn)
+            self.condition.notify_all()
+
+    def _seats_beside_overdue(self) -> list[Seat[Lane]]:
+        """Return whose batches may be taken: a lane with an overdue batch leaves a thread to the others."""
+        late = {turn.seat for turn in self._overdue}
+        taken = sum(one.turn is not None and one.turn.seat in late for one in self._workers)
+        if self._closing or taken + 1 < len(self._workers):
+            return self._seats
+        return [seat for seat in self._seats if seat not in late]
 
     def _kept(self, ready: ReadyBatch) -> ReadyBatch:
         """Postpone a batch that yields, since it would occupy the last worker, while single images keep coming."""

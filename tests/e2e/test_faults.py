@@ -102,6 +102,47 @@ def test_two_stuck_runs_that_could_be_stopped_leave_the_service_ready(tmp_path: 
         assert classify(live.url, "bright").status_code == 200
 
 
+def test_after_two_stuck_runs_a_model_rests_and_the_service_stays_ready(tmp_path: Path) -> None:
+    write_servable(tmp_path, "bright", model=endless_when_bright())
+    write_servable(tmp_path, "colors")
+    with serve(models=tmp_path, stuck_seconds=3, threads=2, health_check_seconds=3600) as live:
+        with ThreadPoolExecutor(2) as clients:
+            for answer in clients.map(lambda _: classify(live.url, "bright", BRIGHT), range(2)):
+                problem(answer, 503, "run_stuck")
+        refused = classify(live.url, "bright")
+        assert "is not run again for 3 s" in problem(refused, 503, "model_not_ready")
+        assert 1 <= int(refused.headers["retry-after"]) <= 3
+        (model,) = httpx.get(f"{live.url}/v1/models/bright").json()["models"]
+        assert model["state"] == "failed"
+        assert httpx.get(f"{live.url}/health/ready").status_code == 200
+        assert classify(live.url, "colors").status_code == 200
+        while (again := classify(live.url, "bright")).status_code != 200:
+            problem(again, 503, "model_not_ready")
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_other_models_go_on_long_before_stuck_runs_are_given_up(
+    tmp_path: Path, threads: int
+) -> None:
+    write_servable(tmp_path, "bright", model=endless_when_bright())
+    write_servable(tmp_path, "colors")
+    with (
+        serve(models=tmp_path, stuck_seconds=12, threads=threads) as live,
+        ThreadPoolExecutor(threads) as clients,
+        httpx.Client(base_url=live.url, timeout=30) as neighbor,
+    ):
+        path = "/v1/classify?model=colors"
+        assert neighbor.post(path, content=DARK).status_code == 200
+        stuck = [clients.submit(classify, live.url, "bright", BRIGHT) for _ in range(threads)]
+        wait_until_it_runs(live, "bright")
+        for _ in range(3):
+            assert neighbor.post(path, content=DARK).status_code == 200
+        assert not any(one.done() for one in stuck)
+        for one in stuck:
+            problem(one.result(), 503, "run_stuck")
+
+
 def test_a_network_that_never_loads_keeps_neither_the_others_nor_the_end(tmp_path: Path) -> None:
     write_servable(tmp_path, "a-endless", model=endless())
     write_servable(tmp_path, "colors")

@@ -13,6 +13,7 @@ import pytest
 from service.bounded_thread import NO_THREAD
 from service.errors import FovealError, NotReadyError, StuckError
 from service.metrics import Metrics
+from service.runtime.back_off import CALM_TIMES
 from service.runtime.batcher import Batcher
 from service.runtime.instances import (
     FIRST_RUN_SECONDS,
@@ -30,6 +31,9 @@ from tests.service.runtime.clocks import ManualClock
 pytestmark = pytest.mark.anyio
 
 STUCK, ROUNDS = 13, int(STUCK_SECONDS)
+CALM = CALM_TIMES * STUCK_SECONDS
+OVERDUE_ROUNDS = 2
+"""The first one only sees the batch."""
 Outcomes = list[JobResult[int] | FovealError]
 
 
@@ -177,6 +181,171 @@ async def test_a_run_that_can_be_stopped_is_and_nothing_is_lost() -> None:
         assert len(network.stopped) == MOST_STUCK + 2
 
 
+async def test_two_models_whose_runs_hold_all_threads_leave_one_to_a_third() -> None:
+    async with bench(workers=2) as b:
+        networks = [Network(b.clock) for _ in range(2)]
+        neighbor = b.serve(Network(b.clock), "n")
+        held = []
+        for index, network in enumerate(networks):
+            batcher = b.serve(network, f"m{index}")
+            await b.ask(batcher, 1)
+            held.append(await b.hold(batcher, network))
+        b.rounds(OVERDUE_ROUNDS)
+        (answer,) = await b.ask(neighbor, 4)
+        assert getattr(answer, "value", None) == 8
+        again = await b.hold(b.batchers[1], networks[0])  # on the thread that they may take
+        also = b.ask(b.batchers[2], 2)
+        b.rounds(OVERDUE_ROUNDS)
+        (answer,) = await b.ask(neighbor, 5)
+        assert getattr(answer, "value", None) == 10, "a spare thread was left to it"
+        assert not any(one.done() for one in (*held, again, also))
+        assert b.workers.left == 2
+        for network in networks:
+            network.gate.set()
+        await asyncio.gather(*held, again, also)
+        (answer,) = await b.ask(b.batchers[1], 6)
+        assert getattr(answer, "value", None) == 12
+        assert (b.workers.left, b.workers.stuck, b.stuck_count()) == (2, 0, None)
+
+
+async def test_a_single_thread_that_is_overdue_gets_a_spare_one_and_the_surplus_ends() -> None:
+    async with bench() as b:
+        network, other = Network(b.clock), Network(b.clock)
+        batcher, neighbor = b.serve(network), b.serve(other, "n")
+        await b.ask(batcher, 1)
+        held, waiting = await b.hold(batcher, network), b.ask(neighbor, 4)
+        more = b.ask(batcher, 2)
+        ((late, *_),) = b.workers.at_work()
+        b.rounds(OVERDUE_ROUNDS)
+        (answer,) = await waiting
+        assert getattr(answer, "value", None) == 8
+        assert not held.done()
+        assert not more.done(), "it would hold the only thread again"
+        network.gate.set()
+        (outcome,), (answer,) = await asyncio.gather(held, more)
+        assert getattr(outcome, "value", None) == 2 * STUCK, "it was only slow"
+        assert getattr(answer, "value", None) == 4
+        await asyncio.to_thread(late.join, 10)
+        assert not late.is_alive()
+        assert (b.workers.left, b.workers.alive, b.workers.stuck) == (1, 1, 0)
+
+
+async def test_a_batch_within_many_times_its_usual_time_is_not_overdue() -> None:
+    async with bench() as b:
+        network = Network(b.clock, seconds=0.25)
+        batcher, neighbor = b.serve(network), b.serve(Network(b.clock), "n")
+        await b.ask(batcher, 1)
+        held, waiting = await b.hold(batcher, network), b.ask(neighbor, 4)
+        b.rounds(0.25 * STUCK_TIMES)
+        assert len(b.workers.at_work()) == 1
+        assert not waiting.done()
+        b.rounds(1)
+        assert getattr((await waiting)[0], "value", None) == 8
+        assert not held.done()
+
+
+async def test_a_model_whose_runs_are_stuck_again_and_again_rests_longer_each_time() -> None:
+    reasons: list[str] = []
+    mended: list[str] = []
+    async with bench(workers=2) as b:
+        network = StoppableNetwork(b.clock)
+        batcher = b.serve(network, on_broken=reasons.append, on_mended=mended.append)
+        b.serve(Network(b.clock), "n")
+        await b.ask(batcher, 1)
+        for _ in range(2):
+            network.gate.clear()
+            held = await b.hold(batcher, network)
+            b.rounds(ROUNDS + 1)
+            assert isinstance((await held)[0], StuckError)
+            await until(lambda: not b.workers.stuck)
+        for rest in (10, 20, 40):
+            assert batcher.rests
+            with pytest.raises(NotReadyError, match=f"not run again for {rest} s") as refused:
+                await b.ask(batcher, 2)
+            assert refused.value.retry_after_seconds == rest
+            b.clock.advance(rest - 1)
+            b.rounds(1)
+            assert batcher.broken
+            b.clock.advance(1)
+            b.rounds(1)
+            assert not batcher.rests
+            assert mended == reasons
+            network.gate.clear()
+            one, another = await b.hold(batcher, network), b.ask(batcher, 2)
+            await until(lambda: batcher.depth == 1)
+            assert batcher.batches_taken == 3 + len(mended), "one at a time"
+            b.rounds(ROUNDS + 1)
+            assert isinstance((await one)[0], StuckError)
+            assert isinstance((await another)[0], NotReadyError)
+            await until(lambda: not b.workers.stuck)
+        assert len(reasons) == len(mended) + 1
+
+
+async def test_a_model_that_rests_says_when_two_runs_of_it_never_end() -> None:
+    reasons: list[str] = []
+    mended: list[str] = []
+    async with bench(workers=2) as b:
+        network = Network(b.clock)
+        batcher = b.serve(network, on_broken=reasons.append, on_mended=mended.append)
+        b.serve(Network(b.clock), "n")
+        await b.ask(batcher, 1)
+        held = [await b.hold(batcher, network) for _ in range(2)]
+        b.rounds(ROUNDS + 1)
+        await asyncio.gather(*held)
+        assert len(reasons) == 1
+        b.clock.advance(STUCK_SECONDS)
+        b.rounds(1)
+        assert not batcher.rests
+        assert "has runs that do not end" in reasons[1]
+        assert not mended
+        network.gate.set()
+        await until(lambda: mended == reasons[1:])
+        (answer,) = await b.ask(batcher, 5)
+        assert getattr(answer, "value", None) == 10
+
+
+async def test_a_network_with_many_stuck_runs_is_mended_for_the_reason_that_it_was_broken_for() -> (
+    None
+):
+    reasons: list[str] = []
+    mended: list[str] = []
+    async with bench(workers=MOST_STUCK + 1) as b:
+        network = Network(b.clock)
+        batcher = b.serve(network, on_broken=reasons.append, on_mended=mended.append)
+        await b.ask(batcher, 1)
+        held = [await b.hold(batcher, network) for _ in range(MOST_STUCK + 1)]
+        b.rounds(ROUNDS + 1)
+        await asyncio.gather(*held)
+        network.gate.set()
+        await until(lambda: not b.workers.stuck)
+        await until(lambda: mended == reasons[-1:])
+
+
+async def test_a_model_that_was_calm_for_long_enough_has_all_its_threads_again() -> None:
+    async with bench(workers=2) as b:
+        network = StoppableNetwork(b.clock)
+        batcher = b.serve(network)
+        b.serve(Network(b.clock), "n")
+        await b.ask(batcher, 1)
+        for _ in range(2):
+            network.gate.clear()
+            held = await b.hold(batcher, network)
+            b.rounds(ROUNDS + 1)
+            assert isinstance((await held)[0], StuckError)
+            await until(lambda: not b.workers.stuck)
+        b.clock.advance(STUCK_SECONDS)
+        b.rounds(1)
+        network.gate.clear()
+        one = await b.hold(batcher, network)
+        another = b.ask(batcher, STUCK)
+        await until(lambda: batcher.depth == 1)
+        b.clock.advance(CALM)
+        b.rounds(1)
+        assert await asyncio.to_thread(network.entered.acquire, timeout=10)
+        network.gate.set()
+        await asyncio.gather(one, another)
+
+
 async def test_a_network_whose_runs_stay_stuck_runs_no_more_until_one_ends() -> None:
     reasons: list[str] = []
     mended: list[str] = []
@@ -250,7 +419,7 @@ async def test_an_instance_with_memory_of_its_own_is_out_until_its_run_ends() ->
         await b.ask(batcher, 1)
         await b.hold(batcher, network)
         b.rounds(ROUNDS + 1)
-        with pytest.raises(NotReadyError, match="1 runs that do not end"):
+        with pytest.raises(NotReadyError, match="has runs that do not end"):
             await b.ask(batcher, 2)
         network.gate.set()
         await until(lambda: not batcher.broken)
