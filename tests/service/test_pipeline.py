@@ -21,8 +21,8 @@ from service.errors import (
     UnsupportedImageError,
 )
 from service.heads.outputs import Outputs
-from service.imaging.source_image import SourceImage
 from service.imaging.room import TIGHT_JPEG_SHARE
+from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult
 from service.settings import Settings
