@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -21,7 +21,7 @@ from service.imaging.announced import quick_pixels
 from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder
 from service.imaging.geometry import Geometry
-from service.imaging.room import SMALL_PIXELS, KeptPixels, PixelRoom
+from service.imaging.room import SMALL_PIXELS, TIGHT_JPEG_SHARE, KeptPixels, PixelRoom
 from service.imaging.source_image import SourceImage
 from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Model
@@ -118,16 +118,19 @@ class Pipeline:
             prepare = partial(self.decoder.prepare, image, card.image_input, until, draws=draws)
             if require is not None:
                 prepare = partial(_prepared_if_allowed, prepare, require)
-        return self.finishing(prepare, head, until)
+        return self.finishing(prepare, head, until, draws=draws)
 
     def finishing(
         self,
         prepare: Callable[[], tuple[NDArray[Any], SourceImage]],
         head: Head[T],
         until: float,
+        *,
+        draws: bool = True,
     ) -> Job[SourceImage, T]:
-        """Return a job whose head has a large image only while there is room for it."""
-        return Job(prepare, partial(_finish, head, self.room, until))
+        """Return a job whose head has a large image only while there is room for it; `draws`: it draws on the image."""
+        hold = partial(self.room.hold, until=until, tight_share=1 if draws else TIGHT_JPEG_SHARE)
+        return Job(prepare, partial(_finish, head, hold))
 
     async def prepared_aside(
         self,
@@ -302,13 +305,16 @@ class _Decoding:
 
 
 def _finish(
-    head: Head[T], room: PixelRoom, until: float, outputs: Outputs, source: SourceImage
+    head: Head[T],
+    hold: Callable[[int], AbstractContextManager[None]],
+    outputs: Outputs,
+    source: SourceImage,
 ) -> T:
     """Let a head have the whole image only while there is room for it: masks and drawings have its size."""
     pixels = source.geometry.width * source.geometry.height
     if pixels <= SMALL_PIXELS:
         return head(outputs, source)
-    with room.hold(pixels, until):
+    with hold(pixels):
         return head(outputs, source)
 
 

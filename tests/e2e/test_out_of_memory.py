@@ -132,3 +132,15 @@ def test_a_largest_image_that_the_operator_chose_counts_although_it_may_not_fit(
         image = encode(Image.new("L", (7900, 7900)), "PNG")
         answer = httpx.post(f"{service.url}/v1/classify", content=image, timeout=15)
         assert answer.status_code == 200
+
+
+@pytest.mark.usefixtures("small")
+def test_a_jpeg_that_is_not_drawn_on_may_be_twice_as_large(repository: Path) -> None:
+    with start("tests.in_group", models=repository, workers=2) as service:
+        found = service.logged(r"Images may have (.*) million pixels, not")
+        side = round((min(float(one[1]) for one in found) * 1.5e6) ** 0.5)
+        image = Image.new("RGB", (side, side))
+        answer = httpx.post(f"{service.url}/v1/classify", content=encode(image, "JPEG"), timeout=15)
+        assert answer.status_code == 200
+        large = httpx.post(f"{service.url}/v1/classify", content=encode(image, "PNG"), timeout=15)
+        problem(large, 413, "too_many_pixels")

@@ -21,6 +21,7 @@ from service.errors import (
     UnsupportedImageError,
 )
 from service.heads.outputs import Outputs
+from service.imaging.room import TIGHT_JPEG_SHARE
 from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult
@@ -162,7 +163,8 @@ class Stage:
         return []
 
     @contextmanager
-    def hold(self, pixels: int, until: float) -> Iterator[None]:
+    def hold(self, pixels: int, until: float, *, tight_share: int = 1) -> Iterator[None]:
+        assert tight_share == TIGHT_JPEG_SHARE, "nothing is drawn on it"
         self.held.append((pixels, until))
         yield
 
