@@ -563,8 +563,10 @@ def test_a_softmax_over_a_box_may_have_a_background_column(tmp_path: Path, backg
     for values, activation in ((joined(*parts), None), (np.log(joined(*parts)), "softmax")):
         model = detector({"boxes": boxes_of(50), "scores": values})
         labels = [*LABELS, "background"]
-        with pytest.raises(RecipeError, match="--background first, last"):
-            adopt(tmp_path, model, labels=labels, score_activation=activation)
+        wrong = ["background", *LABELS] if background == "last" else labels
+        for given in (wrong, [*LABELS, "plane"]):
+            with pytest.raises(RecipeError, match="--background first, last"):
+                adopt(tmp_path, model, labels=given, score_activation=activation)
         done = adopt(
             tmp_path, model, labels=labels, background=background, score_activation=activation
         )
