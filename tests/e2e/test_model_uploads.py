@@ -35,7 +35,9 @@ class Service:
 
     def put(self, file: bytes) -> httpx.Response:
         path = f"/v1/models/colors/versions/{next(_VERSIONS)}"
-        return httpx.put(f"{self.live.url}{path}", content=file, headers=bearer("root"), timeout=30)
+        return httpx.put(
+            f"{self.live.url}{path}", content=file, headers=bearer("root"), timeout=120
+        )
 
     @contextlib.contextmanager
     def sending(self, *parts: bytes) -> Iterator[socket.socket]:

@@ -74,7 +74,7 @@ def test_where_nothing_is_found_one_box_an_object_is_assumed_and_said(tmp_path: 
     assert "nms_free" in done.card.boxes.assumed
     said = next(one for one in done.hints if "that each object has one box" in one)
     assert "--images" in said
-    assert "--box-format xyxy and --nms-free state it" in said
+    assert "--box-format xyxy and --nms-free state them" in said
 
 
 def test_a_statement_that_each_object_has_one_box_is_believed(tmp_path: Path) -> None:

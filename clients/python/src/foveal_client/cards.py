@@ -57,7 +57,7 @@ class BoxForm(TypedDict):
 
     format: Literal["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw", "grid"]
     unit: Literal["frame", "pixel"]
-    assumed: NotRequired[list[Literal["format", "unit", "nms_free"]]]
+    assumed: NotRequired[list[Literal["format", "unit", "nms_free", "background"]]]
 
 
 class CutCandidates(TypedDict):
