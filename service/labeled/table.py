@@ -81,41 +81,46 @@ def _pairs(path: Path, is_file: Callable[[str], bool], *, masks: bool) -> Pairs:
         return Path(cell).suffix.lower() in SUFFIXES or is_file(cell)
 
     rows = _read(path)
-    heading = [cell.casefold() for cell in rows[0]]
     has_heading = not any(map(names_image, rows[0]))
     body = rows[1:] if has_heading else rows
     if not body:
         raise LabelsError(f"{path.name}: there are no rows below the first one")
-    if not has_heading:
-        heading = [""] * len(heading)
-    images = (at for at in range(len(heading)) if all(names_image(row[at]) for row in body))
-    file_at = _named(heading, FILE_COLUMNS)
+    names = [cell.casefold() if has_heading else "" for cell in rows[0]]
+    file_at = _named(names, FILE_COLUMNS)
     if file_at is None:
-        file_at = next(images, 0)
-    others = [at for at in range(len(heading)) if at != file_at]
-    labels = [at for at in others if has_heading and heading[at] not in _INDEX_COLUMNS]
-    if (
-        not masks
-        and len(labels) > 1
-        and all(row[at].lower() in _ONE_HOT for row in body for at in labels)
-    ):
+        files = (at for at in range(len(names)) if all(names_image(row[at]) for row in body))
+        file_at = next(files, 0)
+    others = [at for at in range(len(names)) if at != file_at]
+    labels = [at for at in others if has_heading and names[at] not in _INDEX_COLUMNS]
+    if not masks and _is_one_hot(body, labels):
         return [
-            (row[file_at], tuple(rows[0][at] for at in labels if _ONE_HOT[row[at].lower()]))
-            for row in body
+            (row[file_at], tuple(rows[0][at] for at in labels if _set(row[at]))) for row in body
         ]
-    label_at = _named(heading, MASK_COLUMNS if masks else (*_NAME_COLUMNS, *LABEL_COLUMNS))
+    label_at = _named(names, MASK_COLUMNS if masks else (*_NAME_COLUMNS, *LABEL_COLUMNS))
     if label_at is None:
-        # What numbers the rows, or the parts of the set, is no label.
-        words = (at for at in labels or others if not all(row[at].isdecimal() for row in body))
-        label_at = next(words, None)
+        label_at = _of_words(body, labels or others)
+    if label_at is None and not has_heading and len(others) > 1:
+        raise LabelsError(
+            f"{path.name}: it has {len(others)} columns of numbers and no headings, so that it is not clear which one "
+            "has the labels. Give it a first row, such as file,label"
+        )
     if label_at is None:
-        if not has_heading and len(others) > 1:
-            raise LabelsError(
-                f"{path.name}: it has {len(others)} columns of numbers and no headings, so that it is not clear which "
-                "one has the labels. Give it a first row, such as file,label"
-            )
         label_at = (labels or others)[0]
     return [(row[file_at], (row[label_at],)) for row in body]
+
+
+def _is_one_hot(body: Rows, labels: Sequence[int]) -> bool:
+    """Return whether there is a column of 0 and 1 for each of several labels."""
+    return len(labels) > 1 and all(row[at].lower() in _ONE_HOT for row in body for at in labels)
+
+
+def _set(cell: str) -> bool:
+    return _ONE_HOT[cell.lower()]
+
+
+def _of_words(body: Rows, columns: Sequence[int]) -> int | None:
+    """Return the first column that has more than numbers: those number the rows, or the parts of the set."""
+    return next((at for at in columns if not all(row[at].isdecimal() for row in body)), None)
 
 
 def _named(heading: Sequence[str], names: Sequence[str]) -> int | None:
