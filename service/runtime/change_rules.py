@@ -178,10 +178,11 @@ class ChangeRules:
         else:
             shadow = change.shadow
         routes = read_routes({"aliases": aliases, "weights": weights, "shadow": shadow})
+        before = plan.targets()
         for what, version in routes.targets().items():
             if version not in known:
                 raise InvalidParameterError(no_such_target(name, what, version, known))
-            if self.overrides.excludes((name, version)):
+            if self.overrides.excludes((name, version)) and before.get(what) != version:
                 raise NotReadyError(
                     f"{name}: {what} leads to version {version}, which was unloaded. Load it first."
                 )

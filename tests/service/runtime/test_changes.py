@@ -543,3 +543,16 @@ async def test_no_route_leads_to_a_version_that_was_unloaded() -> None:
         await h.changes.change(Change(kind="unload_version", name="colors", version=2))
         with pytest.raises(NotReadyError, match="leads to version 2, which was unloaded"):
             await h.changes.change(Change(kind="alias", name="colors", alias="a", version=2))
+
+
+async def test_an_alias_of_an_unloaded_model_goes_though_others_lead_to_it() -> None:
+    async with house(servable("colors", 1), servable("other")) as h:
+        for alias in ("stable", "old"):
+            await h.changes.change(Change(kind="alias", name="colors", alias=alias, version=1))
+        await h.changes.change(Change(kind="unload_model", name="colors"))
+
+        gone = await h.changes.change(Change(kind="alias", name="colors", alias="old"))
+
+        assert gone.plans["colors"].aliases == {"stable": 1}
+        with pytest.raises(NotReadyError, match="the alias again leads to version 1"):
+            await h.changes.change(Change(kind="alias", name="colors", alias="again", version=1))
