@@ -31,7 +31,7 @@ def load_jpeg(file: Image.Image, body: bytes, go_on: GoOn = without_end) -> Imag
     stream = getattr(file, "fp", None)
     start = stream.tell() if stream is not None else 0  # behind the header of the first scan
     if not has_one_scan(file, body, start):
-        check_scans(body)
+        check_scans(body, _whole_pixels(file))
     try:
         file.load()
     except OSError:
@@ -46,6 +46,12 @@ def load_jpeg(file: Image.Image, body: bytes, go_on: GoOn = without_end) -> Imag
             "The JPEG is damaged or cut short: it has fewer pixels than its header says. Send the whole file."
         )
     return file
+
+
+def _whole_pixels(file: Image.Image) -> int:
+    """Return how many pixels the file has; its image has fewer where a reduced scale is drafted."""
+    scale, *_ = getattr(file, "decoderconfig", ()) or (1,)
+    return file.width * file.height * int(scale) ** 2
 
 
 def _loaded_at(body: bytes, size: tuple[int, int]) -> Image.Image:

@@ -10,7 +10,11 @@ from service.imaging.jpeg_header import MAX_SEGMENTS
 SCAN_MARKER = b"\xff\xda"
 
 MAX_SCANS = 100
-"""As in libtiff. An encoder makes about ten; one takes 10 ms for 64 million pixels, and may have 20 bytes."""
+"""As in libtiff. An encoder makes about ten."""
+
+MAX_PASSED_PIXELS = 1_600_000_000
+"""So many pixels may all scans together pass over: 25 times 64 million. A scan may have 20 bytes, and takes up to half
+a nanosecond a pixel."""
 
 _SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
 """A marker that is neither a part of a scan's bits nor fill (T.81, table B.1)."""
@@ -36,13 +40,18 @@ def has_one_scan(image: Image.Image, body: bytes, start: int) -> bool:
     )
 
 
-def check_scans(body: bytes) -> None:
+def check_scans(body: bytes, pixels: int) -> None:
     """Check how many scans a JPEG has, before they are decoded.
+
+    Args:
+        body: the file.
+        pixels: of the whole image.
 
     Raises:
         BrokenImageError: far more than an encoder makes.
     """
-    if body.count(SCAN_MARKER) <= MAX_SCANS:
+    most = max(1, min(MAX_SCANS, MAX_PASSED_PIXELS // max(pixels, 1)))
+    if body.count(SCAN_MARKER) <= most:
         return
     place, scans = 2, 0
     for _ in range(MAX_SEGMENTS):
@@ -50,8 +59,10 @@ def check_scans(body: bytes) -> None:
         if found is None or (code := body[found.start() + 1]) == _END:
             return
         scans += code == _SCAN
-        if scans > MAX_SCANS:
+        if scans > most:
             break
         length = 0 if code == _START else int.from_bytes(body[found.end() : found.end() + 2])
         place = found.end() + length
-    raise BrokenImageError(f"The JPEG has more than {MAX_SCANS} scans. Encode it again.")
+    raise BrokenImageError(
+        f"The JPEG has more than {most} scans, which is too many for its size. Encode it again."
+    )

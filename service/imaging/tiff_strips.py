@@ -121,7 +121,7 @@ def _is_whole_jpeg(strip: memoryview, tables: bytes | None, most_pixels: int, go
     body = bytes(strip)
     if tables and tables.endswith(jpeg_tail.END):
         body = tables[:-2] + body[2:]
-    check_scans(body)
+    check_scans(body, most_pixels)
     try:
         image = Image.open(BytesIO(body), formats=[str(JpegImageFile.format)])
         if (

@@ -8,22 +8,25 @@ from PIL import Image
 
 from service.errors import BrokenImageError
 from service.imaging.decode import Limits, open_image, read_pixels
-from service.imaging.jpeg_scans import MAX_SCANS
+from service.imaging.jpeg_scans import MAX_PASSED_PIXELS, MAX_SCANS
 from tests.images import encode, photograph
 
 SCAN, TABLE, END = b"\xff\xda", b"\xff\xc4", b"\xff\xd9"
 IMAGE = Image.open(BytesIO(photograph("coffee"))).resize((48, 32))
 JPEG = encode(IMAGE, "JPEG", progressive=True)
-LAST = JPEG[JPEG.rfind(TABLE, 0, JPEG.rfind(SCAN)) : -2]
-"""The last scan, with its tables; a decoder lets it come again."""
 
 
-def repeated(scans: int, between: bytes = b"") -> bytes:
-    return JPEG[:-2] + (between + LAST) * (scans - JPEG.count(SCAN)) + END
+def repeated(scans: int, between: bytes = b"", of: bytes = JPEG) -> bytes:
+    """Return a progressive JPEG whose last scan, with its tables, comes again: a decoder lets it."""
+    last = of[of.rfind(TABLE, 0, of.rfind(SCAN)) : -2]
+    return of[:-2] + (between + last) * (scans - of.count(SCAN)) + END
 
 
-def load(body: bytes) -> Image.Image:
-    return read_pixels(open_image(body, Limits()))
+def load(body: bytes, reduction: int = 1) -> Image.Image:
+    image = open_image(body, Limits())
+    if reduction > 1:
+        image.reduce(reduction)
+    return read_pixels(image)
 
 
 def test_as_many_scans_as_an_encoder_may_make_are_read() -> None:
@@ -35,6 +38,18 @@ def test_as_many_scans_as_an_encoder_may_make_are_read() -> None:
 def test_more_scans_are_refused(between: bytes) -> None:
     with pytest.raises(BrokenImageError, match=r"more than 100 scans.*Encode it again"):
         load(repeated(MAX_SCANS + 1, between))
+
+
+@pytest.mark.parametrize("reduction", [1, 8])
+def test_the_more_pixels_an_image_has_the_fewer_scans_are_read(reduction: int) -> None:
+    large = encode(Image.new("L", (8000, 8000), 200), "JPEG", progressive=True)
+    most = MAX_PASSED_PIXELS // 8000**2
+
+    pixels = load(repeated(most, of=large), reduction)
+
+    assert np.asarray(pixels.resize((8, 8))).mean() == pytest.approx(200, abs=2)
+    with pytest.raises(BrokenImageError, match=f"more than {most} scans"):
+        load(repeated(most + 1, of=large), reduction)
 
 
 def test_a_baseline_jpeg_with_many_scans_is_refused() -> None:
