@@ -9,7 +9,7 @@ TEST_PROCESSES ?= 3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cuda doctor models reload warm key export inspect test image-python check lint types layers tests again format spelling coverage lowest reference samples docs kubernetes mutants large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
+.PHONY: help serve cuda doctor models reload warm key export inspect test image-python check lint types layers tests again format spelling coverage lowest reference samples docs kubernetes mutants families large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -116,6 +116,10 @@ kubernetes: .venv/.test $(HELM) ## Write the Kustomize bases in docker/k8s from 
 # helm and kubectl, for Linux on x86-64. Where they can not be had, the tests that need them are skipped.
 $(HELM): docker/k8s/tools.py .venv/bin/python
 	@$(BIN)/python docker/k8s/tools.py $(@D) || echo "No helm and kubectl: the tests of the chart are skipped."
+
+families: .venv/.test ## Export every family of network that the tests know, not one of each kind: some minutes
+	FAMILIES=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile tests/exporter/test_networks.py \
+		tests/exporter/sources/test_transformers_detectors.py tests/exporter/sources/test_transformers_segmenters.py
 
 large: .venv/.test ## Export and serve a network above 2 GiB: 9 GiB of memory, 7 GiB in TMPDIR, some minutes
 	$(BIN)/pytest -n 0 tests/exporter/large.py

@@ -1,4 +1,6 @@
-"""A network of each kind with random weights can be exported, and its outputs stay the same; `make zoo` has the rest.
+"""A network of each kind with random weights can be exported, and its outputs stay the same.
+
+`make families` has some more, `make zoo` the rest.
 
 The weights come from a file, after the batch norms have seen a few images; without that, deep
 untrained networks have the same outputs for every image, and any graph would pass. With it, fifty untrained
@@ -22,6 +24,7 @@ from torchvision.models import VisionTransformer, get_model
 
 from exporter.outcome import Exported
 from tests.exporter.exporting import QUICK, export_to
+from tests.exporter.families import families
 from tests.images import photograph
 
 pytestmark = [
@@ -45,14 +48,10 @@ class Known:
         return self.source
 
 
-CLASSIFIERS = [
-    # AlexNet arXiv:1404.5997, ResNet arXiv:1512.03385, MobileNetV2 arXiv:1801.04381
+# AlexNet arXiv:1404.5997, ResNet arXiv:1512.03385, MobileNetV2 arXiv:1801.04381
+CLASSIFIERS = families(
     Known("torchvision:alexnet", 61.1e6, 0.71e9, stages=4),
-    Known("torchvision:googlenet", arguments={"init_weights": False}),
     Known("torchvision:resnet18", 11.7e6, 1.81e9),
-    Known("torchvision:mobilenet_v2", 3.5e6, 0.30e9),
-    Known("torchvision:mobilenet_v3_small"),
-    Known("torchvision:shufflenet_v2_x1_0"),
     # ViT arXiv:2010.11929 at the size of DeiT-Ti, arXiv:2012.12877; attention's products included
     Known("timm:vit_tiny_patch16_224", 5.72e6, 1.26e9, stages=1),
     # PyTorch's own nn.MultiheadAttention; two layers of ViT-B/16 at a quarter of its width
@@ -74,19 +73,25 @@ CLASSIFIERS = [
         },
     ),
     Known("timm:mobilevit_xs"),
-]
+    others=(
+        Known("torchvision:googlenet", arguments={"init_weights": False}),
+        Known("torchvision:mobilenet_v2", 3.5e6, 0.30e9),
+        Known("torchvision:mobilenet_v3_small"),
+        Known("torchvision:shufflenet_v2_x1_0"),
+    ),
+)
 
 PROOF = {**QUICK, "tolerance": 0.02}
 
-SEGMENTERS = ["deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"]
+SEGMENTERS = families("deeplabv3_mobilenet_v3_large", others=("lraspp_mobilenet_v3_large",))
 
 SMALL = {"min_size": 128, "max_size": 128}
 
-DETECTORS = [
+DETECTORS = families(
     ("ssdlite320_mobilenet_v3_large", {}),
-    ("fcos_resnet50_fpn", {"min_size": 256, "max_size": 256}),
     ("fasterrcnn_mobilenet_v3_large_320_fpn", SMALL),
-]
+    others=(("fcos_resnet50_fpn", {"min_size": 256, "max_size": 256}),),
+)
 
 
 @pytest.mark.parametrize("known", CLASSIFIERS, ids=str)

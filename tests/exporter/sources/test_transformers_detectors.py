@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from exporter.errors import RecipeError, SourceError
+from tests.exporter.families import families
 from tests.exporter.sources.pretrained import (
     SIDE,
     Processed,
@@ -64,10 +65,10 @@ def corners(one: dict[str, Any]) -> list[float]:
 
 @pytest.mark.parametrize(
     "make",
-    [
-        yolos, detr, table_transformer, conditional_detr, dab_detr, deformable_detr, lw_detr, rf_detr, rt_detr,
-        rt_detr_v2, d_fine,
-    ],
+    families(
+        yolos, detr, rf_detr, rt_detr_v2,
+        others=(table_transformer, conditional_detr, dab_detr, deformable_detr, lw_detr, rt_detr, d_fine),
+    ),
 )  # fmt: skip
 def test_a_server_answers_with_the_boxes_of_transformers_postprocessing(
     make: Callable[[], Processed], tmp_path: Path

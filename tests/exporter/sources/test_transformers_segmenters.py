@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ExportError, RecipeError
+from tests.exporter.families import families
 from tests.exporter.sources.pretrained import (
     SIDE,
     Processed,
@@ -34,7 +35,9 @@ pytestmark = [
 UNIVERSAL = {mask2former, maskformer, eomt}
 
 
-@pytest.mark.parametrize("make", [segformer, upernet, dpt, beit, mask2former, maskformer, eomt])
+@pytest.mark.parametrize(
+    "make", families(segformer, mask2former, eomt, others=(upernet, dpt, beit, maskformer))
+)
 def test_a_segmenter_says_what_transformers_says(
     make: Callable[[], Processed], tmp_path: Path
 ) -> None:
