@@ -1,17 +1,17 @@
 """What can be checked before the first second of work."""
 
-import os
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from exporter.errors import RecipeError, WriteError
+from exporter.errors import RecipeError
 from exporter.file_kind import SAVED, require_saved, require_weights
 from exporter.images import NO_IMAGE, require_folder
 from exporter.input_contradictions import refuse_unread
 from exporter.network import Facts
 from exporter.recipe import LABELED, Recipe, Task
 from exporter.recipe_tables import DetectRecipe
+from exporter.writing import require_writable
 from service.labeled.image_files import has_images
 
 
@@ -29,13 +29,7 @@ def check_recipe(recipe: Recipe, path: Path) -> None:
     recipe.label_list()
     _check_files(recipe)
     _check_folders(recipe)
-    existing = next(folder for folder in path.absolute().parents if folder.exists())
-    if not existing.is_dir():
-        raise WriteError(f"{path} can not be written: {existing} is a file, not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise WriteError(
-            f"{path} can not be written: no permission for {existing}. Give another folder with --models"
-        )
+    require_writable(path)
 
 
 def _check_files(recipe: Recipe) -> None:

@@ -212,6 +212,7 @@ def test_what_is_not_stated_is_refused_before_pytorch_is_loaded(tmp_path: Path) 
         "net.onnx --labels three.txt": f"3 are given, the network has {4 * PLACES} classes",
         "net.onnx --labels none.txt": "labels 'none.txt': there is no file none.txt",
         "net.onnx --labels all.txt --height 8": "--height 8: the file fixes the height",
+        "net.onnx --labels all.txt --models /proc/x": "/proc/x/net/1/model.onnx can not be written in /proc",
     }.items():
         done = subprocess.run(
             [sys.executable, "-c", code, *words.split()],
