@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from exporter.errors import RecipeError
 from exporter.file_kind import SAVED, require_saved, require_weights
-from exporter.images import NO_IMAGE, require_folder
+from exporter.images import NO_IMAGE, as_recipe_error, require_folder
 from exporter.input_contradictions import refuse_unread
 from exporter.network import Facts
 from exporter.recipe import LABELED, Recipe, Task
@@ -50,7 +50,9 @@ def _check_folders(recipe: Recipe) -> None:
     images, code, labeled = recipe.proof.images, recipe.code, recipe.proof.labeled
     if images is not None:
         folder = require_folder("--images", recipe.folder / images)
-        if not has_images(folder):
+        with as_recipe_error():
+            is_empty = not has_images(folder)
+        if is_empty:
             raise RecipeError(f"--images {images}: {NO_IMAGE}")
     if code is not None:
         require_folder("--code", recipe.folder / code)
