@@ -26,10 +26,10 @@ def check_recipe(recipe: Recipe, path: Path) -> None:
     _check_task(recipe)
     if recipe.input.resize is not None:
         refuse_unread(recipe.input.model_dump(exclude_none=True), recipe.input.resize)
-    recipe.label_list()
     _check_files(recipe)
     _check_folders(recipe)
     require_writable(path)
+    recipe.label_list()  # the last, since those of a checkpoint need PyTorch
 
 
 def _check_files(recipe: Recipe) -> None:
