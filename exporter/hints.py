@@ -21,6 +21,7 @@ from exporter.recipe import Pixels
 from exporter.recipe_tables import DetectRecipe
 from exporter.transforms import pixel_values
 from service.card import BoxForm, ImageInput, Normalization
+from service.labeled.reading import lacking
 from service.labeled.scores import chance, is_at_chance
 
 LEAST_VARIATION = 0.05
@@ -276,7 +277,7 @@ class Decisions:
 
 
 def accuracy_hints(measurement: Measurement) -> list[str]:
-    """Return hints about measured accuracy: at chance, or less than the source's own."""
+    """Return hints about measured accuracy: at chance, less than the source's own, or of labels without an answer."""
     accuracy = measurement.accuracy
     hints = []
     name, score = next(iter(accuracy.scores.items()))
@@ -291,6 +292,10 @@ def accuracy_hints(measurement: Measurement) -> list[str]:
         hints.append(
             f"{name} is {score:.1%}, the source's own is {score + lost:.1%} on the same pixels: the conversion loses "
             f"{lost:.1%}. Use --precision fp32, or calibrate on more images of your own with --images"
+        )
+    if measurement.lacks:
+        hints.append(
+            f"{measurement.name} has {lacking(measurement.lacks)}: it was measured as if no image had them"
         )
     if measurement.left_out:
         reasons = "; ".join(measurement.left_out[:SHOWN])

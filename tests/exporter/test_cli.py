@@ -218,7 +218,7 @@ def test_what_is_not_stated_is_refused_before_pytorch_is_loaded(tmp_path: Path) 
         "net.onnx --labels net.pth --models net.pth": "net.pth is a file, not a folder",
         "timm:resnet18 --weights net.pth --images none": "none: there is no such folder",
         "timm:resnet18 --weights net.pth --height 0": "--height: 0 is less than",
-        "python:my.nets:Cats --weights net.pth --task classify --height 8 --width 8 --code no": "no: there is no such folder",
+        "python:my:Cats --weights net.pth --task classify --height 8 --width 8 --code no": "no: there is no such",
     }.items():
         done = subprocess.run(
             [sys.executable, "-c", code, *words.split()],
