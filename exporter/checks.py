@@ -186,10 +186,7 @@ def _where_given(recipe: Recipe) -> str:
 def _of_background(detect: DetectRecipe, too_few: int) -> str:
     """Return what a detector's background has to do with labels of another number, "" where there is nothing."""
     if detect.background != "none" and detect.class_offset >= 0:
-        return f", of which the {detect.background} is background and has a label too"
+        return f", of which the {detect.background} is background, whose label may be left out"
     if too_few == 1 and not {"background", "class_offset"} & detect.model_fields_set:
-        return (
-            " (is one the background? --background first or last states it, and it has a label too; --background "
-            "first --class-offset -1 leaves its label out)"
-        )
+        return " (is one the background? --background first or last states it, and its label may be left out)"
     return ""

@@ -13,6 +13,7 @@ from exporter.cost import count_cost
 from exporter.cut_candidates import CutOff
 from exporter.errors import RecipeError
 from exporter.heads.activation import activation_words
+from exporter.heads.background import leaves_background_out, with_background_label
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.extra_column import refuse_one_more
@@ -211,7 +212,7 @@ def _box_form(head: Head) -> BoxForm | None:
 
 
 def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
-    """Return the recipe's labels, else the source's.
+    """Return the recipe's labels, else the source's; a detector's background gets an empty one where it has none.
 
     Raises:
         RecipeError: their number is not that of the classes.
@@ -233,6 +234,11 @@ def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
     needed = network.head.classes
     if needed is None and network.head.task == "detect" and network.facts.labels:
         needed = len(network.facts.labels)
+    if isinstance(head, DetectHead) and leaves_background_out(
+        head, stated or network.facts.labels or ()
+    ):
+        labels = check_labels(recipe, network.facts, head.columns - 1)
+        return with_background_label(head, labels)
     return check_labels(recipe, network.facts, needed)
 
 
