@@ -17,6 +17,7 @@ from exporter.heads.background import leaves_background_out, with_background_lab
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.extra_column import refuse_one_more
+from exporter.heads.other_decoders import refuse_wrong_axis
 from exporter.heads.segment import SegmentHead
 from exporter.hints import (
     Decisions,
@@ -229,16 +230,15 @@ def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
             "Give two labels, the background's first. If the map holds the class id of each pixel, export the network "
             "without its ArgMax, or name the output before it with --outputs"
         )
-    if isinstance(head, DetectHead):
-        refuse_one_more(head, len(stated or network.facts.labels or ()))
     needed = network.head.classes
-    if needed is None and network.head.task == "detect" and network.facts.labels:
-        needed = len(network.facts.labels)
-    if isinstance(head, DetectHead) and leaves_background_out(
-        head, stated or network.facts.labels or ()
-    ):
-        labels = check_labels(recipe, network.facts, head.columns - 1)
-        return with_background_label(head, labels)
+    if isinstance(head, DetectHead):
+        known = stated or network.facts.labels or ()
+        refuse_one_more(head, len(known))
+        if leaves_background_out(head, known):
+            labels = check_labels(recipe, network.facts, head.columns - 1)
+            return with_background_label(head, labels)
+        refuse_wrong_axis(head, len(known))
+        needed = needed or len(network.facts.labels or ()) or None
     return check_labels(recipe, network.facts, needed)
 
 
