@@ -27,7 +27,7 @@ def other_decoders(head: DetectHead, labels: int) -> str:
     return ", or ".join(
         f"{shape}: --decoder {' or '.join(decoders)}"
         for shape, classes, decoders in forms
-        if classes == labels and not set(decoders) & set(taken.split(" or "))
+        if classes == labels > 0 and not set(decoders) & set(taken.split(" or "))
     )
 
 
