@@ -10,6 +10,7 @@ from exporter.errors import RecipeError
 from exporter.export import images_for, labels_for
 from exporter.guessing.granted import Granted
 from exporter.heads.activation import activation_words
+from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.images import PHOTOGRAPHS_NAME
 from exporter.network import Network
@@ -183,11 +184,10 @@ def _activation(recipe: Recipe, network: Network) -> Iterator[Explained]:
         return
     table = getattr(recipe, recipe.task, None)
     is_set = table is not None and {"activation", "score_activation"} & table.model_fields_set
-    yield Explained(
-        "activation",
-        value,
-        "--activation" if is_set else "the graph's end and its values on images",
-    )
+    seen = "the graph's end and its values on images"
+    if isinstance(network.head, ClassifyHead) and network.head.assumes_logit:
+        seen = "assumed: nothing says what the one score is"
+    yield Explained("activation", value, "--activation" if is_set else seen)
 
 
 def _boxes(recipe: Recipe, head: DetectHead) -> Iterator[Explained]:

@@ -27,6 +27,7 @@ from exporter.hints import (
     box_hints,
     frame_hints,
     input_hints,
+    score_hints,
     variant_hints,
 )
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
@@ -129,6 +130,7 @@ def export(
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),
         *assumption_hints(network.normalization, measured=measurement is not None),
+        *score_hints(network.head, labels, measured=measurement is not None),
         *frame_hints(network.borrowed, network.image_input),
         *box_hints(
             loaded,
