@@ -89,11 +89,15 @@ def score_hints(head: Head, labels: Sequence[str], *, measured: bool) -> list[st
     """Return that a classifier's only score is assumed to be a logit, if it is, and how to state it."""
     if not isinstance(head, ClassifyHead) or not head.assumes_logit or measured:
         return []
-    return [
-        f"The network has one score, and nothing says what it is: it is assumed to be a logit, whose sigmoid is the "
-        f"probability of {labels[-1]!r}. --activation sigmoid states it. If it is a measured number, as an age or a "
-        "quality (regression), these probabilities mean nothing, and no task serves it"
-    ]
+    assumed = (
+        "The network has one score, and nothing says what it is: it is assumed to be a logit, whose sigmoid is the "
+        f"probability of {labels[-1]!r}"
+    )
+    otherwise = (
+        "If it is a measured number, as an age or a quality (regression), these probabilities mean nothing, and no "
+        "task serves it"
+    )
+    return [f"{assumed}. --activation sigmoid states it. {otherwise}"]
 
 
 def frame_hints(borrowed: Borrowed | None, image_input: ImageInput) -> list[str]:

@@ -59,7 +59,7 @@ class ClassifyHead:
 
     @property
     def assumes_logit(self) -> bool:
-        """Whether the only score is taken for a logit, and nothing says that it is none that was measured, as an age."""
+        """Whether the only score is taken for a logit, and nothing says that it is no measured number, as an age."""
         is_single = self.classes == 1 or self.both_sides
         return (
             is_single and self.scores == "logits" and not self.multi_label and self.stated is None
