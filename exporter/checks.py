@@ -1,17 +1,17 @@
 """What can be checked before the first second of work."""
 
-import os
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from exporter.errors import RecipeError, WriteError
+from exporter.errors import RecipeError
 from exporter.file_kind import SAVED, require_saved, require_weights
-from exporter.images import NO_IMAGE, require_folder
+from exporter.images import NO_IMAGE, as_recipe_error, require_folder
 from exporter.input_contradictions import refuse_unread
 from exporter.network import Facts
 from exporter.recipe import LABELED, Recipe, Task
 from exporter.recipe_tables import DetectRecipe
+from exporter.writing import require_writable
 from service.labeled.image_files import has_images
 
 
@@ -26,16 +26,10 @@ def check_recipe(recipe: Recipe, path: Path) -> None:
     _check_task(recipe)
     if recipe.input.resize is not None:
         refuse_unread(recipe.input.model_dump(exclude_none=True), recipe.input.resize)
-    recipe.label_list()
     _check_files(recipe)
     _check_folders(recipe)
-    existing = next(folder for folder in path.absolute().parents if folder.exists())
-    if not existing.is_dir():
-        raise WriteError(f"{path} can not be written: {existing} is a file, not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise WriteError(
-            f"{path} can not be written: no permission for {existing}. Give another folder with --models"
-        )
+    require_writable(path)
+    recipe.label_list()  # the last, since those of a checkpoint need PyTorch
 
 
 def _check_files(recipe: Recipe) -> None:
@@ -56,7 +50,9 @@ def _check_folders(recipe: Recipe) -> None:
     images, code, labeled = recipe.proof.images, recipe.code, recipe.proof.labeled
     if images is not None:
         folder = require_folder("--images", recipe.folder / images)
-        if not has_images(folder):
+        with as_recipe_error():
+            is_empty = not has_images(folder)
+        if is_empty:
             raise RecipeError(f"--images {images}: {NO_IMAGE}")
     if code is not None:
         require_folder("--code", recipe.folder / code)
@@ -190,10 +186,7 @@ def _where_given(recipe: Recipe) -> str:
 def _of_background(detect: DetectRecipe, too_few: int) -> str:
     """Return what a detector's background has to do with labels of another number, "" where there is nothing."""
     if detect.background != "none" and detect.class_offset >= 0:
-        return f", of which the {detect.background} is background and has a label too"
+        return f", of which the {detect.background} is background, whose label may be left out"
     if too_few == 1 and not {"background", "class_offset"} & detect.model_fields_set:
-        return (
-            " (is one the background? --background first or last states it, and it has a label too; --background "
-            "first --class-offset -1 leaves its label out)"
-        )
+        return " (is one the background? --background first or last states it, and its label may be left out)"
     return ""

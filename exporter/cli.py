@@ -137,6 +137,7 @@ def export(
     **values: Any,  # noqa: ANN401 - one for each option of the recipe
 ) -> None:
     """Export a network (the default command)."""
+    _check_given(source, values, models)
     found = guess(source, values)
     is_recipe = found.source.endswith(".toml")
     if not is_recipe:
@@ -156,6 +157,15 @@ def export(
         console.print(explanation.show_explanation(rows))
     else:
         _report(done)
+
+
+def _check_given(source: str, values: dict[str, Any], models: Path | None) -> None:
+    """Check the options before weights are searched for labels, which loads PyTorch."""
+    found = guess(source, values, search_weights=False)
+    is_open = any(one.option != "--labels" for one in missing(found.source, found.values))
+    if values.get("weights") and not found.source.endswith(".toml") and not is_open:
+        request = make_request(found.source, found.values, models)
+        check_recipe(request.recipe, request.path)
 
 
 def _report(done: Exported) -> None:

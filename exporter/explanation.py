@@ -10,6 +10,7 @@ from exporter.errors import RecipeError
 from exporter.export import images_for, labels_for
 from exporter.guessing.granted import Granted
 from exporter.heads.activation import activation_words
+from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.images import PHOTOGRAPHS_NAME
 from exporter.network import Network
@@ -110,7 +111,7 @@ def _rows(
     yield Explained("file", f"{path} (not written now)", origins.of("name", "given"))
     yield Explained("task", recipe.task, origins.of("task", "given"))
     yield Explained("labels", _shown(labels), origins.of("labels", stated))
-    yield Explained("input", network.image_input.words, _input_origin(network, origins, stated))
+    yield Explained("input", network.image_input.words, _input_origin(network, origins, kind))
     values = stated if kind in _STATES_PIXELS else f"{DEFAULT}: {kind} does not state it"
     pixels, borrowed = network.pixels, network.borrowed
     for name, value in (
@@ -154,16 +155,27 @@ _INPUT_PARTS = {
 """The fields of a recipe's image input, and the part of it that each belongs to."""
 
 
-def _input_origin(network: Network, origins: _Origins, stated: str) -> str:
-    """Return where the parts of the image input come from, with those that are assumed by their names."""
-    borrowed = network.borrowed
-    if borrowed is None or not borrowed.parts:
+def _input_origin(network: Network, origins: _Origins, kind: str) -> str:
+    """Return where the parts of the image input come from, with those that nothing states by their names."""
+    borrowed, stated = network.borrowed, f"stated by {kind}"
+    if borrowed is not None and borrowed.parts:
+        known = [name for name, part in _INPUT_PARTS.items() if part not in borrowed.parts]
+        found = dict.fromkeys(origins.of(one, stated, table="input") for one in known)
+        if "size" in borrowed.parts:
+            found.pop(stated, None)
+        return ", ".join([*found, f"{borrowed.words} assumed: {borrowed.whose}"])
+    if kind in _STATES_PIXELS:
         return origins.of_several(tuple(_INPUT_PARTS), stated, "input")
-    known = [name for name, part in _INPUT_PARTS.items() if part not in borrowed.parts]
-    found = dict.fromkeys(origins.of(one, stated, table="input") for one in known)
-    if "size" in borrowed.parts:
-        found.pop(stated, None)
-    return ", ".join([*found, f"{borrowed.words} assumed: {borrowed.whose}"])
+    given = {name: origins.of(name, "", table="input") for name in _INPUT_PARTS}
+    found = dict.fromkeys(
+        origin or stated for name, origin in given.items() if origin or _INPUT_PARTS[name] == "size"
+    )
+    parts = {_INPUT_PARTS[name] for name, origin in given.items() if origin}
+    left = [part for part in ("resize", "interpolation") if part not in parts]
+    if not left:
+        return ", ".join(found)
+    unknown = f"{kind} does not state {'it' if len(left) == 1 else 'them'}"
+    return ", ".join([*found, f"{' and '.join(left)} {DEFAULT}: {unknown}"])
 
 
 def _activation(recipe: Recipe, network: Network) -> Iterator[Explained]:
@@ -172,11 +184,10 @@ def _activation(recipe: Recipe, network: Network) -> Iterator[Explained]:
         return
     table = getattr(recipe, recipe.task, None)
     is_set = table is not None and {"activation", "score_activation"} & table.model_fields_set
-    yield Explained(
-        "activation",
-        value,
-        "--activation" if is_set else "the graph's end and its values on images",
-    )
+    seen = "the graph's end and its values on images"
+    if isinstance(network.head, ClassifyHead) and network.head.assumes_logit:
+        seen = "assumed: nothing says what the one score is"
+    yield Explained("activation", value, "--activation" if is_set else seen)
 
 
 def _boxes(recipe: Recipe, head: DetectHead) -> Iterator[Explained]:

@@ -13,9 +13,11 @@ from exporter.cost import count_cost
 from exporter.cut_candidates import CutOff
 from exporter.errors import RecipeError
 from exporter.heads.activation import activation_words
+from exporter.heads.background import leaves_background_out, with_background_label
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.extra_column import refuse_one_more
+from exporter.heads.other_decoders import refuse_wrong_axis
 from exporter.heads.segment import SegmentHead
 from exporter.hints import (
     Decisions,
@@ -25,6 +27,7 @@ from exporter.hints import (
     box_hints,
     frame_hints,
     input_hints,
+    score_hints,
     variant_hints,
 )
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
@@ -127,6 +130,7 @@ def export(
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),
         *assumption_hints(network.normalization, measured=measurement is not None),
+        *score_hints(network.head, labels, measured=measurement is not None),
         *frame_hints(network.borrowed, network.image_input),
         *box_hints(
             loaded,
@@ -211,7 +215,7 @@ def _box_form(head: Head) -> BoxForm | None:
 
 
 def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
-    """Return the recipe's labels, else the source's.
+    """Return the recipe's labels, else the source's; a detector's background gets an empty one where it has none.
 
     Raises:
         RecipeError: their number is not that of the classes.
@@ -228,11 +232,15 @@ def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
             "Give two labels, the background's first. If the map holds the class id of each pixel, export the network "
             "without its ArgMax, or name the output before it with --outputs"
         )
-    if isinstance(head, DetectHead):
-        refuse_one_more(head, len(stated or network.facts.labels or ()))
     needed = network.head.classes
-    if needed is None and network.head.task == "detect" and network.facts.labels:
-        needed = len(network.facts.labels)
+    if isinstance(head, DetectHead):
+        known = stated or network.facts.labels or ()
+        refuse_one_more(head, len(known))
+        if leaves_background_out(head, known):
+            labels = check_labels(recipe, network.facts, head.columns - 1)
+            return with_background_label(head, labels)
+        refuse_wrong_axis(head, len(known))
+        needed = needed or len(network.facts.labels or ()) or None
     return check_labels(recipe, network.facts, needed)
 
 

@@ -21,6 +21,7 @@ from exporter.recipe import Pixels
 from exporter.recipe_tables import DetectRecipe
 from exporter.transforms import pixel_values
 from service.card import BoxForm, ImageInput, Normalization
+from service.labeled.reading import lacking
 from service.labeled.scores import chance, is_at_chance
 
 LEAST_VARIATION = 0.05
@@ -82,6 +83,21 @@ _STATING = {
     "interpolation": "--interpolation",
 }
 """The options that state each part of the image input."""
+
+
+def score_hints(head: Head, labels: Sequence[str], *, measured: bool) -> list[str]:
+    """Return that a classifier's only score is assumed to be a logit, if it is, and how to state it."""
+    if not isinstance(head, ClassifyHead) or not head.assumes_logit or measured:
+        return []
+    assumed = (
+        "The network has one score, and nothing says what it is: it is assumed to be a logit, whose sigmoid is the "
+        f"probability of {labels[-1]!r}"
+    )
+    otherwise = (
+        "If it is a measured number, as an age or a quality (regression), these probabilities mean nothing, and no "
+        "task serves it"
+    )
+    return [f"{assumed}. --activation sigmoid states it. {otherwise}"]
 
 
 def frame_hints(borrowed: Borrowed | None, image_input: ImageInput) -> list[str]:
@@ -276,7 +292,7 @@ class Decisions:
 
 
 def accuracy_hints(measurement: Measurement) -> list[str]:
-    """Return hints about measured accuracy: at chance, or less than the source's own."""
+    """Return hints about measured accuracy: at chance, less than the source's own, or of labels without an answer."""
     accuracy = measurement.accuracy
     hints = []
     name, score = next(iter(accuracy.scores.items()))
@@ -291,6 +307,10 @@ def accuracy_hints(measurement: Measurement) -> list[str]:
         hints.append(
             f"{name} is {score:.1%}, the source's own is {score + lost:.1%} on the same pixels: the conversion loses "
             f"{lost:.1%}. Use --precision fp32, or calibrate on more images of your own with --images"
+        )
+    if measurement.lacks:
+        hints.append(
+            f"{measurement.name} has {lacking(measurement.lacks)}: it was measured as if no image had them"
         )
     if measurement.left_out:
         reasons = "; ".join(measurement.left_out[:SHOWN])

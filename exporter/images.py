@@ -1,6 +1,7 @@
 """Real images to prove and to calibrate with: the user's own, or scikit-image's photographs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
 from itertools import chain, islice
@@ -10,7 +11,7 @@ from PIL import Image
 
 from exporter.errors import RecipeError
 from service.card import ImageInput
-from service.errors import ImageError
+from service.errors import EmptyImageError, ImageError, LabelsError
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 from service.labeled.image_files import SUFFIXES, image_files
@@ -36,6 +37,10 @@ PHOTOGRAPHS = (
 PHOTOGRAPHS_NAME = "scikit-image's photographs and quarters of them, as JPEG"
 NO_IMAGE = f"there is no image in this folder, no file that ends in {', '.join(sorted(SUFFIXES))}"
 JPEG_QUALITY = 92
+NAMED = 10
+"""So many files that can not be read are named."""
+MOST_UNREADABLE = 100
+"""After so many files that can not be read no more are looked at."""
 THUMBNAIL = ImageInput(height=32, width=32, resize="stretch")
 """To see that an image can be read costs little at this size: a JPEG is decoded at a reduced scale."""
 
@@ -43,13 +48,40 @@ THUMBNAIL = ImageInput(height=32, width=32, resize="stretch")
 def images_in(folder: Path, limit: int) -> tuple[bytes, ...]:
     """Return the encoded images in a folder and its subfolders, in the order of their names, at most `limit`.
 
+    Files that can not be read are named all at once: others are read in their place, since these come next.
+
     Raises:
-        RecipeError: there is no such folder or no image in it, or an image can not be read; the message names it.
+        RecipeError: there is no such folder or no image in it, or images can not be read; the message names them.
     """
-    files = image_files(require_folder("--images", folder))
+    with as_recipe_error():
+        files = image_files(require_folder("--images", folder))
     if not files:
         raise RecipeError(f"--images {folder}: {NO_IMAGE}")
-    return tuple(_readable(file) for file in files[:limit])
+    bodies: list[bytes] = []
+    unreadable: dict[str, str] = {}
+    for file in files:
+        if len(bodies) == limit or len(unreadable) == MOST_UNREADABLE:
+            break
+        try:
+            bodies.append(_readable(file))
+        except (OSError, ImageError) as error:
+            unreadable[file.relative_to(folder).as_posix()] = str(error)
+    if unreadable:
+        raise _unreadable_error(unreadable)
+    return tuple(bodies)
+
+
+@contextmanager
+def as_recipe_error() -> Iterator[None]:
+    """Name the option where a folder of images can not be listed.
+
+    Raises:
+        RecipeError: for a LabelsError in the block.
+    """
+    try:
+        yield
+    except LabelsError as error:
+        raise RecipeError(f"--images {error}") from error
 
 
 def require_folder(option: str, folder: Path) -> Path:
@@ -65,19 +97,33 @@ def require_folder(option: str, folder: Path) -> Path:
 
 
 def _readable(file: Path) -> bytes:
-    try:
-        body = file.read_bytes()
-        if not body:
-            raise RecipeError(
-                f"--images: {file.name} can not be proved with: the file is empty. Remove it from the folder, or "
-                "replace it"
-            )
-        fit_encoded(body, THUMBNAIL, Limits())
-    except (OSError, ImageError) as error:
-        raise RecipeError(
-            f"--images: {file.name} can not be proved with: {error} Remove it from the folder, or replace it"
-        ) from error
+    """Return the bytes of an image.
+
+    Raises:
+        OSError: the file can not be read.
+        ImageError: it is no image that the service reads.
+    """
+    body = file.read_bytes()
+    if not body:
+        raise EmptyImageError("the file is empty.")
+    fit_encoded(body, THUMBNAIL, Limits())
     return body
+
+
+def _unreadable_error(why: Mapping[str, str]) -> RecipeError:
+    """Return the error that names the files which can not be read, the first of them with the reason."""
+    if len(why) == 1:
+        [(name, reason)] = why.items()
+        return RecipeError(
+            f"--images: {name} can not be proved with: {reason} Remove it from the folder, or replace it"
+        )
+    count = f"{'at least ' if len(why) == MOST_UNREADABLE else ''}{len(why)} files"
+    named = [f"  {name}: {reason}" for name, reason in islice(why.items(), NAMED)]
+    left = [f"  and {len(why) - NAMED} more"] if len(why) > NAMED else []
+    lines = "\n".join([*named, *left])
+    return RecipeError(
+        f"--images: {count} can not be proved with. Remove them from the folder, or replace them:\n{lines}"
+    )
 
 
 def photographs(limit: int) -> tuple[bytes, ...]:

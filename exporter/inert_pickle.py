@@ -10,7 +10,9 @@ import pickle
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
 from typing import IO, Any
 
 import torch
@@ -95,6 +97,11 @@ class Unpickler(pickle.Unpickler):  # the one class whose names are bounded by `
     Up to protocol 2, a pickle has Python 2's names of modules.
     """
 
+    def load(self) -> Any:  # noqa: ANN401 - whatever the pickle holds
+        """Read the pickle."""
+        with _without_system_errors():
+            return super().load()
+
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - a class, a function or an inert class
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"
@@ -120,6 +127,26 @@ def _storage(held: bytes) -> object:
 def load(file: IO[bytes], **options: Any) -> Any:  # noqa: ANN401 - whatever the pickle holds
     """Read one pickle, as `pickle.load` would."""
     return Unpickler(file, **options).load()
+
+
+@contextmanager
+def _without_system_errors() -> Iterator[None]:
+    """Keep Python from printing that a bytearray has exported buffers, beside the error that is raised anyway.
+
+    It looks at an uninitialized count where it has no memory for a bytearray, as one of 2⁶² bytes in a damaged pickle.
+    It prints with `sys.excepthook`, which nothing else calls in the block: errors that are raised leave it first.
+    """
+    former = sys.excepthook
+
+    def shown(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, SystemError):
+            former(kind, error, trace)
+
+    sys.excepthook = shown
+    try:
+        yield
+    finally:
+        sys.excepthook = former
 
 
 def _own(called: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,7 +183,9 @@ def _as_tensor(value: object) -> Tensor | None:
 def _pickled_module(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights of a whole module that was pickled, as its state dict would name them."""
     parts = vars(module)
-    transient = parts.get("_non_persistent_buffers_set") or ()
+    transient = parts.get("_non_persistent_buffers_set")
+    if not isinstance(transient, Set):  # the file is damaged
+        transient = frozenset()
     for table in ("_parameters", "_buffers"):
         for name, value in _items(parts.get(table)):
             if isinstance(value, Tensor) and name not in transient:

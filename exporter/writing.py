@@ -1,14 +1,16 @@
 """A completed model and its card → one file, or two above 2 GiB, written whole or not at all."""
 
 import hashlib
+import os
 import shutil
+import tempfile
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import onnx
 from onnx import StringStringEntryProto
 
-from exporter.drafts import claim, sweep, write_draft
+from exporter.drafts import PREFIX, claim, sweep, write_draft
 from exporter.encoded_model import graph_parts, model_parts
 from exporter.errors import WriteError
 from exporter.external_data import INLINE_LIMIT, data_bytes, is_large, split, write_data
@@ -26,6 +28,7 @@ MODEL_FILE = "model.onnx"
 RECIPE_FILE = "recipe.toml"
 NOTHING = " Nothing was written"
 """The end of errors of a servable."""
+_ELSEWHERE = "Give another folder with --models"
 WRITTEN_DIGEST: Digest = 2
 """The kind of digest that new certificates have. Services from before `Certificate.digest` refuse a card with it."""
 
@@ -115,9 +118,39 @@ def write_file(path: Path, content: bytes | memoryview) -> None:
         raise WriteError(f"{path} can not be written: {error.strerror}") from error
 
 
+def require_writable(path: Path) -> None:
+    """Try whether a file can be made at a path, with the folders that it lacks; nothing of the trial is left.
+
+    The folders are made in a hidden one, so that a service or another export never sees them.
+
+    Raises:
+        WriteError: it can not.
+    """
+    folder = path.absolute().parent
+    existing = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    # Path.is_dir raises where a link leads into a locked folder.
+    if not os.path.isdir(existing):  # noqa: PTH112
+        what = "is a file, not a folder" if os.path.isfile(existing) else "is no folder"  # noqa: PTH113
+        raise WriteError(f"{path} can not be written: {existing} {what}. {_ELSEWHERE}")
+    try:
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=existing) as trial:
+            tried = Path(trial) / folder.relative_to(existing)
+            tried.mkdir(parents=True, exist_ok=True)
+            (tried / path.name).touch()
+    except OSError as error:
+        raise WriteError(
+            f"{path} can not be written in {existing}: {error.strerror}. {_ELSEWHERE}"
+        ) from error
+
+
 def next_version(folder: Path) -> Path:
-    """Return the path of the next version in a model's folder: one that exists may be served and is never replaced."""
-    taken = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
+    """Return the path of the next version in a model's folder: one that exists may be served and is never replaced.
+
+    In a folder that can not be read it is the first.
+    """
+    taken: list[int] = []
+    with suppress(OSError):
+        taken = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()]
     return folder / str(max(taken, default=0) + 1) / MODEL_FILE
 
 

@@ -68,12 +68,14 @@ class Missing:
     choices: tuple[str, ...] = ()
 
 
-def guess(word: str, given: Mapping[str, Any]) -> Guess:
+def guess(word: str, given: Mapping[str, Any], *, search_weights: bool = True) -> Guess:
     """Return the source that a word names, and its options.
 
     Args:
         word: KIND:WHERE, or the path of a file or folder.
         given: the options of the command line by parameter.
+        search_weights: look for labels beside the weights, which loads PyTorch for a checkpoint. Without it the labels
+            of a network with a file of weights stay open.
 
     Raises:
         SourceError: the word names no source.
@@ -84,7 +86,7 @@ def guess(word: str, given: Mapping[str, Any]) -> Guess:
     if source.endswith(".toml"):
         return Guess(source, values, ())
     kind, _, where = source.partition(":")
-    for one in (*found, *_known(kind, where, values)):
+    for one in (*found, *_known(kind, where, values, search_weights=search_weights)):
         if one.parameter == "labels" and not _may_have_labels(values):
             continue
         if not is_given(values, one.parameter):
@@ -181,10 +183,13 @@ def _other_file(path: Path, found: FileKind) -> str:
     return weights_alone(path) if found.is_weights else f"{path} {found.sentence}"
 
 
-def _known(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Granted]:
+def _known(
+    kind: str, where: str, values: Mapping[str, Any], *, search_weights: bool
+) -> Iterator[Granted]:
     """Yield what is known of a source, the surest first."""
     yield from _BY_KIND.get(kind, _nothing)(where)
-    yield from _labels(kind, where, values)
+    if search_weights or not values.get("weights"):
+        yield from _labels(kind, where, values)
     yield Granted("name", _name(kind, where), "the source's name")
 
 

@@ -17,9 +17,11 @@ def activation_words(head: Head) -> str | None:
     """Return what makes probabilities of a head's raw scores, for reports; None for a head without probabilities."""
     activation: str | None = getattr(head, "activation", None)
     scores: str = getattr(head, "scores", "logits")
-    return (
-        activation if activation is None or scores == "logits" else f"{scores}, inside the network"
-    )
+    if activation is not None and scores != "logits":
+        return f"{scores}, inside the network"
+    if getattr(head, "assumes_logit", False):
+        return f"{activation}; that the one score is a logit is ASSUMED"
+    return activation
 
 
 def graft_activation(

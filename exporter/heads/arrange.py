@@ -312,8 +312,10 @@ def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
     by_anchors = len(grid_strides(rows // 3, image_input) or ()) > 1
     if labels and (by_labels := _decoder_by_labels(rows, columns, labels, by_rows)) is not None:
         return by_labels
+    # Of few boxes both axes may be those of a grid.
+    is_by_rows = labels > 0 and columns == 5 + labels and rows != 4 + labels and by_rows
     shown = {
-        "yolov8": rows > 4 and grid_strides(columns, image_input),
+        "yolov8": rows > 4 and not is_by_rows and grid_strides(columns, image_input),
         SIX: columns == 6 and rows <= MOST_ROWS and not by_rows,
         SEVEN: columns == 7 and rows <= MOST_ROWS and not by_rows,
         "yolov5": columns > 5 and rows % 3 == 0 and by_anchors,

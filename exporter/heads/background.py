@@ -55,6 +55,25 @@ def settle_background(
     return replace(head, assumes_no_background=True)
 
 
+def leaves_background_out(head: DetectHead, labels: Sequence[str]) -> bool:
+    """Return whether there is a label for each class, and none for the stated background, at either end.
+
+    Args:
+        head: of any decoder.
+        labels: one for each column, or one fewer.
+    """
+    recipe = head.recipe
+    if recipe.background == "none" or recipe.class_offset or not labels:
+        return False
+    has_own = is_background(labels[0]) or is_background(labels[-1])
+    return len(labels) == head.columns - 1 and not has_own
+
+
+def with_background_label(head: DetectHead, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the labels of the classes with an empty one in the place of the background."""
+    return ("", *labels) if head.recipe.background == "first" else (*labels, "")
+
+
 def _best_of_most(scores: Sequence[Array]) -> LikelyBackground | None:
     """Return the first or the last column, if it is the best one of most boxes."""
     columns = scores[0].shape[2]
@@ -67,6 +86,6 @@ def _best_of_most(scores: Sequence[Array]) -> LikelyBackground | None:
 def _unknown(seen: str) -> RecipeError:
     return RecipeError(
         "The scores of a box sum to one over its classes (a softmax), so that one column may be the background, "
-        f"which must not become a box.{seen} State it: --background first, last (as DETR has it) or none; the "
-        "background has a label too"
+        f"which must not become a box.{seen} State it: --background first, last (as DETR has it) or none; the label "
+        "of a background may be left out"
     )

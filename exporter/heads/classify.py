@@ -57,6 +57,14 @@ class ClassifyHead:
         """What makes probabilities of the logits (N, K)."""
         return "sigmoid" if self.multi_label or self.classes == 1 else "softmax"
 
+    @property
+    def assumes_logit(self) -> bool:
+        """Whether the only score is taken for a logit, and nothing says that it is no measured number, as an age."""
+        is_single = self.classes == 1 or self.both_sides
+        return (
+            is_single and self.scores == "logits" and not self.multi_label and self.stated is None
+        )
+
     def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:  # noqa: ARG002 - a Head's
         scores = raw[0]
         if self.axes != 2:

@@ -39,8 +39,8 @@ def refuse_one_more(head: DetectHead, labels: int) -> None:
     raise RecipeError(
         f"labels: {labels} are given, and --decoder {decoder} reads {head.columns} columns of scores behind the box. "
         f"If the first of them is an objectness, as YOLOv5 has it, give --decoder {WITH_OBJECTNESS[decoder]}. If one "
-        "is the score of the background, give --background first or last, and its label too; --background first "
-        "--class-offset -1 leaves its label out. If each is that of a class, give one label for each: --labels FILE"
+        "is the score of the background, give --background first or last. If each is that of a class, give one label "
+        "for each: --labels FILE"
     )
 
 

@@ -24,6 +24,7 @@ from exporter.heads.contradictions import (
 from exporter.heads.detect import DetectHead
 from exporter.heads.extra_column import refuse_objectness
 from exporter.heads.open_decoder import settle_columns
+from exporter.heads.other_decoders import other_decoders
 from exporter.heads.score_kind import (
     RANGE_TOLERANCE,
     Kind,
@@ -256,7 +257,10 @@ def _detect(
     else:
         _refuse_contradiction(stated, scores, [one.scores for one in parts], ends)
     if stated is None and not is_probability:
-        raise _no_probabilities(head, scores, ends, chooses=parts[0].classes is not None)
+        others = other_decoders(head, len(labels))
+        raise _no_probabilities(
+            head, scores, ends, chooses=parts[0].classes is not None, others=others
+        )
     if parts[0].classes is None and parts[0].objectness is None:
         refuse_softmax_over_boxes([one.scores for one in parts])
         applied = "softmax" if is_softmax else stated or "none"
@@ -310,7 +314,7 @@ def _refuse_contradiction(
 
 
 def _no_probabilities(
-    head: DetectHead, scores: list[Array], ends: set[str], *, chooses: bool
+    head: DetectHead, scores: list[Array], ends: set[str], *, chooses: bool, others: str
 ) -> RecipeError:
     """Return the error of scores that are not, or may not be, probabilities.
 
@@ -319,6 +323,7 @@ def _no_probabilities(
         scores: on real images.
         ends: what computes them.
         chooses: whether the network names the class of each box.
+        others: the decoders that the output could have too, in words.
     """
     low, high = value_range(scores)
     how = (
@@ -348,7 +353,9 @@ def _no_probabilities(
             ". Or are boxes and scores exchanged? --outputs BOXES,SCORES names them in this order"
         )
     if head.recipe.decoder == "yolov8" and low < 0:
-        how += ". Or is the output (N, A, 4 + K), transposed? Give --decoder yolov8_rows"
+        others = others or "(N, A, 4 + K), transposed: --decoder yolov8_rows"
+    if low < 0 and others:
+        how += f". Or is the output {others}?"
     return RecipeError(
         f"The detector's scores are {low:.3g} to {high:.3g} on real images, {found}. {how}"
     )

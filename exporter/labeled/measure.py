@@ -36,7 +36,7 @@ from service.errors import ImageError, InferenceError
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 from service.imaging.source_image import SourceImage
-from service.labeled.reading import check_answers
+from service.labeled.reading import check_answers, without_column
 from service.labeled.scorers import ClassScorer, check_masks, mask_size
 from service.labeled.truth import LabeledImage, LabeledImages
 
@@ -51,7 +51,8 @@ BATCH = 8
 class Measurement:
     """The accuracy as the card holds it, and for a classifier of one class an image the answers and the truth.
 
-    `left_out` says of each image that was not measured with, why.
+    `left_out` says of each image that was not measured with, why. `lacks` are the labels of a network of several that
+    have no column in the table.
     """
 
     accuracy: Accuracy
@@ -59,6 +60,7 @@ class Measurement:
     answers: tuple[int, ...] = ()
     truth: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,8 @@ def measure_accuracy(
     accuracy = _accuracy(mine, source, measured, labels)
     note = ", ".join(f"{name} {value:.1%}" for name, value in accuracy.scores.items())
     progress.advance(1, f"{note} of {measured} images")
-    found = Measurement(accuracy, labeled.name, left_out=tuple(left_out))
+    lacks = without_column(labeled, labels) if _several(network) else ()
+    found = Measurement(accuracy, labeled.name, left_out=tuple(left_out), lacks=lacks)
     if isinstance(mine.scorer, ClassScorer):
         answers = tuple(one[0] for one in mine.scorer.ranked)
         return replace(found, answers=answers, truth=tuple(mine.scorer.truth))

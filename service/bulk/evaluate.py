@@ -38,7 +38,7 @@ from service.bulk.whole_file import check_new, whole_file
 from service.card import Card
 from service.errors import ConfigurationError
 from service.labeled.names import ClassNames
-from service.labeled.reading import TASKS, check_answers, read_labels
+from service.labeled.reading import TASKS, check_answers, lacking, read_labels, without_column
 from service.labeled.scorers import (
     BoxScorer,
     ClassScorer,
@@ -292,6 +292,9 @@ class _Measured:
             "labels": self._labeled.name,
             "options": self._predictor.options.model_dump(mode="json"),
             "images": self._count,
+            "labels_without_column": list(without_column(self._labeled, labels))
+            if self._card.multi_label
+            else [],
             "labels_without_image": max(0, len(self._labeled.images) - self._answered),
             "scores": _rounded(scores.total),
             "by_label": by_label,
@@ -351,6 +354,13 @@ def _print(console: Console, report: dict[str, Any]) -> None:
         console.print(table)
     for one in report["left_out"][:SHOWN]:
         console.print(f"left out: {escape(one['image'])}: {escape(one['detail'])}", highlight=False)
+    if report["labels_without_column"]:
+        words = lacking(report["labels_without_column"])
+        console.print(
+            f"{escape(report['labels'])} has {escape(words)}: it was measured as if no image had them",
+            highlight=False,
+            soft_wrap=True,
+        )
     if report["labels_without_image"]:
         console.print(f"{report['labels_without_image']} labels belong to no image of the source")
     if (more := len(report["left_out"]) - SHOWN) > 0:

@@ -11,6 +11,7 @@ from service.labeled.table import read_table, read_table_beside
 from service.labeled.truth import LabeledImages
 
 TASKS = ("classify", "segment", "detect")
+_SHOWN = 5
 
 
 def read_labels(path: Path, images: Path | None, task: str) -> LabeledImages:
@@ -67,9 +68,11 @@ def check_answers(labeled: LabeledImages, labels: Sequence[str], *, several: boo
         several: whether an image may have several labels, or none.
 
     Raises:
-        LabelsError: an answer does not fit the network.
+        LabelsError: an answer does not fit the network, or most of its labels have no column in a table.
     """
     require_names(labeled, labels, several=several)
+    if several:
+        _require_columns(labeled, labels)
     names = ClassNames(labels)
     for image in labeled.images:
         if image.cells and not several and len(names.ids(image.cells) or ()) != 1:
@@ -77,6 +80,33 @@ def check_answers(labeled: LabeledImages, labels: Sequence[str], *, several: boo
                 f"{labeled.name}: {image.file.name} has the labels {', '.join(image.cells)}, and an image can have "
                 "only one. Is the network one for several labels (--multi-label of foveal-export)?"
             )
+
+
+def without_column(labeled: LabeledImages, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels without a column in a table that has columns of 0 and 1: they count as never present."""
+    if not labeled.columns:
+        return ()
+    names = ClassNames(labels)
+    answered = {names.find(column) for column in labeled.columns}
+    return tuple(
+        label for class_id, label in enumerate(labels) if label and class_id not in answered
+    )
+
+
+def lacking(labels: Sequence[str]) -> str:
+    """Return the labels without a column in words, the first of them by name."""
+    more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+    return f"no column for {', '.join(labels[:_SHOWN])}{more}"
+
+
+def _require_columns(labeled: LabeledImages, labels: Sequence[str]) -> None:
+    lacks = without_column(labeled, labels)
+    known = sum(map(bool, labels))
+    if 2 * len(lacks) > known:
+        raise LabelsError(
+            f"{labeled.name}: {lacking(lacks)}, {len(lacks)} of the network's {known} labels, and no image would have "
+            "them. Add their columns, or give the columns file and label, which say of each image what it shows"
+        )
 
 
 def require_names(labeled: LabeledImages, labels: Sequence[str], *, several: bool) -> None:

@@ -22,6 +22,7 @@ DELIMITERS = ",;\t"
 
 Rows = list[list[str]]
 Pairs = list[tuple[str, tuple[str, ...]]]
+Columns = tuple[str, ...]
 
 
 def read_table(path: Path, images: Path | None, *, masks: bool) -> LabeledImages:
@@ -38,10 +39,11 @@ def read_table(path: Path, images: Path | None, *, masks: bool) -> LabeledImages
         LabelsError: it can not be read, has no such columns, or names files that are not there.
     """
     folder = images or path.parent
-    pairs = _pairs(path, lambda file: (folder / file).is_file(), masks=masks)
+    pairs, columns = _pairs(path, lambda file: (folder / file).is_file(), masks=masks)
     named = dict.fromkeys(file for file, _ in pairs)  # each once
     require_files([folder / file for file in named], "images")
-    return LabeledImages(path.name, _images(pairs, folder, path.parent, masks=masks))
+    images_read = _images(pairs, folder, path.parent, masks=masks)
+    return LabeledImages(path.name, images_read, columns)
 
 
 def read_table_beside(path: Path, *, masks: bool) -> LabeledImages:
@@ -54,8 +56,8 @@ def read_table_beside(path: Path, *, masks: bool) -> LabeledImages:
     Raises:
         LabelsError: it can not be read, or has no such columns.
     """
-    pairs = _pairs(path, lambda _: False, masks=masks)
-    return LabeledImages(path.name, _images(pairs, Path(), path.parent, masks=masks))
+    pairs, columns = _pairs(path, lambda _: False, masks=masks)
+    return LabeledImages(path.name, _images(pairs, Path(), path.parent, masks=masks), columns)
 
 
 def mask_names(path: Path) -> list[str]:
@@ -64,12 +66,12 @@ def mask_names(path: Path) -> list[str]:
     Raises:
         LabelsError: it can not be read, or has no such columns.
     """
-    pairs = _pairs(path, lambda _: False, masks=True)
+    pairs, _ = _pairs(path, lambda _: False, masks=True)
     return list(dict.fromkeys(cells[0] for _, cells in pairs))
 
 
-def _pairs(path: Path, is_file: Callable[[str], bool], *, masks: bool) -> Pairs:
-    """Return each row's file and its labels, or its mask.
+def _pairs(path: Path, is_file: Callable[[str], bool], *, masks: bool) -> tuple[Pairs, Columns]:
+    """Return each row's file and its labels, or its mask; and the labels that have a column of 0 and 1.
 
     Args:
         path: the CSV.
@@ -93,9 +95,10 @@ def _pairs(path: Path, is_file: Callable[[str], bool], *, masks: bool) -> Pairs:
     others = [at for at in range(len(names)) if at != file_at]
     labels = [at for at in others if has_heading and names[at] not in _INDEX_COLUMNS]
     if not masks and _is_one_hot(body, labels):
-        return [
+        pairs = [
             (row[file_at], tuple(rows[0][at] for at in labels if _set(row[at]))) for row in body
         ]
+        return pairs, tuple(rows[0][at] for at in labels)
     label_at = _named(names, MASK_COLUMNS if masks else (*_NAME_COLUMNS, *LABEL_COLUMNS))
     if label_at is None:
         label_at = _of_words(body, labels or others)
@@ -106,7 +109,7 @@ def _pairs(path: Path, is_file: Callable[[str], bool], *, masks: bool) -> Pairs:
         )
     if label_at is None:
         label_at = (labels or others)[0]
-    return [(row[file_at], (row[label_at],)) for row in body]
+    return [(row[file_at], (row[label_at],)) for row in body], ()
 
 
 def _is_one_hot(body: Rows, labels: Sequence[int]) -> bool:

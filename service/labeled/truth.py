@@ -33,10 +33,14 @@ class LabeledImage:
 
 @dataclass(frozen=True, slots=True)
 class LabeledImages:
-    """All images of a labeled folder, table or COCO file; `name` is that of the folder or file, without its path."""
+    """All images of a labeled folder, table or COCO file; `name` is that of the folder or file, without its path.
+
+    `columns` are the names of the classes that have a column of 0 and 1 in a table; none where it has no such columns.
+    """
 
     name: str
     images: tuple[LabeledImage, ...]
+    columns: tuple[str, ...] = ()
 
     def at_most(self, limit: int) -> "LabeledImages":
         """Return at most so many images, evenly from the whole list: each class keeps its share."""

@@ -195,6 +195,31 @@ def test_a_background_column_is_never_a_candidate(tmp_path: Path) -> None:
     assert outputs_of(done.path, some_frames(4, SIDE))["classes"].min() == 1
 
 
+@pytest.mark.parametrize(
+    ("background", "kept", "classes"),
+    [
+        ("first", ("", "cat", "dog", "bird"), {1, 2, 3}),
+        ("last", ("cat", "dog", "bird", ""), {0, 1, 2}),
+    ],
+)
+def test_the_background_needs_no_label_at_either_end(
+    background: str, kept: tuple[str, ...], classes: set[int], tmp_path: Path
+) -> None:
+    meaning = {"background": background, "score_activation": "none"}
+    model = boxes_and_scores(4, sum_to_one=True)
+
+    done = adopt(tmp_path, model, task="detect", labels=["cat", "dog", "bird"], detect=meaning)
+
+    assert done.card.labels == kept
+    assert set(outputs_of(done.path, some_frames(4, SIDE))["classes"].ravel()) == classes
+    with pytest.raises(
+        RecipeError, match=f"the {background} is background, whose label may be left out"
+    ):
+        adopt(tmp_path, model, task="detect", labels=["cat", "dog"], detect=meaning)
+    with pytest.raises(RecipeError, match="3 are given, the network has 4 classes"):
+        adopt(tmp_path, model, task="detect", labels=["cat", "dog", "background"], detect=meaning)
+
+
 @pytest.mark.parametrize("meaning", [{"background": "first"}, {"class_offset": 1}])
 def test_the_best_class_of_a_box_is_proved_where_no_box_has_the_first_id(
     tmp_path: Path, meaning: dict[str, Any]

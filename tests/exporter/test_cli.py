@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 
 from exporter.cli import main
 from service.servable_file import check_certificate, read_card
@@ -206,12 +207,18 @@ def test_what_is_not_stated_is_refused_before_pytorch_is_loaded(tmp_path: Path) 
     onnx.save(conv_onnx([-1, 4 * PLACES]), tmp_path / "net.onnx")
     (tmp_path / "three.txt").write_text("a\nb\nc\n")
     (tmp_path / "all.txt").write_text("thing\n" * 4 * PLACES)
+    torch.save({"classes": ["a", "b"]}, tmp_path / "net.pth")
     for words, message in {
         "net.onnx": "Add --labels FILE",
         "python:my.nets:Cats": "Add --task classify|segment|detect|embed --weights FILE",
         "net.onnx --labels three.txt": f"3 are given, the network has {4 * PLACES} classes",
         "net.onnx --labels none.txt": "labels 'none.txt': there is no file none.txt",
         "net.onnx --labels all.txt --height 8": "--height 8: the file fixes the height",
+        "net.onnx --labels all.txt --models /proc/x": "/proc/x/net/1/model.onnx can not be written in /proc",
+        "net.onnx --labels net.pth --models net.pth": "net.pth is a file, not a folder",
+        "timm:resnet18 --weights net.pth --images none": "none: there is no such folder",
+        "timm:resnet18 --weights net.pth --height 0": "--height: 0 is less than",
+        "python:my:Cats --weights net.pth --task classify --height 8 --width 8 --code no": "no: there is no such",
     }.items():
         done = subprocess.run(
             [sys.executable, "-c", code, *words.split()],

@@ -56,7 +56,7 @@ def test_what_is_stated_and_what_is_not(tmp_path: Path) -> None:
         "labels": ("64: thing 0, thing 1, thing 2, thing 3, …", "--labels"),
         "input": (
             f"{SIDE}×{SIDE} (height × width): the whole image, stretched, bilinear",
-            "stated by onnx",
+            "stated by onnx, resize and interpolation default: onnx does not state them",
         ),
         "scale": ("0.00392157", unknown),
         "mean": ("0, 0, 0", unknown),
@@ -118,7 +118,19 @@ def test_a_crop_is_said_with_its_shorter_side(tmp_path: Path) -> None:
     value, origin = rows(tmp_path, input={"resize": "crop", "shorter_side": 40})["input"]
 
     assert "the center, after the shorter side is resized to 40" in value
-    assert origin == "stated by onnx, --resize, --shorter-side"
+    assert origin == (
+        "stated by onnx, --resize, --shorter-side, interpolation default: onnx does not state it"
+    )
+
+
+def test_a_resize_that_the_file_s_tool_stands_for_is_said_so(tmp_path: Path) -> None:
+    granted = Granted("resize", "letterbox", "as Ultralytics detects")
+
+    _, origin = rows(tmp_path, granted, input={"resize": "letterbox", "height": SIDE})["input"]
+
+    assert origin == (
+        "--height, stated by onnx, as Ultralytics detects, interpolation default: onnx does not state it"
+    )
 
 
 @pytest.mark.parametrize(

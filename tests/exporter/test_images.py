@@ -1,5 +1,6 @@
 """Real images to prove and to calibrate with."""
 
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -55,3 +56,39 @@ def test_an_image_that_can_not_be_read_is_named(tmp_path: Path, body: bytes) -> 
     (tmp_path / "b.jpg").write_bytes(body)
     with pytest.raises(RecipeError, match=r"b\.jpg can not be proved with: .*Remove it"):
         images_in(tmp_path, limit=5)
+
+
+def test_all_images_that_can_not_be_read_are_named_at_once(tmp_path: Path) -> None:
+    """Those too that take the place of others when these are removed."""
+    (tmp_path / "deep").mkdir()
+    for name in ("a.jpg", "e.jpg"):
+        (tmp_path / name).write_bytes(photographs(1)[0])
+    for name in ("b.jpg", "deep/d.png", "f.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    with pytest.raises(RecipeError, match="2 files can not be proved with") as refused:
+        images_in(tmp_path, limit=2)
+    with pytest.raises(RecipeError, match="3 files"):
+        images_in(tmp_path, limit=5)
+    named = [line.split(":")[0] for line in str(refused.value).splitlines()[1:]]
+    assert named == ["  b.jpg", "  deep/d.png"]
+
+
+@pytest.mark.parametrize(("count", "words"), [(12, "12 files"), (101, "at least 100 files")])
+def test_of_many_images_that_can_not_be_read_ten_are_named(
+    count: int, words: str, tmp_path: Path
+) -> None:
+    for index in range(count):
+        (tmp_path / f"{index:03}.jpg").write_bytes(b"no image")
+    with pytest.raises(RecipeError, match=f"^--images: {words} can not") as refused:
+        images_in(tmp_path, limit=3)
+    lines = str(refused.value).splitlines()
+    assert (lines[1].split(":")[0], lines[10].split(":")[0]) == ("  000.jpg", "  009.jpg")
+    assert lines[11:] == [f"  and {min(count, 100) - 10} more"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads every folder")
+def test_a_folder_that_can_not_be_listed_is_named(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o000)
+    with pytest.raises(RecipeError, match=r"^--images .*locked: the folder can not be listed"):
+        images_in(tmp_path, limit=2)

@@ -4,6 +4,7 @@ import argparse
 import builtins
 import datetime
 import enum
+import io
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from exporter import inert_pickle
 from exporter.checkpoint import read_checkpoint
 from exporter.errors import WeightsError
 from exporter.weights import load_weights
@@ -87,6 +89,36 @@ def test_the_attacker_s_call_would_leave_a_mark_if_it_were_made(tmp_path: Path) 
     torch.save({"extra": Runs((touch, (tmp_path / "mark",)))}, tmp_path / "w.pt")
     torch.load(tmp_path / "w.pt", weights_only=False)
     assert (tmp_path / "mark").exists()
+
+
+class Printing(io.BytesIO):
+    """A file in whose reading Python prints an error, as it does where a bytearray gets no memory."""
+
+    error: BaseException = SystemError("deallocated bytearray object has exported buffers")
+
+    def readline(self, size: int | None = -1) -> bytes:
+        sys.excepthook(type(self.error), self.error, None)
+        return super().readline(size)
+
+
+def test_python_s_word_about_its_own_bytearrays_is_not_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = Printing(b"I3\n.")
+    assert inert_pickle.load(file) == 3
+    assert capsys.readouterr().err == ""
+
+    file = Printing(b"I3\n.")
+    file.error = ValueError("another one")
+    assert inert_pickle.load(file) == 3
+    assert "another one" in capsys.readouterr().err
+
+    before = sys.excepthook
+    for _ in range(20):  # what is printed depends on what lay in the memory
+        with pytest.raises(MemoryError):
+            inert_pickle.load(io.BytesIO(b"\x80\x05\x96" + (2**62).to_bytes(8, "little") + b"."))
+    assert capsys.readouterr().err == ""
+    assert sys.excepthook is before
 
 
 class Kind(enum.Enum):

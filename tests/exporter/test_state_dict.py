@@ -136,6 +136,16 @@ def test_a_part_that_is_no_module_has_no_weights() -> None:
     assert list(found.state) == ["b.weight", "b.bias"]
 
 
+@pytest.mark.parametrize("damaged", [set, 3, "kept"])
+def test_a_damaged_list_of_what_is_not_kept_is_left_out(damaged: object) -> None:
+    value = inert(nn.Linear(1, 1))
+    value.__setstate__({**vars(value), "_non_persistent_buffers_set": damaged})
+
+    (found,) = find_states(value)
+
+    assert list(found.state) == ["weight", "bias"]
+
+
 def test_the_versions_of_layers_are_found_with_the_weights() -> None:
     (found,) = find_states({"model": nn.BatchNorm1d(2).state_dict()})
 

@@ -145,6 +145,28 @@ def test_logits_that_are_few_and_positive_by_chance_are_taken_as_stated(tmp_path
     np.testing.assert_allclose(found["probabilities"], 1 / (1 + np.exp(-truth(model))), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("labels", "end", "stated", "row"),
+    [
+        (["age"], "Identity", None, "sigmoid; that the one score is a logit is ASSUMED"),
+        (["no", "yes"], "Identity", None, "softmax; that the one score is a logit is ASSUMED"),
+        (["age"], "Identity", "sigmoid", "sigmoid"),
+        (["age"], "Sigmoid", None, "sigmoid, inside the network"),
+    ],
+)
+def test_one_score_without_an_activation_may_be_a_measured_number(
+    labels: list[str], end: str, stated: str | None, row: str, tmp_path: Path
+) -> None:
+    onnx.save(network(op(end), classes=1), tmp_path / "net.onnx")
+    done = export_to(tmp_path, "onnx:net.onnx", labels=labels, classify={"activation": stated})
+
+    assert done.activation == row
+    words = (
+        f"the probability of {labels[-1]!r}. --activation sigmoid states it. If it is a measured"
+    )
+    assert any(words in hint for hint in done.hints) == ("ASSUMED" in row)
+
+
 SERVED: dict[str, tuple[Ends, str]] = {
     "percent-of-softmax": (PERCENT_OF_SOFTMAX, "percent"),
     "percent-of-sigmoid": (PERCENT_OF_SIGMOID, "percent"),

@@ -1,6 +1,7 @@
 """A servable is written whole or not at all."""
 
 import resource
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,7 +13,13 @@ import onnx
 import pytest
 
 from exporter.errors import WriteError
-from exporter.writing import graph_digest, next_version, write_file, write_servable
+from exporter.writing import (
+    graph_digest,
+    next_version,
+    require_writable,
+    write_file,
+    write_servable,
+)
 from service.servable_file import check_certificate, graph_sha256, read_card
 from tests.servables import color_card, color_model
 
@@ -137,3 +144,38 @@ def test_a_new_version_is_one_more_than_the_last(tmp_path: Path) -> None:
     for version in ("1", "10", "notes"):
         (tmp_path / version).mkdir()
     assert next_version(tmp_path) == tmp_path / "11/model.onnx"
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [
+        ("file", "file is a file, not a folder. Give another folder with --models"),
+        ("file/below", "file is a file, not a folder"),
+        ("lost", "lost is no folder"),
+        ("lost/below", "lost is no folder"),
+        ("n" * 300, "File name too long. Give another folder with --models"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_found_by_trying(
+    models: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "lost").symlink_to("nowhere")
+    path = next_version(tmp_path / models / "net")
+    with pytest.raises(WriteError, match=words):
+        require_writable(path)
+    assert {one.name for one in tmp_path.iterdir()} == {"file", "lost"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file system that takes no folders")
+def test_a_pseudo_file_system_is_found_by_trying_whoever_runs_the_export() -> None:
+    with pytest.raises(WriteError, match="can not be written in /proc: "):
+        require_writable(Path("/proc/models/net/1/model.onnx"))
+
+
+@pytest.mark.parametrize("made", ["", "models", "models/net/1"])
+def test_nothing_is_left_where_a_file_can_be_written(made: str, tmp_path: Path) -> None:
+    (tmp_path / made).mkdir(parents=True, exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    require_writable(tmp_path / "models/net/1/model.onnx")
+    assert sorted(tmp_path.rglob("*")) == before

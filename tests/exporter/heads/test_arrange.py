@@ -140,6 +140,13 @@ def test_the_labels_show_a_column_beside_the_classes(dims: Dims, labels: int, de
     assert single(dims, labels) == decoder
 
 
+def test_of_two_axes_that_are_those_of_a_grid_the_labels_show_which_has_the_boxes() -> None:
+    frame = ImageInput(height=160, width=160, resize="stretch")
+    for labels, decoder in ((20, ROWS), (0, "yolov8"), (521, "yolov8")):
+        settled, _ = arrange(recipe("detect"), [Tensor("output0", (1, 525, 25))], frame, labels)
+        assert settled.detect.decoder == decoder
+
+
 def test_two_heads_that_are_both_named_as_scores_are_asked_about() -> None:
     logits, scores = Tensor("logits", (1, 5), origin="a"), Tensor("scores", (1, 5), origin="b")
     for ordered in ([logits, scores], [scores, logits]):

@@ -292,7 +292,7 @@ def test_negative_scores_of_yolov8_may_be_those_of_a_turned_output() -> None:
     columns = [[10.0, 20.0], [10.0, 20.0], [5.0, 5.0], [5.0, 5.0], [-0.5, 0.9]]
     head = detect_head("yolov8", (1, 5, 2))
 
-    with pytest.raises(RecipeError, match=r"transposed\? Give --decoder yolov8_rows"):
+    with pytest.raises(RecipeError, match=r"transposed: --decoder yolov8_rows\?"):
         detected(head, "Sigmoid", columns)
     columns[4] = [1.5, 0.9]
     with pytest.raises(RecipeError) as refused:

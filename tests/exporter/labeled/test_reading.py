@@ -11,8 +11,10 @@ from exporter.encoding import as_png
 from exporter.errors import RecipeError
 from exporter.labeled.reading import as_recipe_error, read_labeled
 from exporter.recipe import make_recipe
+from service.errors import LabelsError
 from service.labeled.names import ClassNames
-from service.labeled.reading import check_answers
+from service.labeled.reading import check_answers, without_column
+from service.labeled.table import read_table
 from service.labeled.truth import LabeledImages
 
 PIXEL = as_png(np.zeros((4, 6, 3), np.uint8))
@@ -104,6 +106,20 @@ def test_a_table_with_several_labels_for_an_image(tmp_path: Path, text: str) -> 
         as_recipe_error(),
     ):
         check_answers(labeled, PETS, several=False)
+
+
+def test_a_table_that_lacks_the_columns_of_most_labels_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a.png")
+    (tmp_path / "set.csv").write_text("file,dog,puppy\na.png,1,0\n")
+    labeled = read_table(tmp_path / "set.csv", None, masks=False)
+
+    assert without_column(labeled, PETS) == ("tabby cat", "bird")
+    assert without_column(labeled, ("Dog", "", "puppy")) == ()
+    words = "no column for tabby cat, bird, 2 of the network's 3 labels"
+    with pytest.raises(LabelsError, match=words):
+        check_answers(labeled, PETS, several=True)
+    check_answers(labeled, PETS, several=False)  # each image has its one label
+    check_answers(labeled, PETS[:2], several=True)
 
 
 def test_the_images_of_a_table_may_be_elsewhere(tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""Where a decoder reads other classes than there are labels, the one that the shape could have too is named."""
+
+import pytest
+
+from exporter.errors import RecipeError
+from exporter.heads.other_decoders import other_decoders, refuse_wrong_axis
+from tests.exporter.heads.judged import detect_head
+
+
+@pytest.mark.parametrize(
+    ("decoder", "dims", "labels", "words"),
+    [
+        ("yolov8", (1, 84, 85), 80, "(N, A, 5 + K): --decoder yolox or yolov5"),
+        ("yolov8", (1, 525, 25), 20, "(N, A, 5 + K): --decoder yolox or yolov5"),
+        ("yolov8", (1, 525, 25), 21, "(N, A, 4 + K): --decoder yolov8_rows or detr"),
+        ("detr", (1, 25, 300), 20, "(N, 5 + K, A): --decoder yolov5_columns"),
+        ("yolov5", (1, 24, 300), 20, "(N, 4 + K, A): --decoder yolov8"),
+        ("yolov5", (1, 300, 25), 20, ""),
+        ("end2end", (1, 300, 6), 20, ""),
+    ],
+)
+def test_the_labels_show_which_decoders_could_be_right(
+    decoder: str, dims: tuple[int, ...], labels: int, words: str
+) -> None:
+    assert other_decoders(detect_head(decoder, dims), labels) == words
+
+
+def test_a_wrong_axis_is_refused_by_the_number_of_labels() -> None:
+    head = detect_head("yolov8", (1, 525, 25))
+    with pytest.raises(RecipeError, match=r"reads 521 classes.*--decoder yolox or yolov5\. State"):
+        refuse_wrong_axis(head, 20)
+    for labels in (0, 521, 7):
+        refuse_wrong_axis(head, labels)
