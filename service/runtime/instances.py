@@ -143,12 +143,14 @@ class Instances:
         if self._device_gone:
             return
         self._one_at_a_time = self._stuck.back_off.is_cautious(now)
+        self.broken = self._fault(now)
+
+    def _fault(self, now: float) -> str:
         if self.rest_seconds(now):
-            self.broken = f"had runs that did not end, and is not run again for {self._stuck.back_off.seconds:.0f} s"
-        elif len(self._stuck.out) >= (1 if self._is_short() else MOST_STUCK) or not self.count:
-            self.broken = "has runs that do not end and keep their threads busy; restart the service to serve it again"
-        else:
-            self.broken = ""
+            return f"had runs that did not end, and is not run again for {self._stuck.back_off.seconds:.0f} s"
+        if len(self._stuck.out) >= (1 if self._is_short() else MOST_STUCK) or not self.count:
+            return "has runs that do not end and keep their threads busy; restart the service to serve it again"
+        return ""
 
     def rest_seconds(self, now: float) -> float:
         """Return for how long the network is not run yet, because its runs did not end; 0 where it is run."""
@@ -157,7 +159,8 @@ class Instances:
     def come_back(self, turn: Turn, now: float) -> str:
         """Count again on what was given up: its thread has come back after all.
 
-        Return why the network did not run until now; empty where it did, or still does not.
+        Return why the network did not run until now; empty where it did, or still does not. Another reason, of which
+        nobody was told yet, is left to `look`.
         """
         if turn not in self._stuck.out:
             return ""
@@ -168,8 +171,10 @@ class Instances:
             self.count += 1
             self._free.append(turn.instance)
         reason = self.broken
+        if not reason or self._fault(now):
+            return ""
         self.look(now)
-        return "" if self.broken else reason
+        return reason
 
     def is_out(self, turn: Turn) -> bool:
         """Return whether the run of a batch that was given up has not come back yet."""

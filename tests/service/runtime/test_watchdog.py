@@ -411,17 +411,39 @@ async def test_stuck_runs_of_all_queues_of_a_model_count_together_and_all_of_the
         assert mended == reasons[-1:]
 
 
+async def test_a_rest_for_the_runs_of_another_queue_is_told_though_its_own_came_back_before() -> (
+    None
+):
+    reasons: list[str] = []
+    async with bench(workers=2) as b:
+        stuck, networks = StuckRuns(), [Network(b.clock) for _ in range(2)]
+        batcher = b.serve(networks[0], stuck=stuck, on_broken=reasons.append)
+        explainer = b.serve(networks[1], stuck=stuck)
+        b.serve(Network(b.clock), "n")
+        for queue, network in zip((batcher, explainer), networks, strict=True):
+            await b.ask(queue, 1)
+            await b.hold(queue, network)
+            ((worker, turn),) = [one[:2] for one in b.workers.at_work() if not one[1].given_up]
+            assert b.workers.give_up(worker, turn)
+            queue.answer(turn, 1)
+        assert explainer.broken
+        networks[0].gate.set()
+        await until(lambda: len(stuck.out) == 1)
+        b.rounds(1)
+        assert reasons == [explainer.broken]
+
+
 async def test_the_queues_of_a_model_that_is_alone_do_not_rest() -> None:
     async with bench(workers=2) as b:
-        stuck = StuckRuns()
-        for name in ("m", "m"):
-            network = StoppableNetwork(b.clock)
-            batcher = b.serve(network, name, stuck=stuck)
+        stuck, networks = StuckRuns(), [StoppableNetwork(b.clock) for _ in range(2)]
+        batchers = [b.serve(network, stuck=stuck) for network in networks]
+        for batcher, network in zip(batchers, networks, strict=True):
             await b.ask(batcher, 1)
             held = await b.hold(batcher, network)
             b.rounds(ROUNDS + 1)
             assert isinstance((await held)[0], StuckError)
-        assert not any(one.rests for one in b.batchers)
+            await until(lambda: not b.workers.stuck)
+        assert not any(one.rests for one in batchers)
 
 
 async def test_a_first_run_that_compiles_nothing_is_overdue_soon() -> None:
