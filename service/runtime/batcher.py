@@ -32,6 +32,7 @@ from service.runtime.instances import FIRST_RUN_SECONDS, STUCK_SECONDS, Instance
 from service.runtime.job import Job, JobResult, Run
 from service.runtime.lines import Lines
 from service.runtime.stages import Rows, Stages
+from service.runtime.stuck_runs import StuckRuns
 from service.runtime.turns import Turn
 from service.runtime.workers import ReadyBatch, Workers
 from service.spans import place
@@ -69,6 +70,7 @@ class Batcher:
         first_run_seconds: the same for a run before it is known what is usual.
         rests: whether the network is not run for some time after runs that did not end, where other lanes need the
             threads too; see `BackOff`. Of runs that wait for another process the next one may fare better.
+        stuck: the model's runs that did not end, where another queue runs it too; None: none does.
         on_broken: called with the reason, on the event loop, when the network runs no more.
         on_mended: called with that reason, on the event loop, when it runs again after all.
         device: where the network runs, for traces.
@@ -94,6 +96,7 @@ class Batcher:
         stuck_seconds: float = STUCK_SECONDS,
         first_run_seconds: float = FIRST_RUN_SECONDS,
         rests: bool = True,
+        stuck: StuckRuns | None = None,
         on_broken: Callable[[str], None] | None = None,
         on_mended: Callable[[str], None] | None = None,
         device: str = "",
@@ -104,8 +107,14 @@ class Batcher:
         self.used_at = workers.clock()
         """When the last request came, in seconds of the workers' clock; health checks are none."""
         self._instances = Instances(
-            runs, wide=wide, stuck_seconds=stuck_seconds, first_run_seconds=first_run_seconds
+            runs,
+            wide=wide,
+            stuck_seconds=stuck_seconds,
+            first_run_seconds=first_run_seconds,
+            stuck=stuck,
+            is_short=lambda: workers.is_short,
         )
+        self._stuck = stuck
         self._rests = rests
         self._workers = workers
         self._clock = workers.clock
@@ -196,7 +205,9 @@ class Batcher:
         """Begin to accept jobs; called on the event loop whose callers get the answers."""
         self._loop = asyncio.get_running_loop()
         self._callers.open()
-        self._workers.attach(self, cores=self._cores)
+        with self._workers.condition:
+            self._instances.look(self._clock())
+        self._workers.attach(self, cores=self._cores, model=self._stuck)
 
     async def close(self) -> None:
         """Accept nothing more and return when everything accepted has been answered."""
