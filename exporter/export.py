@@ -34,6 +34,7 @@ from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
 from exporter.labeled.alternatives import Better, better_pixels
 from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
 from exporter.labeled.reading import read_labeled
+from exporter.labeled.turned import turned_hints
 from exporter.network import Head, Network, Outputs
 from exporter.outcome import Exported, MadeVariant, Measured
 from exporter.precision import reduce_precision, tolerance_of
@@ -132,7 +133,7 @@ def export(
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),
         *assumption_hints(network.normalization, measured=measurement is not None),
-        *(unstated_hints(unstated, network) if measurement is None else ()),
+        *(unstated_hints(unstated, network) if measurement is None else turned_hints(measurement)),
         *score_hints(network.head, labels, measured=measurement is not None),
         *frame_hints(network.borrowed, network.image_input),
         *box_hints(
