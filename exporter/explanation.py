@@ -187,6 +187,8 @@ def _activation(recipe: Recipe, network: Network) -> Iterator[Explained]:
     seen = "the graph's end and its values on images"
     if isinstance(network.head, ClassifyHead) and network.head.assumes_logit:
         seen = "assumed: nothing says what the one score is"
+    if getattr(network.head, "assumes_softmax", False):
+        seen = "assumed: nothing states it"
     yield Explained("activation", value, "--activation" if is_set else seen)
 
 

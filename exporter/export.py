@@ -34,6 +34,7 @@ from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
 from exporter.labeled.alternatives import Better, better_pixels
 from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
 from exporter.labeled.reading import read_labeled
+from exporter.labeled.turned import turned_hints
 from exporter.network import Head, Network, Outputs
 from exporter.outcome import Exported, MadeVariant, Measured
 from exporter.precision import reduce_precision, tolerance_of
@@ -47,6 +48,7 @@ from exporter.sources.registry import load_network
 from exporter.subject import ImageSubject
 from exporter.temporal import export_temporal
 from exporter.training_mode import refuse_training
+from exporter.unstated import unstated_hints, unstated_parts
 from exporter.variants import Original, write_variants
 from exporter.writing import write_servable
 from service.card import Accuracy, BoxForm, Card
@@ -123,6 +125,7 @@ def export(
             original = replace(original, accuracy=accuracy)
         _warn_of_photographs(recipe, network, progress)
         variants = write_variants(original, recipe.variants, progress)
+    unstated = unstated_parts(recipe, network)
     hints = (
         *input_hints(subject.inputs, network.pixels, network.own_factor),
         *decisions.hints(),
@@ -130,6 +133,7 @@ def export(
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),
         *assumption_hints(network.normalization, measured=measurement is not None),
+        *(unstated_hints(unstated, network) if measurement is None else turned_hints(measurement)),
         *score_hints(network.head, labels, measured=measurement is not None),
         *frame_hints(network.borrowed, network.image_input),
         *box_hints(
@@ -140,8 +144,15 @@ def export(
             measured=measurement is not None,
         ),
     )
-    activation = activation_words(network.head)
-    return Exported(path, card, measured, (*hints, *variant_hints(variants)), variants, activation)
+    return Exported(
+        path,
+        card,
+        measured,
+        (*hints, *variant_hints(variants)),
+        variants,
+        activation=activation_words(network.head),
+        assumed=unstated,
+    )
 
 
 def _original(path: Path, model: onnx.ModelProto, card: Card, subject: ImageSubject) -> Original:

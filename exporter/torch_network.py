@@ -14,7 +14,7 @@ from exporter.errors import GraphError
 from exporter.heads.detect import DetectHead
 from exporter.heads.select_head import select_head
 from exporter.map_forms import map_form
-from exporter.network import Borrowed, Facts, Head, Network, Outputs
+from exporter.network import Borrowed, Facts, Head, Network, Outputs, Unstated
 from exporter.own_scaling import own_factor, settle_scale
 from exporter.pickled_statements import stated_in
 from exporter.progress import Progress
@@ -36,7 +36,8 @@ class TorchModel:
     are encoded images to prove with. `exportable` is what was saved with its code, where that is no plain module.
     `borrowed` says whose `image_input` and `pixels` these are, where they are those of other weights than the module's
     own; `size_is_known` is whether the module itself nevertheless shows the input size. Without `states_values` the
-    `pixels` have color and layout alone: scale, mean and std are not known.
+    `pixels` have color and layout alone: scale, mean and std are not known. `silent` are further parts that the source
+    can not state.
     """
 
     module: nn.Module
@@ -53,6 +54,7 @@ class TorchModel:
     borrowed: str | None = None
     size_is_known: bool = False
     states_values: bool = True
+    silent: tuple[Unstated, ...] = ()
 
 
 def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Network:
@@ -106,6 +108,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
         assumed=assumed,
         borrowed=_borrowed(model, recipe),
         own_factor=factor,
+        silent=model.silent,
     )
 
 

@@ -37,7 +37,7 @@ from exporter.sources.found_input import (
     settle_size,
 )
 from exporter.sources.found_outputs import RawOutput, read_outputs, require_outputs
-from exporter.sources.onnx_pixels import stated_pixels
+from exporter.sources.onnx_pixels import silent_parts, stated_pixels
 from exporter.sources.ultralytics_metadata import (
     is_ultralytics,
     named_classes,
@@ -171,6 +171,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=named),
         max_batch=max_batch,
         own_factor=factor,
+        silent=silent_parts(source),
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from exporter.errors import GraphError, SourceError
 from exporter.file_kind import SAVED, Kind, require_saved
 from exporter.library_warnings import ignore_library_warnings
-from exporter.network import Facts, Network
+from exporter.network import EVERY_PART, Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
 from exporter.sources.user_code import reason
@@ -125,7 +125,15 @@ def _network(
     kind, _, where = recipe.source.partition(":")
     facts = Facts(title=recipe.name, origin=f"{kind}:{Path(where).name}")
     image_input, pixels = known
-    model = TorchModel(module, facts, image_input, pixels, exportable=program, states_values=False)
+    model = TorchModel(
+        module,
+        facts,
+        image_input,
+        pixels,
+        exportable=program,
+        states_values=False,
+        silent=EVERY_PART,
+    )
     try:
         return torch_network(model, recipe, progress)
     except GraphError as error:

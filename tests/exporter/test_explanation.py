@@ -64,7 +64,10 @@ def test_what_is_stated_and_what_is_not(tmp_path: Path) -> None:
         "color": ("rgb", unknown),
         "layout": ("NCHW", "the shape of the file's input"),
         "outputs": ("logits, probabilities, features", "task classify"),
-        "activation": ("softmax", "the graph's end and its values on images"),
+        "activation": (
+            "softmax; that an image has one class is ASSUMED",
+            "assumed: nothing states it",
+        ),
         "precision": ("fp32 (within 0.001)", "default"),
         "proof": found["proof"],
     }
