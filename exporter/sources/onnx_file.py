@@ -144,7 +144,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         1 if any(output.form == "rows" for output in outputs) else entry.batch,
         _session(source, names),
     )
-    freed, reference, max_batch = _freed(bound, reference)
+    freed, reference, max_batch = _freed(bound, reference, alone=recipe.proof.largest == 1)
     if max_batch is not None:
         why = "; its step sizes are those of all images of a batch" * _measures_batch(bound)
         progress.warn(
@@ -269,20 +269,23 @@ def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.Infer
 
 
 def _freed(
-    bound: onnx.ModelProto, reference: OnnxReference
+    bound: onnx.ModelProto, reference: OnnxReference, *, alone: bool
 ) -> tuple[onnx.ModelProto, OnnxReference, int | None]:
     """Return the model with a free batch, the reference at a batch at which it runs, and 1 where only one image fits.
+
+    With `alone` the file is meant for one image at a time: what it computes for more of them does not count.
 
     Raises:
         GraphError: the batch is fixed, and one image alone does not give what it gives in its batch.
         ProofError: the network computes values that are no numbers.
     """
     # At the batch at which a file is fixed, it computes the right values though nothing was freed.
-    count = 3 if reference.part == 2 else 2
+    count = 4 if reference.part == 3 else 3
     size = (count, reference.image_input.height, reference.image_input.width, 3)
     noise = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    noise[-1] //= 8  # so that the largest value and the mean of a batch are not those of each image
     frames = reference.pixels_of_frames(noise)
-    if reference.part == 0 and (_measures_batch(bound) or not _runs(reference, frames)):
+    if reference.part == 0 and (alone or _measures_batch(bound) or not _runs(reference, frames)):
         reference = replace(reference, part=1)
     expected = _expected(reference, frames)
     if not (any(output.form == "rows" for output in reference.outputs) or _measures_batch(bound)):
@@ -301,7 +304,7 @@ def _freed(
             "The answer for an image depends on the others of its batch: on random pixels it is another one alone than "
             "beside a second image. Does the graph take a softmax, a mean or a normalization over the batch, as a "
             "softmax behind a Reshape to (1, -1) is? Export the network again with it over the classes (axis 1), or "
-            "with a fixed batch of 1 if it is meant for one image at a time"
+            "give --largest-batch 1 if it is meant for one image at a time"
         )
     is_fixed = f"The batch of the file is fixed at {reference.part}, and" * bool(reference.part)
     raise GraphError(

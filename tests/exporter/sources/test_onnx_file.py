@@ -182,7 +182,7 @@ def test_a_softmax_over_the_whole_batch_is_refused_as_that(tmp_path: Path) -> No
     ]
     shapes: dict[str, Any] = {"whole": np.array([1, -1]), "rows": np.array([-1, 4])}
 
-    with pytest.raises(GraphError, match=r"depends on the others of its batch.*fixed batch of 1"):
+    with pytest.raises(GraphError, match=r"depends on the others of its batch.*--largest-batch 1"):
         loaded(tmp_path, model_of(*nodes, **shapes), labels=LABELS)
 
     network, _ = loaded(tmp_path, model_of(*nodes, batch=1, **shapes), labels=LABELS)
