@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from exporter.batching import free_batch
 from exporter.errors import GraphError
@@ -195,11 +196,27 @@ def _outputs(
     recipe, ordered = arrange(recipe, tensors, image_input, labels)
     by_name = {one.name: one for one in found}
     outputs = [by_name[one.name] for one in ordered]
+    if recipe.task == "classify":
+        _refuse_whole_numbers(outputs[0])
     if recipe.task == "detect" and recipe.detect.decoder == "pair" and len(outputs) > 1:
         outputs = [outputs[0], _scores_last(outputs[1], outputs[0].dims[1])]
     return recipe, outputs[
         : _COUNTS.get(recipe.detect.decoder, 1) if recipe.task == "detect" else 1
     ]
+
+
+def _refuse_whole_numbers(scores: RawOutput) -> None:
+    """Refuse a classifier's scores that are whole numbers by their type.
+
+    Raises:
+        GraphError: they are; they may as well be ranks or class ids.
+    """
+    if scores.dtype not in _NO_WHOLE_NUMBERS:
+        raise GraphError(
+            f"The output {scores.name!r} {scores.dims} has whole numbers: ranks or class ids are no scores, and "
+            "rounded scores have lost what a probability is made of. Export the network with the scores before they "
+            "are rounded, or name that tensor with --outputs"
+        )
 
 
 def _say_scores(
@@ -212,6 +229,10 @@ def _say_scores(
             f"the output {outputs[0].name} is taken for the scores, not {', '.join(others[:5])} (see --outputs)"
         )
 
+
+_NO_WHOLE_NUMBERS = {
+    *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16, TensorProto.BOOL),
+}  # fmt: skip
 
 _COUNTS = {"pair": 2, "mmdet": 2, "triple": 3}
 
@@ -264,8 +285,27 @@ def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.Infer
     except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
         raise GraphError(
             f"ONNX Runtime {onnxruntime.__version__} does not read the file (opset {opset_of(source)}): "
-            f"{first_line(error)}. Export the network again with opset 18"
+            f"{first_line(error)}. {_after_refusal(source, str(error))}"
         ) from error
+
+
+def _after_refusal(model: onnx.ModelProto, refusal: str) -> str:
+    """Return the next step where ONNX Runtime does not read a file.
+
+    It has kernels for few layers in double and bfloat16, whatever the opset.
+    """
+    tensors = [
+        *model.graph.initializer,
+        *(one.t for node in model.graph.node for one in node.attribute if one.HasField("t")),
+    ]
+    wide = {TensorProto.DOUBLE: "double", TensorProto.BFLOAT16: "bfloat16"}
+    kinds = {wide[tensor.data_type] for tensor in tensors if tensor.data_type in wide}
+    if "Could not find an implementation" in refusal and kinds:
+        return (
+            f"The network computes in {' and '.join(sorted(kinds))}, for which ONNX Runtime has few layers on a CPU. "
+            "Let it compute in float32 (model.float()), and export it again"
+        )
+    return "Export the network again with opset 18"
 
 
 def _freed(
