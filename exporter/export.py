@@ -11,7 +11,7 @@ from exporter.cards import make_card
 from exporter.checks import check_labels, check_recipe
 from exporter.cost import count_cost
 from exporter.cut_candidates import CutOff
-from exporter.errors import RecipeError
+from exporter.errors import ProofError, RecipeError
 from exporter.heads.activation import activation_words
 from exporter.heads.background import leaves_background_out, with_background_label
 from exporter.heads.classify import ClassifyHead
@@ -31,6 +31,7 @@ from exporter.hints import (
     variant_hints,
 )
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
+from exporter.independence import require_independence
 from exporter.labeled.alternatives import Better, better_pixels
 from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
 from exporter.labeled.reading import read_labeled
@@ -39,9 +40,10 @@ from exporter.network import Head, Network, Outputs
 from exporter.outcome import Exported, MadeVariant, Measured
 from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
-from exporter.proof import prove
+from exporter.proof import prove, run_graph
 from exporter.recipe import Precision, Recipe
 from exporter.reducible import require_reducible
+from exporter.sessions import alternating_session
 from exporter.settling import settled
 from exporter.shortage import shortages_named
 from exporter.sources.registry import load_network
@@ -81,6 +83,9 @@ def export(
     decisions, cut_off = Decisions(network.head, labels), CutOff(network.head)
     model, stages = assemble(network)
     refuse_training(model)
+    if recipe.proof.largest == 1:
+        subject = _alone_if_needed(model, subject, progress)
+        network = subject.network
     cost = count_cost(model)
     progress.begin("Prove it on real images")
 
@@ -153,6 +158,29 @@ def export(
         activation=activation_words(network.head),
         assumed=unstated,
     )
+
+
+def _alone_if_needed(
+    model: onnx.ModelProto, subject: ImageSubject, progress: Progress
+) -> ImageSubject:
+    """Return the subject for one image at a time, where the images of a batch change each other's answers."""
+    session = alternating_session(model)
+    comparison = subject.comparison
+    try:
+        require_independence(
+            lambda inputs: run_graph(session, inputs, comparison.outputs),
+            comparison,
+            subject.inputs,
+            subject.max_batch,
+            subject.unit,
+        )
+    except ProofError:
+        progress.warn(
+            "the servable computes one image at a time (max_batch 1), as --largest-batch 1 allows: the images of a "
+            "batch change each other's answers"
+        )
+        return replace(subject, network=replace(subject.network, max_batch=1))
+    return subject
 
 
 def _original(path: Path, model: onnx.ModelProto, card: Card, subject: ImageSubject) -> Original:

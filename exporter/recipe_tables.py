@@ -89,7 +89,11 @@ class ProofRecipe(Table):
         1000, ge=1, description="The largest number of labeled images that is measured with."
     )
     largest: Annotated[int, OptionName("largest-batch")] = Field(
-        16, ge=1, le=1024, description="The largest batch at which the outputs are compared."
+        16,
+        ge=1,
+        le=1024,
+        description="The largest batch at which the outputs are compared. With 1 a network whose images change each "
+        "other's answers is not refused, and served one image at a time.",
     )
     tolerance: float = Field(
         1e-3,
