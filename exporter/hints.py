@@ -130,8 +130,8 @@ def box_hints(
     which = settled.recipe.background
     if which != loaded.recipe.background:
         hints.append(
-            f"the scores of a box sum to one, and the {which} label is that of the background: the {which} column is "
-            f"read so, --background {which}"
+            f"the {which} label is that of the background, and the {which} column of the scores is read so, "
+            f"--background {which}"
         )
     if settled.doubted is not None:
         hints.append(

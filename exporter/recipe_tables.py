@@ -130,8 +130,9 @@ class DetectRecipe(Table):
     `pair` has one output for boxes and one for scores, `triple` a further one for classes. `yolov5`, `yolov8`,
     `end2end` and `detr` are the forms of Ultralytics' networks, `yolov5_columns` is the first one transposed, `yolov7`
     is that network with its own suppression, and `yolox` has boxes relative to a grid. `yolov8_rows` is YOLOv8's,
-    transposed. `detection_output` is the list that Caffe's and OpenVINO's layer of that name gives. `mmdet`, `paddle`
-    and `efficientdet` are what MMDetection's, PaddleDetection's and TensorFlow's EfficientDet give after suppression.
+    transposed. `class_score` is `end2end` with the class before the score. `detection_output` is the list that Caffe's
+    and OpenVINO's layer of that name gives. `mmdet`, `paddle` and `efficientdet` are what MMDetection's,
+    PaddleDetection's and TensorFlow's EfficientDet give after suppression.
     """
 
     decoder: Literal[
@@ -144,6 +145,7 @@ class DetectRecipe(Table):
         "yolov8_rows",
         "yolox",
         "end2end",
+        "class_score",
         "detr",
         "detection_output",
         "mmdet",
