@@ -10,6 +10,7 @@ from exporter.assemble import assemble
 from exporter.cards import make_card
 from exporter.checks import check_labels, check_recipe
 from exporter.cost import count_cost
+from exporter.counted_labels import counted_hints
 from exporter.cut_candidates import CutOff
 from exporter.errors import RecipeError
 from exporter.heads.activation import activation_words
@@ -133,6 +134,7 @@ def export(
         *(better_hints(better) if better is not None else ()),
         *others,
         *assumption_hints(network.normalization, measured=measurement is not None),
+        *(counted_hints(labels) if isinstance(recipe.labels, str) else ()),
         *score_hints(network.head, labels, measured=measurement is not None),
         *frame_hints(network.borrowed, network.image_input),
         *box_hints(
