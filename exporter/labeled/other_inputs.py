@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
-from exporter.labeled.alternatives import CLEARLY_BETTER, MOST_IMAGES
+from exporter.labeled.alternatives import CLEARLY_BETTER, MOST_IMAGES, deciding
 from exporter.labeled.answers import OutputScorer
 from exporter.labeled.chance import is_luck
 from exporter.labeled.measure import (
@@ -28,7 +28,7 @@ from exporter.progress import Progress
 from exporter.transforms import pixel_values
 from service.labeled.average_precision import box_scores
 from service.labeled.scorers import BoxScorer, ClassScorer, LabelScorer, MaskScorer
-from service.labeled.scores import mask_scores
+from service.labeled.scores import Scores, mask_scores
 from service.labeled.truth import LabeledImage, LabeledImages
 
 MOST_SECONDS = 60.0
@@ -79,8 +79,7 @@ def better_inputs(
 
     A better one has a score that is larger by a tenth, on so many images that it is no luck.
     """
-    first = next(iter(measurement.accuracy.scores.values()))
-    if first > 1 - CLEARLY_BETTER:
+    if deciding(Scores(measurement.accuracy.scores, {}))[1] > 1 - CLEARLY_BETTER:
         return ()
     groups = [list(_other_colors(network)), list(_other_resizes(network))]
     if not any(groups):
@@ -148,7 +147,7 @@ class _Tally:
 
     @property
     def score(self) -> float:
-        return next(iter(self.scorer.scores().total.values()))
+        return deciding(self.scorer.scores())[1]
 
     def add(self, outputs: Outputs, batch: Sequence[ReadImage]) -> None:
         for index, one in enumerate(batch):
@@ -208,7 +207,7 @@ def _add(tally: _Tally, read: Sequence[ReadImage], count: int) -> None:
 
 def _better(current: _Tally, group: Sequence[_Tally]) -> BetterInputs:
     """Return those of a group that are clearly better, and about as good as the best of it."""
-    name, now = next(iter(current.scorer.scores().total.items()))
+    name, now = deciding(current.scorer.scores())
     scored = [
         (one.options, one.score)
         for one in group

@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from onnx import helper
 from PIL import Image
 
 from exporter.labeled.chance import is_luck
@@ -25,6 +26,7 @@ from tests.exporter.labeled.test_measure import (
     measured,
     paint,
     painted_mask,
+    save_network,
     segmenter,
 )
 
@@ -48,6 +50,21 @@ def folders(root: Path, *, sides: tuple[int, int, int] | None = None, count: int
                 image.paste(color, (SIDE, 0, 2 * SIDE, SIDE))
                 image.save(file)
     return "set"
+
+
+def several_network(folder: Path, count: int) -> str:
+    """Write a network of independent labels: the first three are above zero where a channel is bright."""
+    return save_network(
+        folder,
+        helper.make_node("Conv", ["pixels", "ten"], ["large"]),
+        helper.make_node("GlobalAveragePool", ["large"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["row"]),
+        helper.make_node("MatMul", ["row", "wide"], ["sums"]),
+        helper.make_node("Sub", ["sums", "five"], ["raw"]),
+        raw=(count,),
+        wide=np.eye(3, count, dtype=np.float32),
+        five=np.array([5], np.float32),
+    )
 
 
 def test_the_other_order_of_colors_is_named(tmp_path: Path) -> None:
@@ -117,6 +134,26 @@ def test_the_colors_of_a_segmenter_are_named(tmp_path: Path) -> None:
     (hint,) = named(done)
 
     assert "100.0% with --color rgb, on 12 labeled images" in hint
+
+
+def test_several_labels_are_compared_by_their_f1(tmp_path: Path) -> None:
+    """Of twenty labels an image has one: nine tenths of the decisions are right whatever the network sees."""
+    names = [f"{name}{at}" for at in range(7) for name in COLORS]
+    folders(tmp_path)
+    rows = [f"set/{name}/{at}.png,{name}0" for name in COLORS for at in range(10)]
+    (tmp_path / "set.csv").write_text("\n".join(["file,labels", *rows]))
+    done = exported(
+        tmp_path,
+        several_network(tmp_path, len(names)),
+        "set.csv",
+        labels=tuple(names),
+        multi_label=True,
+        pixels=BGR,
+    )
+
+    assert measured(done).scores["accuracy"] > 0.9
+    (hint,) = named(done)
+    assert hint.startswith("f1_micro of the source is 33.3% as it is exported, 100.0% with --color")
 
 
 def test_after_the_time_no_further_batch_is_tried(tmp_path: Path) -> None:
