@@ -187,7 +187,9 @@ def _measured(
     progress.begin("Measure on labeled images")
     measurement = measure_accuracy(model, network, labels, labeled, progress)
     better = better_pixels(network, labels, labeled)
-    inputs = better_inputs(network, labels, labeled, measurement, progress)
+    inputs = better_inputs(
+        network, labels, labeled, measurement, progress, values_too=better is None
+    )
     explained = max((one.scores[0][1] for one in inputs), default=0.0)
     order = order_hints(measurement, labels, labeled, explained=explained)
     return measurement, better, (*(hint for one in inputs for hint in one.hints()), *order)

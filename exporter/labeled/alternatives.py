@@ -56,7 +56,7 @@ def better_pixels(
     metric, assumed = _score(network, labels, read, network.pixels)
     scored = [
         (options, _score(network, labels, read, pixels)[1])
-        for options, pixels in _common(network, [one.frame for one in read])
+        for options, pixels in common_pixels(network, [one.frame for one in read])
     ]
     best = max((score for _, score in scored), default=0.0)
     least = max(assumed + CLEARLY_BETTER, best - CLEARLY_BETTER)
@@ -64,7 +64,9 @@ def better_pixels(
     return Better(metric, tuple(suitable), assumed, len(read)) if suitable else None
 
 
-def _common(network: Network, frames: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[str, Pixels]]:
+def common_pixels(
+    network: Network, frames: Sequence[NDArray[np.uint8]]
+) -> Iterator[tuple[str, Pixels]]:
     """Yield common pixel values with the options that state them; what is stated already stays as it is."""
     pixels = network.pixels
     own = pixel_values(np.stack(frames), Pixels(layout="NHWC", color=pixels.color))

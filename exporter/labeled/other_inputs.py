@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
-from exporter.labeled.alternatives import CLEARLY_BETTER, MOST_IMAGES, deciding
+from exporter.labeled.alternatives import CLEARLY_BETTER, MOST_IMAGES, common_pixels, deciding
 from exporter.labeled.answers import OutputScorer
 from exporter.labeled.chance import is_luck
 from exporter.labeled.measure import (
@@ -25,6 +25,7 @@ from exporter.labeled.measure import (
 )
 from exporter.network import Network, Outputs
 from exporter.progress import Progress
+from exporter.recipe import ASSUMABLE
 from exporter.transforms import pixel_values
 from service.labeled.average_precision import box_scores
 from service.labeled.scorers import BoxScorer, ClassScorer, LabelScorer, MaskScorer
@@ -38,6 +39,9 @@ TURNS = 8
 """The images are taken in so many turns, each evenly over all of them, so that the first ones show every class too."""
 
 BLACK = (0, 0, 0)
+
+CAFFE = (103.939, 116.779, 123.68)
+"""The mean of ImageNet's blue, green and red bytes, as Caffe's networks subtract it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +77,41 @@ def better_inputs(
     measurement: Measurement,
     progress: Progress,
     *,
+    values_too: bool = False,
     most_seconds: float = MOST_SECONDS,
 ) -> tuple[BetterInputs, ...]:
     """Return better colors and better ways of resizing, if any are; a sample of the images is tried.
 
     A better one has a score that is larger by a tenth, on so many images that it is no luck.
+
+    Args:
+        network: it is not changed.
+        labels: by class id.
+        labeled: the images with known answers.
+        measurement: what was measured; where hardly anything is wrong, nothing is tried.
+        progress: receives a step of its own.
+        values_too: whether the other order of colors is also tried with other values of what is assumed.
+        most_seconds: see `MOST_SECONDS`.
     """
     if deciding(Scores(measurement.accuracy.scores, {}))[1] > 1 - CLEARLY_BETTER:
         return ()
-    groups = [list(_other_colors(network)), list(_other_resizes(network))]
-    if not any(groups):
-        return ()
+    images = in_turns(labeled.at_most(MOST_IMAGES).images)
     progress.begin("Try other colors and resizes")
+    colors = list(_other_colors(network))
+    values = [
+        one
+        for _, other in (colors if values_too and network.assumed else ())
+        for one in _with_values(other, images)
+    ]
+    groups = [colors, list(_other_resizes(network)), values]
     current = _Tally("", network, labels)
     tried = [[_Tally(options, other, labels) for options, other in group] for group in groups]
-    images = in_turns(labeled.at_most(MOST_IMAGES).images)
     every = [current, *(one for group in tried for one in group)]
     _answer(every, images, progress, most_seconds)
     if current.failed or not current.each:
         return ()
-    found = (_better(current, group) for group in tried)
+    color, resize, both = (_better(current, group) for group in tried)
+    found = (color if color.scores else both, resize)
     return tuple(one for one in found if one.scores)
 
 
@@ -106,6 +125,19 @@ def _other_colors(network: Network) -> Iterator[tuple[str, Network]]:
     if other is not None:
         pixels = network.pixels.model_copy(update={"color": other})
         yield f"--color {other}", replace(network, pixels=pixels)
+
+
+def _with_values(other: Network, images: Sequence[LabeledImage]) -> Iterator[tuple[str, Network]]:
+    """Yield the network of the other colors with common values of what is assumed, and with those of Caffe."""
+    color = other.pixels.color
+    frames = [one.frame for one in read_images(images[:BATCH], other, [])]
+    for options, pixels in common_pixels(other, frames) if frames else ():
+        yield f"--color {color} {options}", replace(other, pixels=pixels)
+    if color == "bgr" and len(other.assumed) == len(ASSUMABLE):
+        values = {"scale": 1.0, "mean": CAFFE, "std": (1.0, 1.0, 1.0)}
+        shown = ",".join(map(str, CAFFE))
+        pixels = other.pixels.model_copy(update=values)
+        yield f"--color bgr --scale 1 --mean {shown} --std 1", replace(other, pixels=pixels)
 
 
 def _other_resizes(network: Network) -> Iterator[tuple[str, Network]]:

@@ -81,6 +81,38 @@ def test_the_other_order_of_colors_is_named(tmp_path: Path) -> None:
     assert done.card.normalization.color == "bgr"
 
 
+def caffe_network(folder: Path) -> str:
+    """Write a network that reads bytes in the order blue, green, red, and sees only what is above 50."""
+    return save_network(
+        folder,
+        helper.make_node("GlobalAveragePool", ["pixels"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["row"]),
+        helper.make_node("Sub", ["row", "fifty"], ["above"]),
+        helper.make_node("Relu", ["above"], ["seen"]),
+        helper.make_node("MatMul", ["seen", "turned"], ["logits"]),
+        helper.make_node("Add", ["logits", "bias"], ["raw"]),
+        raw=(3,),
+        fifty=np.array([50], np.float32),
+        turned=(np.eye(3)[::-1] / 10).astype(np.float32),
+        bias=np.array([0.3, 0, 0], np.float32),
+    )
+
+
+def test_the_colors_and_values_of_caffe_are_named_together(tmp_path: Path) -> None:
+    """Both red, green and blue and the shares of bytes are wrong; neither alone makes the answers right."""
+    folders(tmp_path)
+
+    done = exported(tmp_path, caffe_network(tmp_path), "set")
+    stated = exported(
+        tmp_path, caffe_network(tmp_path), "set", pixels={"mean": [0.0] * 3, "std": [1.0] * 3}
+    )
+
+    (hint,) = named(done)
+    assert "100.0% with --color bgr --scale 1 --mean 0 --std 1" in hint
+    assert "100.0% with --color bgr --scale 1 --mean 103.939,116.779,123.68 --std 1" in hint
+    assert named(stated) == []
+
+
 def test_the_other_way_of_resizing_is_named(tmp_path: Path) -> None:
     """The whole image is mostly blue, its center has the color of its class."""
     labeled = folders(tmp_path, sides=COLORS["blue"])
