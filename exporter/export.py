@@ -10,6 +10,7 @@ from exporter.assemble import assemble
 from exporter.cards import make_card
 from exporter.checks import check_labels, check_recipe
 from exporter.cost import count_cost
+from exporter.counted_labels import counted_hints
 from exporter.cut_candidates import CutOff
 from exporter.errors import ProofError, RecipeError
 from exporter.heads.activation import activation_words
@@ -33,7 +34,9 @@ from exporter.hints import (
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
 from exporter.independence import require_independence
 from exporter.labeled.alternatives import Better, better_pixels
+from exporter.labeled.label_order import order_hints
 from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
+from exporter.labeled.other_inputs import better_inputs
 from exporter.labeled.reading import read_labeled
 from exporter.labeled.turned import turned_hints
 from exporter.network import Head, Network, Outputs
@@ -99,7 +102,7 @@ def export(
         progress.begin("Prove the reduced graph")
         tolerance = tolerance_of(precision, network.head)
         certificate = prove(model, subject, recipe.proof, progress, tolerance)
-    measurement, better = _measured(model, network, labels, labeled, progress)
+    measurement, better, others = _measured(model, network, labels, labeled, progress)
     card = make_card(
         recipe,
         network.facts,
@@ -137,8 +140,10 @@ def export(
         *cut_off.hints(),
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),
+        *others,
         *assumption_hints(network.normalization, measured=measurement is not None),
         *(unstated_hints(unstated, network) if measurement is None else turned_hints(measurement)),
+        *(counted_hints(labels) if isinstance(recipe.labels, str) else ()),
         *score_hints(network.head, labels, measured=measurement is not None),
         *frame_hints(network.borrowed, network.image_input),
         *box_hints(
@@ -211,13 +216,22 @@ def _measured(
     labels: tuple[str, ...],
     labeled: LabeledImages | None,
     progress: Progress,
-) -> tuple[Measurement | None, Better | None]:
-    """Return what is measured on labeled images, and whether other pixel values than the assumed ones are better."""
+) -> tuple[Measurement | None, Better | None, tuple[str, ...]]:
+    """Return what is measured on labeled images, whether other than the assumed pixel values are better, and hints.
+
+    The hints are those of other colors, of other ways of resizing, and of another order of the labels.
+    """
     if labeled is None:
-        return None, None
+        return None, None, ()
     progress.begin("Measure on labeled images")
     measurement = measure_accuracy(model, network, labels, labeled, progress)
-    return measurement, better_pixels(network, labels, labeled)
+    better = better_pixels(network, labels, labeled)
+    inputs = better_inputs(
+        network, labels, labeled, measurement, progress, values_too=better is None
+    )
+    explained = max((one.scores[0][1] for one in inputs), default=0.0)
+    order = order_hints(measurement, labels, labeled, explained=explained)
+    return measurement, better, (*(hint for one in inputs for hint in one.hints()), *order)
 
 
 def _reduced(
