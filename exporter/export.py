@@ -34,6 +34,7 @@ from exporter.hints import (
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
 from exporter.independence import require_independence
 from exporter.labeled.alternatives import Better, better_pixels
+from exporter.labeled.duplicates import judged_on_labeled
 from exporter.labeled.label_order import order_hints
 from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
 from exporter.labeled.other_inputs import better_inputs
@@ -83,6 +84,8 @@ def export(
     loaded, network = network.head, subject.network
     if labeled is not None:
         check_labeled(labeled, network, labels)
+        network = judged_on_labeled(network, labeled)
+        subject = replace(subject, network=network)
     decisions, cut_off = Decisions(network.head, labels), CutOff(network.head)
     model, stages = assemble(network)
     refuse_training(model)

@@ -157,7 +157,8 @@ def box_hints(
             ("states it", "it is") if len(boxes.assumed) == 1 else ("state them", "they are")
         )
         unseen = (
-            "Too little was found to see whether an object gets several boxes: give images of what it finds, --images. "
+            "Too little was found to see whether an object gets several boxes: give images of what it finds, --images; "
+            "if it gets several, state --no-nms-free. "
             if "nms_free" in boxes.assumed
             else ""
         )

@@ -17,7 +17,7 @@ from exporter.heads.arrange import SIX, arrange
 from exporter.heads.class_count import class_count
 from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
-from exporter.heads.own_suppression import gives_each_object_one_box
+from exporter.heads.own_suppression import gives_each_object_one_box, keeps_boxes_apart
 from exporter.heads.raw_tensor import Tensor
 from exporter.heads.score_origin import graph_origins
 from exporter.heads.select_head import select_head
@@ -274,7 +274,9 @@ def _head(
     ):
         free = gives_each_object_one_box(model, head.anchors)
         head = replace(head, recipe=head.recipe.model_copy(update={"nms_free": free}))
-    return replace(head, assumes_nms_free=head.recipe.nms_free and not states_suppression)
+    assumes = head.recipe.nms_free and not states_suppression
+    by_form = assumes and own_classes is None and not keeps_boxes_apart(model.graph)
+    return replace(head, assumes_nms_free=assumes, is_free_by_form=by_form)
 
 
 def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
