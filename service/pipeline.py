@@ -157,7 +157,7 @@ class Pipeline:
     ) -> Job[SourceImage, T]:
         """Return a job whose head has a large image only while there is room for it; `draws`: it draws on the image."""
         hold = partial(self.room.hold, until=until, tight_share=1 if draws else TIGHT_JPEG_SHARE)
-        return Job(prepare, partial(_finish, head, hold))
+        return Job(prepare, partial(_finish, head, hold, draws=draws))
 
     async def prepared_aside(
         self,
@@ -333,8 +333,7 @@ class _Decoding:
 
     def run(self) -> Image.Image:
         """Return the image; blocking."""
-        geometry = self._source.geometry
-        with self._room.keep(geometry.width * geometry.height, self._until) as place:
+        with self._room.keep(self._source.held_pixels, self._until) as place:
             image = self._source.displayed()
         with self._lock:
             self._place = place
@@ -357,9 +356,12 @@ def _finish(
     hold: Callable[[int], AbstractContextManager[None]],
     outputs: Outputs,
     source: SourceImage,
+    *,
+    draws: bool,
 ) -> T:
     """Let a head have the whole image only while there is room for it: masks and drawings have its size."""
-    pixels = source.geometry.width * source.geometry.height
+    geometry = source.geometry
+    pixels = source.held_pixels if draws else geometry.width * geometry.height
     if pixels <= SMALL_PIXELS:
         return head(outputs, source)
     with hold(pixels):

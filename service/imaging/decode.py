@@ -30,7 +30,7 @@ from service.imaging.metadata import (
 )
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, clear_pixels, load_frame, open_frame
-from service.imaging.room import SMALL_PIXELS
+from service.imaging.room import SMALL_PIXELS, TIGHT_BYTES_PER_PIXEL
 from service.imaging.shortage import SILENT_FORMATS, require_memory
 from service.imaging.tiff_pixels import load_tiff
 from service.imaging.tiff_places import check_places
@@ -83,7 +83,7 @@ class OpenedImage:
     `file` is Pillow's image of the frame that is displayed first, `size` that of the whole stored canvas, on which the
     frame covers `box`; what a frame leaves free is clear. `samples` are given where the file's pixels are words that
     become 8 bits; `png` are the chunks of a PNG, `bmp` the meaning of bits that Pillow does not read. `counted` is how
-    many pixels it counts for, where more are decoded than the canvas has.
+    many pixels it counts for, where more are decoded than the canvas has; `sample_bytes` are those of deep samples.
     """
 
     body: bytes = field(repr=False)
@@ -95,11 +95,17 @@ class OpenedImage:
     png: Png | None = None
     bmp: BmpSamples | None = None
     counted: int = 0
+    sample_bytes: int = 0
 
     @property
     def pixels(self) -> int:
         """How many pixels it counts for in the limits of what is decoded."""
         return max(self.counted, self.size[0] * self.size[1])
+
+    @property
+    def held_pixels(self) -> int:
+        """For how many pixels it takes memory while it is decoded: deep samples are held twice."""
+        return max(self.pixels, 2 * self.sample_bytes // TIGHT_BYTES_PER_PIXEL)
 
     @property
     def can_be_reduced(self) -> bool:
@@ -229,8 +235,15 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     if page.samples is None:  # Pillow itself applies the orientation
         return OpenedImage(page.body, file, file.size, counted=counted)
     size = (page.layout.width, page.layout.height)
-    turn = page.orientation
-    return OpenedImage(page.body, file, size, turn, samples=page.samples, counted=counted)
+    return OpenedImage(
+        page.body,
+        file,
+        size,
+        page.orientation,
+        samples=page.samples,
+        counted=counted,
+        sample_bytes=page.sample_bytes,
+    )
 
 
 def _check_tiles(page: tiff.Page, limits: Limits) -> None:

@@ -424,6 +424,7 @@ def test_a_network_whose_card_says_that_it_is_heavy_is_opened_once_and_not_timed
         settings = {"limit": limit, "largest": largest, "threads": 2, "plans": {}}
         loaded = on_processor(heavy, opener, "cpu", clock=no_clock, **settings)
         assert [plan.intra_threads for plan in opener.plans] == [2]
+        assert not opener.plans[0].memory_pattern, "its second run would take as much again"
         assert (len(loaded.runs), loaded.largest, loaded.cores) == (1, expected, 2)
 
 
