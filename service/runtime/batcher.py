@@ -228,6 +228,7 @@ class Batcher:
         low_priority: bool = False,
         is_request: bool = True,
         bounded: bool = False,
+        spreads: bool = False,
     ) -> list[JobResult[T] | FovealError]:
         """Queue all jobs or none, and return their outcomes in order: each job's own result or own error.
 
@@ -241,6 +242,7 @@ class Batcher:
             is_request: whether the network is used by it: a health check or a shadow keeps no model in memory.
             bounded: whether the caller itself has only a few jobs in flight, as a fan-out does. They are queued though
                 requests fill the line: a video that was accepted goes on.
+            spreads: whether a job of low priority may run on all cores where nothing else runs, as all others may.
 
         Raises:
             OverloadedError: the jobs do not all fit into the queue.
@@ -253,7 +255,10 @@ class Batcher:
         line = self._lines.low_priority if low_priority else self._lines.normal
         until = now + timeout_seconds
         call = CallOutcomes[Entry, Outcome](len(jobs)) if len(jobs) > 1 else None
-        entries = [Entry(job, loop.create_future(), now, until, line, call=call) for job in jobs]
+        entries = [
+            Entry(job, loop.create_future(), now, until, line, call=call, spreads=spreads)
+            for job in jobs
+        ]
         noted = is_request and self._note_accepted(entries)
         self._accept_counted(entries, line, bounded=bounded)
         self._callers.enter()
@@ -352,7 +357,8 @@ class Batcher:
         )
         self.batches_taken += 1
         self._metrics.closed[why_closed].inc()
-        is_only = len(entries) == 1 and not turn.low_priority and not self._lines.normal.waiting
+        may_spread = not turn.low_priority or entries[0].spreads
+        is_only = len(entries) == 1 and may_spread and not self._lines.normal.waiting
         run = self._instances.take(turn, lone=alone and is_only)
         turn.jobs, turn.size = entries, len(entries)
         return lambda: self._run_batch(run, entries, turn)
