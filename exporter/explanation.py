@@ -210,7 +210,7 @@ def _boxes(recipe: Recipe, head: DetectHead) -> Iterator[Explained]:
     suppression = "none: each object has one box" if head.recipe.nms_free else "in each request"
     why = "the form of the outputs, or values on images"
     if "nms_free" in stated:
-        why = "--nms-free"
+        why = "--nms-free" if head.recipe.nms_free else "--no-nms-free"
     elif "nms_free" in head.assumed:
         why = "assumed by the form of the outputs: too little is found to show it"
     yield Explained("suppression", suppression, why)

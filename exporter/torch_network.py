@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from exporter.errors import GraphError
 from exporter.heads.detect import DetectHead
+from exporter.heads.own_suppression import keeps_boxes_apart
 from exporter.heads.select_head import select_head
 from exporter.map_forms import map_form
 from exporter.network import Borrowed, Facts, Head, Network, Outputs, Unstated
@@ -270,7 +271,8 @@ def _head(
     if not isinstance(head, DetectHead):
         return head
     is_assumed = head.recipe.nms_free and model.detect is None and not states_suppression
-    head = replace(head, assumes_nms_free=is_assumed)
+    by_form = is_assumed and not keeps_boxes_apart(traced.graph.proto)
+    head = replace(head, assumes_nms_free=is_assumed, is_free_by_form=by_form)
     if model.detect is not None:
         stated = recipe.detect.model_dump(include=_FORM, exclude_unset=True)
         as_known = all(getattr(model.detect, name) == value for name, value in stated.items())
