@@ -1,6 +1,7 @@
 """Whether scores are made of cosines: products with vectors that the graph divides by their own length."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from typing import TypeGuard
 
 from onnx import NodeProto
 
@@ -25,7 +26,10 @@ def cosine_form(graph: Graph, tensor: str) -> Affine | None:
     The values must be held against it besides: the product's other factor may have another length.
     """
     form = affine_of(graph, tensor)
-    factors = list(_factors(graph, form.inner))
+    if _is_quotient(graph, form.inner):
+        return form
+    names = [name for name in factors_of(graph, form.inner) if name not in graph.constants]
+    factors = [affine_of(graph, name) for name in names]
     if not any(has_length_one(graph.producers(), one.inner) for one in factors):
         return None
     for one in factors:
@@ -42,14 +46,31 @@ def are_plain(form: Affine, low: float, high: float, tolerance: float) -> bool:
     return form.offset[0] - reach <= low and high <= form.offset[1] + reach
 
 
-def _factors(graph: Graph, tensor: str) -> Iterator[Affine]:
-    """Yield the factors of a product by what they are made of; trained weights are none of them."""
-    node = graph.producers().get(tensor)
+def factors_of(graph: Graph, tensor: str) -> list[str]:
+    """Return the factors of a product of vectors, also of one that is written as a sum of products; else none."""
+    producers = graph.producers()
+    node = producers.get(tensor)
+    if node is not None and node.op_type == "ReduceSum":
+        node = _behind_moves(producers, node.input[0])
+        return list(node.input) if _multiplies(node) else []
     if node is None or node.op_type not in _PRODUCTS:
-        return
+        return []
     # A bias is no factor.
-    names = node.input if node.op_type == "Einsum" else node.input[:2]
-    yield from (affine_of(graph, name) for name in names if name not in graph.constants)
+    return list(node.input) if node.op_type == "Einsum" else list(node.input[:2])
+
+
+def _multiplies(node: NodeProto | None) -> TypeGuard[NodeProto]:
+    return node is not None and node.op_type == "Mul" and node.input[0] != node.input[1]
+
+
+def _is_quotient(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor is a product of vectors that is divided by the product of their lengths."""
+    producers = graph.producers()
+    node = producers.get(tensor)
+    if node is None or node.op_type != "Div" or not factors_of(graph, node.input[0]):
+        return False
+    lengths = list(_lengths(producers, node.input[1], around=_AROUND_LENGTHS | {"Mul"}))
+    return any(one.op_type in _LENGTHS or _sums_squares(producers, one) for one in lengths)
 
 
 def has_length_one(producers: dict[str, NodeProto], tensor: str) -> bool:
@@ -66,7 +87,9 @@ def has_length_one(producers: dict[str, NodeProto], tensor: str) -> bool:
     return any(one.op_type in _LENGTHS or _sums_squares(producers, one) for one in lengths)
 
 
-def _lengths(producers: dict[str, NodeProto], tensor: str) -> Iterator[NodeProto]:
+def _lengths(
+    producers: dict[str, NodeProto], tensor: str, around: Set[str] = _AROUND_LENGTHS
+) -> Iterator[NodeProto]:
     """Yield the reductions that a divisor comes from."""
     queue, seen = [tensor], set[str]()
     while queue:
@@ -77,7 +100,7 @@ def _lengths(producers: dict[str, NodeProto], tensor: str) -> Iterator[NodeProto
         seen.add(name)
         if node.op_type in _LENGTHS or node.op_type == "ReduceSum":
             yield node
-        elif node.op_type in _AROUND_LENGTHS:
+        elif node.op_type in around:
             queue += node.input
 
 

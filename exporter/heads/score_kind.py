@@ -9,7 +9,7 @@ from onnx import NodeProto
 from exporter.graph import Graph
 from exporter.heads.affine import affine_of, reads_image
 from exporter.heads.average import largest_share
-from exporter.heads.cosines import are_plain, cosine_form
+from exporter.heads.cosines import are_plain, cosine_form, factors_of
 from exporter.heads.distances import is_negated, is_square, sums_distances
 from exporter.heads.joined_ends import joins_ends
 from exporter.heads.softmax_part import is_part_of_softmax, is_quantized_softmax
@@ -153,9 +153,10 @@ def _is_turned(graph: Graph, tensor: str) -> bool:
     """Return whether a tensor falls where the values of a linear layer rise, which are no distances."""
     form = affine_of(graph, tensor)
     node = graph.producers().get(form.inner)
-    if not form.falls or node is None or node.op_type not in _LINEAR:
+    if not form.falls or node is None:
         return False
-    computed = [name for name in node.input if name and reads_image(graph, name)]
+    read = node.input if node.op_type in _LINEAR else factors_of(graph, form.inner)
+    computed = [name for name in read if name and reads_image(graph, name)]
     # A product of computed values with themselves may be a squared length.
     return len(computed) == 1 and not _is_distance(graph, computed[0])
 

@@ -145,13 +145,19 @@ def test_cosines_moved_to_zero_and_one_need_an_option(tmp_path: Path) -> None:
         (op("Sub", "two", "scores"),),
         (op("Mul", "scores", "minus"),),
         (op("Div", "scores", "minus", output="s"), op("Sub", "s", "two")),
+        (
+            op("Unsqueeze", "scores", "axis", output="one"),
+            op("Mul", "one", "weights", output="m"),
+            op("ReduceSum", "m", "axis", keepdims=0, output="s"),
+            op("Neg", "s"),
+        ),
     ],
-    ids=["negated", "subtracted", "multiplied", "divided"],
+    ids=["negated", "subtracted", "multiplied", "divided", "a product written as a sum"],
 )
 def test_logits_with_a_turned_sign_need_an_option(
     tmp_path: Path, end: tuple[onnx.NodeProto, ...], *, maps: bool
 ) -> None:
-    model = network(*end, maps=maps, two=TWO, minus=-TWO)
+    model = network(*end, maps=maps, two=TWO, minus=-TWO, axis=integers(1), weights=TWO)
     task = {"task": "segment", "labels": ("a", "b", "c")} if maps else {}
 
     with pytest.raises(RecipeError, match="turns the sign"):

@@ -94,6 +94,9 @@ def test_every_product_counts_and_either_factor(name: str) -> None:
         [op("ReduceSum", "x", "l"), op("Div", "x l", "unit"), PRODUCT],
         [op("Exp", "x", "e"), op("ReduceSum", "e", "l"), op("Div", "e l", "unit"), PRODUCT],
         [op("ReduceL2", "x", "l"), op("Exp", "l", "e"), op("Div", "x e", "unit"), PRODUCT],
+        # A product that is divided by something else than lengths; a square.
+        [op("Mul", "x w", "m"), op("ReduceSum", "m", "s"), op("Div", "s two", "out")],
+        [op("LpNormalization", "x", "unit"), op("Mul", "unit unit", "m"), op("ReduceSum", "m", "out")],
         # The length is divided, not divided by.
         [op("ReduceL2", "x", "l"), op("Div", "l x", "unit"), PRODUCT],
         [op("ReduceL2", "x", "l"), op("Sub", "x l", "unit"), PRODUCT],
@@ -130,6 +133,21 @@ COSINES = op("MatMul", "unit w", "p")
         ([op("Neg", "unit", "n"), op("MatMul", "n w", "out")], (-1, -1), (0, 0)),
         ([op("Mul", "unit two", "n"), op("MatMul", "n w", "p"), op("Sub", "two p", "out")], (-2, -2), (2, 2)),
         ([op("Gemm", "unit w", "out", alpha=-2.0)], (-2, -2), (0, 0)),
+        # Products that are written as sums, and divided by both lengths.
+        ([op("Mul", "unit w", "m"), op("ReduceSum", "m", "s"), op("Neg", "s", "out")], (-1, -1), (0, 0)),
+        (
+            [
+                op("Mul", "x w", "m"),
+                op("ReduceSum", "m", "s"),
+                op("ReduceSumSquare", "x", "l"),
+                op("Mul", "l two", "ll"),
+                op("Sqrt", "ll", "r"),
+                op("Div", "s r", "p"),
+                op("Sub", "one p", "out"),
+            ],
+            (-1, -1),
+            (1, 1),
+        ),
     ],
 )  # fmt: skip
 def test_constants_around_cosines_are_found(
