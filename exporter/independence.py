@@ -26,7 +26,7 @@ def require_independence(
     """Compare some samples alone with the same samples in one batch of different ones.
 
     One batch ends with the inverse of the first sample, so that its samples differ even where all given ones are the
-    same. Another has images beside very dark, very bright, gray, black and white ones: a network that brightens dark
+    same. Another has an image beside very dark, very bright, gray, black and white ones: a network that brightens dark
     images may look at the mean of all. There the features are compared too, since a class may be as clear in both.
 
     Args:
@@ -54,15 +54,14 @@ def require_independence(
                 return results
             return max(results, relative_difference(together[FEATURES], alone[FEATURES]))
 
-        changed, plain = _changed(samples), _of_one_color(first)
+        changed, plain = _changed(first), _of_one_color(first)
         _require_same(run, difference, changed, plain, unit, allowed=SAME_OF_CHANGED)
 
 
-def _changed(images: Array) -> Array:
-    """Return images (N, H, W, 3) very dark, and the first of them as it is, very bright, and gray."""
-    first = images[:1]
-    gray = np.broadcast_to(first.mean(axis=3, keepdims=True), first.shape).astype(np.uint8)
-    return np.concatenate([images // 8, first, 255 - first // 8, gray])
+def _changed(image: Array) -> Array:
+    """Return an image (1, H, W, 3) as it is, very dark, very bright, and gray."""
+    gray = np.broadcast_to(image.mean(axis=3, keepdims=True), image.shape).astype(np.uint8)
+    return np.concatenate([image, image // 8, 255 - image // 8, gray])
 
 
 def _of_one_color(image: Array) -> Array:
