@@ -13,6 +13,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from exporter.errors import RecipeError, SourceError
 from exporter.graph import BATCH, copy_of
 from exporter.network import Array
+from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
 from service.card import ImageInput
 
@@ -170,12 +171,12 @@ def settle_pixels(entry: Entry, recipe: Recipe, stated: Pixels | None = None) ->
 
 
 def settle_size(entry: Entry, recipe: Recipe) -> ImageInput:
-    """Return the image input.
+    """Return the image input; where neither file nor recipe states a policy, images are stretched to its size.
 
     Raises:
         RecipeError: the recipe's size is not the one that the file fixes, or neither states one.
     """
-    image_input = recipe.image_input(entry.size)
+    image_input = recipe.image_input(entry.size or stretched_to(recipe, entry.height, entry.width))
     for name, fixed in (("height", entry.height), ("width", entry.width)):
         found = getattr(image_input, name)
         if fixed and found != fixed:
@@ -184,6 +185,27 @@ def settle_size(entry: Entry, recipe: Recipe) -> ImageInput:
                 "out, or export the network again with this size or a dynamic one"
             )
     return image_input
+
+
+def stretched_to(recipe: Recipe, height: int | None, width: int | None) -> ImageInput | None:
+    """Return a stretch to the recipe's size, for a network that leaves at least one side free.
+
+    None where a side is not known, or the recipe states a crop by its shorter side.
+    """
+    rows, columns = height or recipe.input.height, width or recipe.input.width
+    if not rows or not columns or recipe.input.shorter_side:
+        return None
+    return ImageInput(height=rows, width=columns, resize="stretch")
+
+
+def say_free_size(recipe: Recipe, known: ImageInput | None, progress: Progress) -> None:
+    """Warn that a stretch to a known size is assumed for a network of any size, where the recipe states no policy."""
+    if known is None or recipe.input.resize or recipe.input.shorter_side:
+        return
+    progress.warn(
+        "the file leaves the size of its images free and does not state how they get it: they are stretched to "
+        f"{known.height}×{known.width}, as for a file of a fixed size. --resize crop or letterbox states another way"
+    )
 
 
 def bind_entry(

@@ -23,6 +23,8 @@ scores (N, 1, 1, K) become (N, K); `swapped` scores (N, K, A) become (N, A, K). 
 `inner_list` (N, 1, M, …) have as many detections as the network finds: they are filled up with zeros to a fixed number,
 and rows get a batch axis."""
 
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+
 _ROW_AXIS = {"rows": 1, "list": 1, "inner_list": 2}
 """The axis of the detections, once there is one of the batch."""
 
@@ -32,17 +34,22 @@ _COUNTED = {"NonMaxSuppression", "NonZero", "Unique", "Compress", "Loop", "If", 
 
 @dataclass(frozen=True, slots=True)
 class RawOutput:
-    """An output of the file, and the form in which it has it; `dims` are those after the change of form."""
+    """An output of the file, and the form in which it has it; `dims` are those after the change of form.
+
+    Those that hold class ids alone, `is_ids`, stay integers.
+    """
 
     name: str
     form: Form
     dims: tuple[int, ...]
     dtype: int
+    is_ids: bool = False
 
     def graft(self, graph: Graph) -> str:
-        """Add the nodes that change the form, and return their tensor; floats become float32."""
+        """Add the nodes that change the form, and return their tensor; numbers and booleans become float32."""
         tensor = self.name
-        if self.dtype in {TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}:
+        is_float = self.dtype in _FLOATS
+        if self.dtype != TensorProto.FLOAT and (is_float or not self.is_ids):
             tensor = graph.add("Cast", [tensor], to=TensorProto.FLOAT)
         match self.form:
             case "channels_last" | "swapped":
@@ -61,7 +68,7 @@ class RawOutput:
 
     def _graft_filled(self, graph: Graph, tensor: str) -> str:
         """Append zeros along the axis of the detections, and keep as many of them as `dims` says."""
-        if self.dtype in {TensorProto.INT64, TensorProto.INT32}:
+        if self.is_ids and self.dtype not in _FLOATS:
             tensor = graph.add("Cast", [tensor], to=TensorProto.FLOAT)
         axis = _ROW_AXIS[self.form]
         pads = [0] * (2 * len(self.dims))
@@ -72,7 +79,7 @@ class RawOutput:
 
     def apply(self, value: Array) -> Array:
         """Return an output of the file in the form that `graft` gives it."""
-        if value.dtype.kind == "f" or value.dtype.name == "bfloat16":
+        if value.dtype.kind == "f" or value.dtype.name == "bfloat16" or not self.is_ids:
             value = value.astype(np.float32)
         match self.form:
             case "channels_last":

@@ -34,6 +34,7 @@ from exporter.sources.found_input import (
     Entry,
     bind_entry,
     find_entry,
+    say_free_size,
     settle_pixels,
     settle_size,
 )
@@ -124,6 +125,8 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     stated = stated_pixels(source)
     pixels = settle_pixels(entry, recipe, stated)
     image_input = settle_size(entry, recipe)
+    if entry.size is None:
+        say_free_size(recipe, image_input, progress)
     bound = bind_entry(model, entry, pixels, image_input)
     del model  # each copy of a large network is gigabytes
     assumed = () if entry.reads_bytes else recipe.assumed_pixels(stated)
@@ -201,8 +204,10 @@ def _outputs(
         _refuse_whole_numbers(outputs[0])
     if recipe.task == "detect" and recipe.detect.decoder == "pair" and len(outputs) > 1:
         outputs = [outputs[0], _scores_last(outputs[1], outputs[0].dims[1])]
-    return recipe, outputs[
-        : _COUNTS.get(recipe.detect.decoder, 1) if recipe.task == "detect" else 1
+    decoder = recipe.detect.decoder if recipe.task == "detect" else ""
+    return recipe, [
+        replace(one, is_ids=index == _CLASS_IDS.get(decoder))
+        for index, one in enumerate(outputs[: _COUNTS.get(decoder, 1)])
     ]
 
 
@@ -236,6 +241,8 @@ _NO_WHOLE_NUMBERS = {
 }  # fmt: skip
 
 _COUNTS = {"pair": 2, "mmdet": 2, "triple": 3}
+_CLASS_IDS = {"mmdet": 1, "triple": 2}
+"""The output that holds class ids alone."""
 
 
 def _scores_last(scores: RawOutput, boxes: int) -> RawOutput:

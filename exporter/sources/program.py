@@ -13,6 +13,7 @@ from exporter.library_warnings import ignore_library_warnings
 from exporter.network import EVERY_PART, Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
+from exporter.sources.found_input import say_free_size, stretched_to
 from exporter.sources.user_code import reason
 from exporter.torch_network import TorchModel, torch_network
 from service.card import ImageInput
@@ -35,9 +36,8 @@ def load_program(where: str, recipe: Recipe, progress: Progress) -> Network:
     path = recipe.locate(where)
     program = _read(path, torch.export.load, *SAVED["program"])
     _refuse_training(program, path.name)
-    return _network(
-        Unpacked(program.module()), program, _described(program, recipe), recipe, progress
-    )
+    known = _described(program, recipe, progress)
+    return _network(Unpacked(program.module()), program, known, recipe, progress)
 
 
 def load_torchscript(where: str, recipe: Recipe, progress: Progress) -> Network:
@@ -82,7 +82,7 @@ def _read(path: Path, load: Callable[[Path], T], kind: Kind, what: str) -> T:
         ) from error
 
 
-def _described(program: torch.export.ExportedProgram, recipe: Recipe) -> Known:
+def _described(program: torch.export.ExportedProgram, recipe: Recipe, progress: Progress) -> Known:
     """Return the input that a program was exported for; its batch must be free.
 
     Raises:
@@ -112,9 +112,12 @@ def _described(program: torch.export.ExportedProgram, recipe: Recipe) -> Known:
             f"The program reads {channels} channels of an input {shapes[0]}: {advice}"
         )
     pixels = Pixels(layout=layout, color="gray" if channels == 1 else "rgb")
-    if not isinstance(height, int) or not isinstance(width, int):
-        return None, pixels
-    return ImageInput(height=height, width=width, resize="stretch"), pixels
+    if isinstance(height, int) and isinstance(width, int):
+        return ImageInput(height=height, width=width, resize="stretch"), pixels
+    fixed = (side if isinstance(side, int) else None for side in (height, width))
+    known = stretched_to(recipe, *fixed)
+    say_free_size(recipe, known, progress)
+    return known, pixels
 
 
 _TRAINING = {

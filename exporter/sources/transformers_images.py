@@ -37,6 +37,17 @@ _SAME = 1e-4
 _WARPED_FROM = 384
 """From this side on, ConvNeXT's processor stretches and does not crop."""
 
+_ONE_SIZE = {
+    "do_pad": False,
+    "keep_aspect_ratio": False,
+    "ensure_multiple_of": 1,
+    "size_divisor": 1,
+}
+"""With these a processor stretches an image to the height and width that it is given."""
+
+_TRIED = ((48, 32), (32, 48))
+"""Widths and heights, in pixels, of two images that a processor of one size makes equally large."""
+
 _WITHOUT_GEOMETRY = {"do_resize": False, "do_center_crop": False, "do_pad": False}
 
 
@@ -74,7 +85,14 @@ def processed_images(processor: Processor, stated: Size | None = None) -> Proces
     fitted = _fitted(processor, stated)
     pixels = _pixels(processor, fitted.image_input)
     transform = _transform(processor, fitted)
-    return ProcessedImages(fitted.image_input, pixels, transform, fitted.note)
+    note = fitted.note
+    if transform is None and not note:
+        target = fitted.image_input
+        note = (
+            f"The image processor {type(processor).__name__} does not make {target.height}×{target.width} of every "
+            f"image. Images are fitted to it by Foveal: {target.words}. --height, --width and --resize set another way"
+        )
+    return ProcessedImages(fitted.image_input, pixels, transform, note)
 
 
 def _fitted(processor: Processor, stated: Size | None) -> _Fitted:
@@ -90,8 +108,17 @@ def _fitted(processor: Processor, stated: Size | None) -> _Fitted:
     if crop:
         return _fitted_by_crop(processor, size, crop, shorter)
     if {"height", "width"} <= size.keys() and not getattr(processor, "keep_aspect_ratio", False):
-        return _Fitted(_stretched(processor, size["height"], size["width"]))
+        return _Fitted(_stretched(processor, *_made_size(processor, size)))
     return _one_size(processor, size, stated)
+
+
+def _made_size(processor: Processor, size: dict[str, int]) -> Size:
+    """Return the size of all images that a processor makes, which may be a multiple near the stated one."""
+    made = {_run(processor, Image.new("RGB", tried), {}).shape[1:] for tried in _TRIED}
+    if len(made) > 1:
+        return size["height"], size["width"]
+    height, width = made.pop()
+    return height, width
 
 
 def _fitted_by_crop(
@@ -129,6 +156,8 @@ def _one_size(processor: Processor, size: dict[str, int], stated: Size | None) -
     height, width = (
         size.get(name) or size.get(f"max_{name}") or edge for name in ("height", "width")
     )
+    step = getattr(processor, "ensure_multiple_of", None) or 1
+    height, width = (side and max(step, round(side / step) * step) for side in (height, width))
     if (not height or not width) and stated is not None:
         note = (
             "The image processor keeps the size of an image; a servable has one size. Images are resized to "
@@ -246,10 +275,15 @@ def _transform(
 ) -> Callable[[bytes], NDArray[np.float32]] | None:
     if not fitted.size_of_its_own:
         return None
+    target = fitted.image_input
     options: dict[str, Any] = {}
     if fitted.note:
-        target = fitted.image_input
-        options = {"size": {"height": target.height, "width": target.width}, "do_pad": False}
+        options = {"size": {"height": target.height, "width": target.width}, **_ONE_SIZE}
+
+    for tried in _TRIED:
+        made = _run(processor, Image.new("RGB", tried), options).shape[1:]
+        if made != (target.height, target.width):
+            return None
 
     def transform(body: bytes) -> NDArray[np.float32]:
         return _run(processor, decode(body), options)

@@ -9,11 +9,13 @@ import pytest
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from exporter.errors import RecipeError, SourceError
+from exporter.progress import SilentProgress
 from exporter.recipe import Pixels, Recipe, make_recipe
 from exporter.sources.found_input import (
     Entry,
     bind_entry,
     find_entry,
+    say_free_size,
     settle_pixels,
     settle_size,
 )
@@ -302,10 +304,31 @@ def test_a_fixed_size_is_stretched_to_and_can_not_be_another() -> None:
             settle_size(fixed, recipe(input={name: value}))
     with pytest.raises(RecipeError, match="give --height and --width"):
         settle_size(high, recipe())
-    settled = settle_size(high, recipe(input={"height": 48, "width": 80, "resize": "letterbox"}))
+    letterbox = recipe(input={"height": 48, "width": 80, "resize": "letterbox"})
+    settled = settle_size(high, letterbox)
     assert (settled.height, settled.width, settled.resize) == (48, 80, "letterbox")
     with pytest.raises(RecipeError, match="--height 47"):
-        settle_size(high, recipe(input={"height": 47, "width": 80, "resize": "letterbox"}))
+        settle_size(high, recipe(input={"height": 47, "width": 80}))
+
+
+@pytest.mark.parametrize("sides", [(48, "w"), ("h", 80), ("h", "w")])
+def test_a_free_size_is_stretched_to_like_a_fixed_one_which_is_said(
+    sides: tuple[int | str, int | str],
+) -> None:
+    free = find_entry(model_of(entry_of("x", "n", 3, *sides)), None)
+    size = {"height": 48, "width": 80}
+
+    progress = SilentProgress()
+    for stated in ({"resize": "crop"}, {"shorter_side": 90}):
+        settled = settle_size(free, recipe(input=size | stated))
+        assert settled.resize == "crop"
+        say_free_size(recipe(input=size | stated), settled, progress)
+    assert not progress.warnings
+
+    settled = settle_size(free, recipe(input=size))
+    assert settled.resize == "stretch"
+    say_free_size(recipe(input=size), settled, progress)
+    assert "stretched to 48×80" in progress.warnings[0]
 
 
 def bound(model: ModelProto, given: dict[str, Any] | None = None) -> ModelProto:

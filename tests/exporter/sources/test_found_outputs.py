@@ -232,21 +232,22 @@ def test_graph_and_numpy_bring_values_to_the_same_form(
         assert found.dtype == np.float32
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_other_floats_become_float32(dtype: type) -> None:
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.bool_, np.int32, np.uint8])
+def test_other_numbers_and_booleans_become_float32(dtype: type) -> None:
     value: NDArray[Any] = counted(2, 3).astype(dtype)
     output = RawOutput("raw", "plain", (2, 3), helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     for found in (grafted(output, value), output.apply(value)):
         assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, counted(2, 3))
+        np.testing.assert_array_equal(found, value.astype(np.float32))
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 def test_rows_of_class_ids_are_filled_up_as_floats_and_others_stay(dtype: type) -> None:
     value: NDArray[Any] = np.array([3, 4], dtype)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    rows, plain = RawOutput("raw", "rows", (1, 3), kind), RawOutput("raw", "plain", (2,), kind)
+    rows = RawOutput("raw", "rows", (1, 3), kind, is_ids=True)
+    plain = RawOutput("raw", "plain", (2,), kind, is_ids=True)
 
     for found in (grafted(rows, value), rows.apply(value)):
         assert found.dtype == np.float32

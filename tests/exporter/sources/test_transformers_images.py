@@ -163,6 +163,33 @@ def test_the_longer_side_of_the_crop_must_be_covered() -> None:
     ("name", "fields", "size"),
     [
         ("DPT", {"size": {"height": 48, "width": 64}, "keep_aspect_ratio": True}, (48, 64)),
+        (
+            "DPT",
+            {
+                "size": {"height": 64, "width": 64},
+                "keep_aspect_ratio": True,
+                "ensure_multiple_of": 32,
+            },
+            (64, 64),
+        ),
+        (
+            "DPT",
+            {
+                "size": {"height": 50, "width": 70},
+                "keep_aspect_ratio": True,
+                "ensure_multiple_of": 32,
+            },
+            (64, 64),
+        ),
+        (
+            "MaskFormer",
+            {
+                "size": {"shortest_edge": 48, "longest_edge": 64},
+                "size_divisor": 32,
+                "do_pad": False,
+            },
+            (48, 48),
+        ),
         ("Detr", {"size": {"longest_edge": 64}, "do_pad": False}, (64, 64)),
         ("Detr", {"size": {"max_height": 48, "max_width": 64}, "do_pad": False}, (48, 64)),
         ("Detr", {"size": {"shortest_edge": 48, "longest_edge": 64}, "do_pad": False}, (48, 48)),
@@ -175,6 +202,35 @@ def test_a_size_that_depends_on_the_image_is_replaced_by_one(
 
     assert (made.image_input.height, made.image_input.width) == size
     assert "depends on the image" in made.note
+    assert made.transform is not None
+    assert made.transform(photograph("chelsea")).shape == (3, *size)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("DPT", {"ensure_multiple_of": 32}), ("MaskFormer", {"size_divisor": 32})],
+)
+def test_a_size_that_becomes_a_multiple_is_that_one(name: str, fields: dict[str, Any]) -> None:
+    size = {"height": 60, "width": 90}
+    made = processed_images(getattr(tf, f"{name}ImageProcessorPil")(size=size, **fields))
+
+    assert (made.image_input.height, made.image_input.width) == (64, 96)
+    assert made.note == ""
+    assert made.transform is not None
+
+
+class KeepsSize(tf.ViTImageProcessorPil):
+    """States a size that it does not make."""
+
+    def resize(self, image: Any, *_: Any, **__: Any) -> Any:
+        return image
+
+
+def test_a_processor_that_does_not_make_its_size_is_not_the_reference() -> None:
+    made = processed_images(KeepsSize(size=SQUARE))
+
+    assert made.transform is None
+    assert f"KeepsSize does not make {SIDE}×{SIDE} of every image" in made.note
 
 
 def test_a_processor_that_keeps_the_size_needs_one() -> None:
