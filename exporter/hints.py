@@ -130,8 +130,8 @@ def box_hints(
     which = settled.recipe.background
     if which != loaded.recipe.background:
         hints.append(
-            f"the scores of a box sum to one, and the {which} label is that of the background: the {which} column is "
-            f"read so, --background {which}"
+            f"the {which} label is that of the background, and the {which} column of the scores is read so, "
+            f"--background {which}"
         )
     if settled.doubted is not None:
         hints.append(
@@ -157,7 +157,8 @@ def box_hints(
             ("states it", "it is") if len(boxes.assumed) == 1 else ("state them", "they are")
         )
         unseen = (
-            "Too little was found to see whether an object gets several boxes: give images of what it finds, --images. "
+            "Too little was found to see whether an object gets several boxes: give images of what it finds, --images; "
+            "if it gets several, state --no-nms-free. "
             if "nms_free" in boxes.assumed
             else ""
         )

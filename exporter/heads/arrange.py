@@ -23,7 +23,7 @@ MOST_ROWS = 3000
 
 ROWS = "yolov5 or yolox"
 COLUMNS = "yolov5_columns or yolov8"
-SIX = "end2end or paddle"
+SIX = "end2end, paddle or class_score"
 SEVEN = "yolov7 or efficientdet"
 """Decoders between which only values decide: whether boxes are relative to cells, what the fifth value is, and in which
 order the columns are."""

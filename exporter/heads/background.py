@@ -1,4 +1,4 @@
-"""The column of a detector's scores that is the background's, where the scores of a box sum to one."""
+"""The column of a detector's scores that is the background's: labels and real images show it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,9 +23,12 @@ def settle_background(
     Where each column has a label of a class, and the first and the last one are not the best ones of most boxes, no
     column is the background: that is assumed. What is stated stays, and is doubted where another column looks like one.
 
+    Scores that do not sum to one have a background where a label says so and its column is the best one of most boxes,
+    as the share that the best class leaves (1 − max) or the product of what all leave is.
+
     Args:
         head: of any decoder.
-        scores: those of the boxes on real images, (N, A, K), before or after a softmax.
+        scores: those of the boxes on real images, (N, A, K), before or after an activation.
         labels: one for each class.
         is_softmax: whether they are those of a softmax, even if these values do not sum to one.
 
@@ -33,8 +36,10 @@ def settle_background(
         RecipeError: nothing shows which column is the background, or labels and values do not agree on it. A box that
             shows nothing would be an object.
     """
-    if head.columns < 2 or not (is_softmax or sums_to_one(scores, axis=2)):
+    if head.columns < 2:
         return head
+    if not (is_softmax or sums_to_one(scores, axis=2)):
+        return _with_labeled(head, scores, labels)
     leading = _best_of_most(scores)
     if "background" in head.recipe.model_fields_set:
         doubted = leading if leading and leading.which != head.recipe.background else None
@@ -53,6 +58,20 @@ def settle_background(
         label = labels[0 if leading.which == "first" else -1]
         raise _unknown(f" {leading.words.capitalize()}, and its label is {label!r}.")
     return replace(head, assumes_no_background=True)
+
+
+def _with_labeled(head: DetectHead, scores: Sequence[Array], labels: Sequence[str]) -> DetectHead:
+    """Return the head with the background that a label names, where its column is the best one of most boxes.
+
+    Where it is not, the column has no part in what is found, as that of a class which no training image shows.
+    """
+    is_stated = "background" in head.recipe.model_fields_set or head.recipe.class_offset
+    if is_stated or len(labels) != head.columns:
+        return head
+    leading = _best_of_most(scores)
+    if leading is None or not is_background(labels[0 if leading.which == "first" else -1]):
+        return head
+    return replace(head, recipe=head.recipe.model_copy(update={"background": leading.which}))
 
 
 def leaves_background_out(head: DetectHead, labels: Sequence[str]) -> bool:

@@ -184,6 +184,7 @@ DECODERS: dict[str, Decoder] = {
     "yolov5_columns": ObjectnessColumnDecoder(),
     "yolov8": ColumnDecoder(),
     "end2end": RowDecoder(box=0, score=4, kind=5),
+    "class_score": RowDecoder(box=0, score=5, kind=4),
     "paddle": RowDecoder(box=2, score=1, kind=0, empty=-1.0),
     "yolov7": RowDecoder(box=1, score=6, kind=5),
     "efficientdet": RowDecoder(box=1, score=5, kind=6),

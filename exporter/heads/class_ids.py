@@ -11,7 +11,15 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.row_check import check_rows
 from exporter.network import Array, Head
 
-_MAY_BEGIN_AT_ONE = {"triple", "end2end", "paddle", "efficientdet", "mmdet", "detection_output"}
+_MAY_BEGIN_AT_ONE = {
+    "triple",
+    "end2end",
+    "class_score",
+    "paddle",
+    "efficientdet",
+    "mmdet",
+    "detection_output",
+}
 """The decoders whose networks name the class of each box, of several tools; YOLOv7's ids begin at 0."""
 
 SURE = 0.3

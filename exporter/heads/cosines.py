@@ -1,10 +1,11 @@
-"""Whether scores are cosines: a product with vectors that the graph divides by their own length."""
+"""Whether scores are made of cosines: products with vectors that the graph divides by their own length."""
 
 from collections.abc import Iterator
 
 from onnx import NodeProto
 
 from exporter.graph import Graph
+from exporter.heads.affine import Affine, affine_of
 
 _PRODUCTS = {"MatMul", "Gemm", "Conv", "Einsum"}
 _MOVES = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout"}
@@ -18,17 +19,37 @@ _AROUND_LENGTHS = {
 _SQUARES = {"Pow", "Mul"}
 
 
-def are_cosines(graph: Graph, tensor: str) -> bool:
-    """Return whether a tensor is a product of which a factor has the length one, without a scale behind it.
+def cosine_form(graph: Graph, tensor: str) -> Affine | None:
+    """Return what a tensor is of a product of which a factor has the length one, None where it is of no such product.
 
-    That the values lie in −1 to 1 must be checked besides: the other factor may have another length.
+    The values must be held against it besides: the product's other factor may have another length.
     """
-    producers = graph.producers()
-    node = _behind_moves(producers, tensor)
-    if node is None or node.op_type not in _PRODUCTS:
+    form = affine_of(graph, tensor)
+    factors = list(_factors(graph, form.inner))
+    if not any(has_length_one(graph.producers(), one.inner) for one in factors):
+        return None
+    for one in factors:
+        form = form.behind(Affine(form.inner, one.factor))
+    return form
+
+
+def are_plain(form: Affine, low: float, high: float, tolerance: float) -> bool:
+    """Return whether values from `low` to `high` are cosines without a factor that is larger than one."""
+    factor = form.factor[1]
+    if form.factor[0] <= 0 or factor > 1 + tolerance:
         return False
-    computed = [name for name in node.input if name and name not in graph.constants]
-    return any(has_length_one(producers, name) for name in computed)
+    reach = factor + tolerance
+    return form.offset[0] - reach <= low and high <= form.offset[1] + reach
+
+
+def _factors(graph: Graph, tensor: str) -> Iterator[Affine]:
+    """Yield the factors of a product by what they are made of; trained weights are none of them."""
+    node = graph.producers().get(tensor)
+    if node is None or node.op_type not in _PRODUCTS:
+        return
+    # A bias is no factor.
+    names = node.input if node.op_type == "Einsum" else node.input[:2]
+    yield from (affine_of(graph, name) for name in names if name not in graph.constants)
 
 
 def has_length_one(producers: dict[str, NodeProto], tensor: str) -> bool:

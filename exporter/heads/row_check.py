@@ -13,8 +13,16 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.score_kind import in_unit_range
 from exporter.network import Array
 
-_SWAPPED = {"yolov7": "efficientdet", "efficientdet": "yolov7"}
+_SWAPPED = {
+    "yolov7": "efficientdet",
+    "efficientdet": "yolov7",
+    "end2end": "class_score",
+    "class_score": "end2end",
+}
 """The decoder that reads the score where another one reads the class, and the reverse."""
+
+_CORNERS_FIRST = {"end2end", "class_score"}
+"""The decoders of rows that begin with a box, as those of a DETR or YOLOv5 of the same width do."""
 
 LEASTROW_ORDERSED = 0.5
 """At least this share of an end-to-end detector's boxes must have their second corner below and right of the first."""
@@ -68,7 +76,7 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
     what = f"where the class id must be, real images give {_span(kinds)}"
     if whole:
         ordered = float(np.mean((boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
-        if decoder != "end2end" or ordered >= LEASTROW_ORDERSED or np.ptp(kinds) > 0:
+        if decoder not in _CORNERS_FIRST or ordered >= LEASTROW_ORDERSED or np.ptp(kinds) > 0:
             return
         if head.recipe.box_format != "xyxy":
             return
@@ -78,7 +86,7 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         )
     step = (
         "Export the network with its columns in this order"
-        if decoder in {"detection_output", "paddle", "efficientdet"}
+        if decoder in {"detection_output", "paddle", "class_score", "efficientdet"}
         else "State what it is: --decoder yolov5 (box, objectness, one score for each class), --decoder yolov8_rows "
         "(box, one score for each class) or --decoder detr (the same, and one box for each object)"
     )
@@ -104,6 +112,7 @@ def _first_columns(boxes: Array) -> str:
 ROW_ORDERS = {
     "end2end": "box, score, class",
     "paddle": "class, score, box",
+    "class_score": "box, class, score",
     "yolov7": "image, box, class, score",
     "efficientdet": "image, box, score, class",
     "detection_output": "image, class, score, box",

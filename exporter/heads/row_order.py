@@ -14,7 +14,7 @@ from exporter.heads.select_head import ROW_FORMS
 from exporter.network import Array, Head
 
 _ORDERS = {
-    SIX: {"end2end": (4, 5), "paddle": (1, 0)},
+    SIX: {"end2end": (4, 5), "paddle": (1, 0), "class_score": (5, 4)},
     SEVEN: {"yolov7": (6, 5), "efficientdet": (5, 6), "detection_output": (2, 1)},
 }
 """The columns of the score and of the class, by decoder; the first is taken where the rows show nothing."""

@@ -138,13 +138,14 @@ def _with_classes(decoder: str, outputs: Sequence[Dims]) -> tuple[int, dict[str,
 ROW_FORMS: dict[str, dict[str, object]] = {
     "end2end": {"box_unit": "pixel", "box_format": "xyxy"},
     "paddle": {"box_unit": "pixel", "box_format": "xyxy"},
+    "class_score": {"box_unit": "pixel", "box_format": "xyxy"},
     "yolov7": {"box_unit": "pixel", "box_format": "xyxy"},
     "efficientdet": {"box_unit": "pixel", "box_format": "yxyx"},
     "detection_output": {"box_unit": "frame", "box_format": "xyxy"},
 }
 """The usual form of the boxes of decoders that read a box, its score and its class from each row."""
 
-_WIDTHS = {"end2end": 6, "paddle": 6}
+_WIDTHS = {"end2end": 6, "paddle": 6, "class_score": 6}
 """The number of columns in a row; 7 with the number of the image."""
 
 _BOX_PARTS: dict[BoxPart, str] = {"format": "box_format", "unit": "box_unit"}
@@ -196,6 +197,7 @@ _DETECT_SHAPES = {
     "yolov8_rows": "(N, A, 4 + K)",
     "end2end": "(N, A, 6): box, score, class",
     "paddle": "(N, A, 6): class, score, box",
+    "class_score": "(N, A, 6): box, class, score",
     "efficientdet": "(N, A, 7): image, box, score, class",
     "mmdet": "boxes with scores (N, A, 5) and classes (N, A)",
     "yolov7": "(M, 7): image, box, class, score",

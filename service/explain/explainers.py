@@ -155,6 +155,7 @@ class Explainers:
             stuck_seconds=self.stuck_seconds,
             # It runs on the CPU, where a first run compiles nothing.
             first_run_seconds=min(FIRST_RUN_SECONDS, model.card.cost.macs / LEAST_MACS),
+            stuck=model.stuck_runs,
             device="cpu",
         )
         batcher.open()

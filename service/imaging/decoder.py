@@ -74,7 +74,7 @@ class ThreadDecoder:
     ) -> tuple[NDArray[np.uint8], SourceImage]:
         """Return the frame and its source; see `Decoder`."""
         opened = open_image(image, self.limits)
-        pixels = opened.size[0] * opened.size[1]
+        pixels = opened.pixels
         if draws and pixels <= SMALL_PIXELS:
             frame, geometry, whole = fit_and_keep(opened, target)
             return frame, SourceImage(image, geometry, self.limits, pixels=whole)

@@ -105,6 +105,44 @@ def test_what_is_stated_or_sums_to_another_number_stays_as_it_is() -> None:
     assert settle_background(head, alone, KINDS, is_softmax=True).assumes_no_background
 
 
+def left_over(how: str, which: str) -> list[Array]:
+    """Return sigmoids (1, 8, 4) of which one column is what the three classes leave; two boxes show an object."""
+    classes = np.random.default_rng(0).uniform(0, 0.1, (1, BOXES, 3))
+    classes[0, [1, 4], [0, 2]] = 0.9
+    rest = (
+        1 - classes.max(axis=2, keepdims=True)
+        if how == "max"
+        else (1 - classes).prod(axis=2, keepdims=True)
+    )
+    parts = [rest, classes] if which == "first" else [classes, rest]
+    return [np.concatenate(parts, axis=2).astype(np.float32)]
+
+
+@pytest.mark.parametrize("how", ["max", "product"])
+@pytest.mark.parametrize(
+    ("which", "labels"),
+    [
+        ("first", ["background", "cat", "dog", "bird"]),
+        ("last", ["cat", "dog", "bird", "no object"]),
+    ],
+)
+def test_a_labeled_background_whose_scores_do_not_sum_to_one_is_no_class(
+    how: str, which: str, labels: list[str]
+) -> None:
+    scores = left_over(how, which)
+    assert settled(scores, labels).recipe.background == which
+    assert settled(scores, labels, background="none").recipe.background == "none"
+    assert settled(scores, KINDS).recipe.background == "none"
+
+
+def test_a_label_of_the_background_alone_makes_no_background_of_sigmoids() -> None:
+    scores = left_over("max", "last")
+    assert settled(scores, ["background", "cat", "dog", "bird"]).recipe.background == "none"
+    assert settled([scores[0][..., ::-1]], ["cat", "dog", "bird", "void"]).recipe.background == (
+        "none"
+    )
+
+
 def test_words_that_are_no_class() -> None:
     for label in (
         "background",

@@ -58,6 +58,7 @@ def test_scores_where_class_ids_must_be_are_refused(
     ("decoder", "rows"),
     [
         ("end2end", [[*BOX, 3, 0.9], [*BOX, 1, 0.25]]),
+        ("class_score", [[*BOX, 0.9, 3], [*BOX, 0.25, 1]]),
         ("yolov7", [[0, *BOX, 0.9, 3], [0, *BOX, 0.25, 1]]),
     ],
 )
@@ -92,6 +93,8 @@ def test_boxes_that_are_no_corners_are_refused_where_all_classes_are_the_same() 
     """As with a YOLOv5 of one class, whose sixth column is a score that was rounded."""
     with pytest.raises(RecipeError, match=r"all classes are 1, and only 33% of the boxes"):
         check([[*BOX, 0.9, 1], [*TURNED, 0.8, 1], [*TURNED, 0.8, 1]])
+    with pytest.raises(RecipeError, match=r"all classes are 0, and only 33% of the boxes"):
+        check([[*BOX, 0, 0.9], [*TURNED, 0, 0.8], [*TURNED, 0, 0.8]], decoder="class_score")
 
 
 def test_a_second_corner_is_below_and_to_the_right() -> None:

@@ -36,8 +36,8 @@ def settle(decoder: str, rows: Sequence[Sequence[float]], **stated: Any) -> Dete
         (SEVEN, [0, *BOX, 3, 0.9], "yolov7", ("xyxy", "pixel")),
         (SEVEN, [0, *BOX, 0.9, 3], "efficientdet", ("yxyx", "pixel")),
         (SEVEN, [0, 3, 0.9, *BOX], "detection_output", ("xyxy", "frame")),
+        (SIX, [*BOX, 3, 0.9], "class_score", ("xyxy", "pixel")),
         # Neither order: what follows says so.
-        (SIX, [*BOX, 3, 0.9], "end2end", ("xyxy", "pixel")),
         (SIX, [0.9, 3, *BOX], "end2end", ("xyxy", "pixel")),
     ],
 )

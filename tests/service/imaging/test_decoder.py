@@ -1,5 +1,7 @@
 """Decoding on the thread of the caller: an image that a head draws on is decoded once, and looks the same."""
 
+import zlib
+from contextlib import nullcontext
 from io import BytesIO
 
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 from PIL import Image
 
 from service.card import ImageInput
-from service.errors import BrokenImageError
+from service.errors import BrokenImageError, DeadlineError
 from service.imaging.decode import Limits
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.room import PixelRoom
 from service.imaging.source_image import SourceImage, displayed_image
 from tests.images import encode, photograph
+from tests.tiffs import tiled
 
 FRAME = ImageInput(height=24, width=24, resize="crop", shorter_side=26)
 LIMITS = Limits(10**8)
@@ -48,6 +51,14 @@ def test_an_image_that_is_drawn_on_is_decoded_once_and_looks_as_if_decoded_again
     assert source.pixels.mode == again.mode == "RGB"
     assert np.array_equal(np.asarray(source.pixels), np.asarray(again))
     assert prepared(body, draws=False)[0] == frame
+
+
+@pytest.mark.parametrize("tile", [16, 256])
+def test_a_small_tiff_in_large_tiles_has_a_deadline_as_a_large_image_has(tile: int) -> None:
+    body = tiled((1, 20_000), (tile, tile), zlib.compress(bytes(tile * tile)))
+    decoder = ThreadDecoder(LIMITS, PixelRoom(10**9), clock=lambda: 2.0)
+    with pytest.raises(DeadlineError) if tile > 16 else nullcontext():
+        decoder.prepare(body, FRAME, until=1.0)
 
 
 def test_what_is_drawn_does_not_change_the_pixels_that_are_kept() -> None:
