@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.errors import RecipeError
 from exporter.labeled.measure import BATCH, ReadImage, add_answers, make_scorer, read_images
 from exporter.network import Network
 from exporter.recipe import Pixels, Triple
@@ -54,10 +56,11 @@ def better_pixels(
     if not read:
         return None
     metric, assumed = _score(network, labels, read, network.pixels)
-    scored = [
-        (options, _score(network, labels, read, pixels)[1])
-        for options, pixels in common_pixels(network, [one.frame for one in read])
-    ]
+    scored = []
+    for options, pixels in common_pixels(network, [one.frame for one in read]):
+        # Values that the network is not made for may give no numbers, which says nothing about the assumed ones.
+        with suppress(RecipeError):
+            scored.append((options, _score(network, labels, read, pixels)[1]))
     best = max((score for _, score in scored), default=0.0)
     least = max(assumed + CLEARLY_BETTER, best - CLEARLY_BETTER)
     suitable = sorted((one for one in scored if one[1] >= least), key=lambda one: -one[1])
@@ -101,7 +104,11 @@ def _score(
     read: Sequence[ReadImage],
     pixels: Pixels,
 ) -> tuple[str, float]:
-    """Return the name and value of the score that the source reaches with these pixel values."""
+    """Return the name and value of the score that the source reaches with these pixel values.
+
+    Raises:
+        RecipeError: the service could not answer with its outputs.
+    """
     scorer = make_scorer(network, labels)
     size = min(BATCH, network.max_batch or BATCH)
     for begin in range(0, len(read), size):

@@ -65,14 +65,14 @@ def order_hints(
 
 
 def _advice(labels: Sequence[str], labeled: LabeledImages) -> str:
-    give = "Give --labels in the order of the training, one for each output of the network"
+    give = "give --labels in the order of the training, one for each output of the network"
     cells = {cell for image in labeled.images for cell in image.cells}
     if cells.isdisjoint(labels) and all(cell.isdecimal() for cell in cells):
         return (
-            f"{give}. The classes of {labeled.name} are numbers, which are read as indices of the labels: is each of "
-            "them the right one?"
+            f"The classes of {labeled.name} are numbers, which are read as indices of the labels. If they are others, "
+            f"as numbers of the folders of the training, name the classes by their labels; else {give}"
         )
-    return give
+    return give.capitalize()
 
 
 def _named(

@@ -201,6 +201,35 @@ def test_after_the_time_no_further_batch_is_tried(tmp_path: Path) -> None:
         assert cast("Judge", judged.reference).batches == batches
 
 
+def test_an_input_without_an_answer_is_passed_over(tmp_path: Path) -> None:
+    """A network whose outputs are no numbers where blue is first is exported, without a word of that order."""
+    source = save_network(
+        tmp_path,
+        helper.make_node("Conv", ["pixels", "ten"], ["large"]),
+        helper.make_node("GlobalAveragePool", ["large"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["row"]),
+        helper.make_node("MatMul", ["row", "difference"], ["apart"]),
+        helper.make_node("Sqrt", ["apart"], ["root"]),
+        helper.make_node("MatMul", ["root", "alone"], ["logits"]),
+        helper.make_node("Add", ["logits", "row"], ["sum"]),
+        helper.make_node("Sub", ["sum", "five"], ["raw"]),
+        raw=(3,),
+        five=np.array([5], np.float32),
+        difference=np.array([[1], [0], [-1]], np.float32),
+        alone=np.array([[0, 9, 0]], np.float32),
+    )
+    reds = tmp_path / "reds"
+    for index in range(12):
+        paint(reds / f"{index}.png", (200 + index, 20, 20))
+        paint(tmp_path / f"set/red/{index}.png", (200 + index, 20, 20))
+    proof = {"images": str(reds)}
+
+    done = exported(tmp_path, source, "set", proof=proof)
+
+    assert measured(done).scores == {"top1": 0.0}
+    assert not any("--color bgr" in one for one in named(done))
+
+
 def test_the_first_images_show_every_class() -> None:
     images = [LabeledImage(Path(f"{at}.png"), (str(at // 20),)) for at in range(60)]
 
