@@ -38,6 +38,9 @@ _MISSING = re.compile(
 )
 """What Python and TorchScript say of a forward that takes more than the images."""
 
+_CHANNELS = re.compile(r"expected input\[[\d, ]+\] to have (\d+) channels, but got [13] channels")
+"""What PyTorch says of images that have fewer channels than the first convolution reads."""
+
 Exportable = torch.export.ExportedProgram | torch.jit.ScriptModule
 
 
@@ -143,6 +146,13 @@ def first_run(module: nn.Module, example: Tensor) -> object:
                 f"The network needs more than the image: {missing[1] or missing[2]}. A request gives a network one "
                 "image. Wrap it in a module whose forward takes the images alone and passes the rest on, and export "
                 "that with python:package.module:callable"
+            ) from error
+        channels = _CHANNELS.search(str(error))
+        if channels is not None and channels[1] not in {"1", "3"}:
+            raise GraphError(
+                f"The network reads {channels[1]} channels, and images have one (gray) or three: it can not be served. "
+                "For more values of a pixel, wrap it in a module that makes them of three, and export that with "
+                "python:package.module:callable"
             ) from error
         raise GraphError(
             f"The network does not run on {tuple(example.shape)}: {reason(error)}. "

@@ -8,6 +8,7 @@ from exporter.guessing.granted import Granted, is_given
 from exporter.guessing.guess import Guess
 
 _CLASSES = "num_classes="
+_NONE = "num_classes=0"
 
 
 def with_own_task(found: Guess) -> Guess:
@@ -16,8 +17,10 @@ def with_own_task(found: Guess) -> Guess:
     granted = {one.parameter: one.value for one in found.granted}
     if kind != "timm" or granted.get("task") != "classify" or is_given(found.values, "labels"):
         return found
-    arguments = found.values.get("arg") or ()
-    if any(str(one).startswith(_CLASSES) for one in arguments) or not _is_headless(where):
+    stated = [str(one) for one in found.values.get("arg") or () if str(one).startswith(_CLASSES)]
+    if stated and stated[-1] != _NONE:
+        return found
+    if not stated and not _is_headless(where):
         return found
     task = Granted("task", "embed", f"timm's {where} has no classifier, its outputs are features")
     others = (one for one in found.granted if one.parameter != "task")

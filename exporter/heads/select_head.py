@@ -210,6 +210,11 @@ _DETECT_SHAPES = {
 
 def _mismatch(task: str, needed: str, outputs: Sequence[Dims]) -> RecipeError:
     shapes = ", ".join(str(dims) for dims in outputs)
+    if len(outputs) == 1:
+        return RecipeError(
+            f"--task {task} needs {needed}; for one image the network's output is {shapes}. Export the network with "
+            "outputs of this form, or name tensors inside its graph that have it, in order, with --outputs"
+        )
     return RecipeError(
         f"--task {task} needs {needed}; for one image the network's outputs are {shapes}. "
         "Name the right ones, in order, with --outputs"

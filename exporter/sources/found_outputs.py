@@ -135,7 +135,8 @@ def read_outputs(
         )
         raise GraphError(
             f"No output can be used for --task {recipe.task}: for one image they are {listed}. The first axis must be "
-            "the batch, and all sizes must be the same for every image"
+            "the batch, and all sizes must be the same for every image: export the network so, or name a tensor inside "
+            "its graph that is so with --outputs"
         )
     return found
 

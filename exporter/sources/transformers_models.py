@@ -1,6 +1,6 @@
 """`transformers:PATH_OR_CONFIG`: a network of Transformers, with what its configuration states."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -188,6 +188,7 @@ def _build(library: Library, place: _Place, recipe: Recipe) -> Pretrained:
     for field in ("use_pretrained_backbone",):
         if getattr(config, field, False):
             setattr(config, field, False)
+    _name_classes(config, read_config(place.folder / CONFIG))
     config.architectures = config.architectures or []  # None ends in a TypeError for LeViT and DeiT
     automatic = _automatic(library, config, recipe.task)
     if recipe.weights is None and place.weights:
@@ -203,6 +204,15 @@ def _build(library: Library, place: _Place, recipe: Recipe) -> Pretrained:
     if recipe.weights != NO_WEIGHTS:
         load_weights(model, recipe.locate(recipe.weights, "weights"))
     return model
+
+
+def _name_classes(config: Config, content: dict[str, Any]) -> None:
+    """Give a configuration the classes of its `label2id`, where it has no `id2label` and this names all of them."""
+    named = content.get("label2id")
+    if content.get("id2label") is not None or not isinstance(named, dict) or not named:
+        return
+    if sorted(map(str, named.values())) == sorted(map(str, range(len(named)))):
+        config.id2label = {int(class_id): str(label) for label, class_id in named.items()}
 
 
 def _check_files(folder: Path) -> None:
@@ -257,6 +267,7 @@ def _pretrained(automatic: Automatic, folder: Path, config: Config) -> Pretraine
             f"{folder.name}: the weights do not fit config.json."
             + _listed(" The file lacks", missing)
             + _listed(" Of another shape are", other)
+            + _other_classes(loaded.get("mismatched_keys", ()), config.num_labels)
         )
     return model
 
@@ -346,6 +357,24 @@ def _boxes(model: Pretrained, processor: Processor, frame: ImageInput) -> Detect
         candidates=reading.candidates,
         nms_free=True,
     )
+
+
+def _other_classes(
+    mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]], given: int
+) -> str:
+    """Return in words that the weights are those of another number of classes than the config gives, if they are.
+
+    Args:
+        mismatched: the name of each weight of another shape, its shape in the file, and in the network.
+        given: the number of classes that the config gives.
+    """
+    for _, theirs, ours in mismatched:
+        if len(theirs) == len(ours) and tuple(theirs[1:]) == tuple(ours[1:]) and ours[0] == given:
+            return (
+                f" The weights have {theirs[0]} classes, and {CONFIG} gives {given}: its id2label must name each class "
+                f"from 0 to {theirs[0] - 1}"
+            )
+    return ""
 
 
 def _listed(what: str, keys: list[str]) -> str:

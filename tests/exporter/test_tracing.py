@@ -110,6 +110,13 @@ def test_a_module_that_does_not_run_on_its_input_names_the_options() -> None:
         trace(small(), FRAME, Pixels(layout="NHWC"))
 
 
+def test_a_module_of_four_channels_is_refused_in_words() -> None:
+    with pytest.raises(
+        GraphError, match=r"reads 4 channels, and images have one \(gray\) or three"
+    ):
+        trace(nn.Conv2d(4, 2, 3).eval(), FRAME, Pixels())
+
+
 def test_a_module_that_can_not_be_captured_is_refused_with_the_reason() -> None:
     with pytest.raises(GraphError, match=r"can not capture this network: \S"):
         trace(Branching(), FRAME, Pixels())

@@ -19,6 +19,12 @@ def test_a_network_without_a_classifier_is_an_embedder() -> None:
     assert [one.parameter for one in found.granted] == ["task", "name"]
 
 
+def test_a_classifier_without_classes_becomes_an_embedder() -> None:
+    found = with_own_task(guess("timm:resnet10t", {"arg": ["num_classes=0", "global_pool="]}))
+
+    assert found.values["task"] == "embed"
+
+
 @pytest.mark.parametrize(
     ("word", "stated"),
     [

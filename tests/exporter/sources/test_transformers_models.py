@@ -190,6 +190,19 @@ def test_settings_that_transformers_does_not_expect_are_refused_in_words(
         exported(place, tmp_path, "classify")
 
 
+def test_classes_are_those_of_label2id_where_it_alone_names_them(tmp_path: Path) -> None:
+    place = saved(vit, tmp_path)
+    path = place / "config.json"
+    content = json.loads(path.read_text())
+    del content["id2label"]
+    path.write_text(json.dumps(content))
+    assert exported(place, tmp_path, "classify").card.labels == ("cat", "dog", "bird")
+
+    path.write_text(json.dumps({**content, "label2id": {"cat": 0, "bird": 2}}))
+    with pytest.raises(WeightsError, match=r"have 3 classes, and config\.json gives 2.*0 to 2"):
+        exported(place, tmp_path, "classify")
+
+
 @pytest.mark.parametrize("place", ["nowhere", "empty"])
 def test_a_folder_without_a_config_is_refused(place: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
