@@ -173,7 +173,7 @@ def _report(done: Exported) -> None:
         console.print(show_precisions(done.precisions))
     if done.variants:
         console.print(show_variants(done.variants))
-    console.print(show_card(done.path, done.card, done.activation))
+    console.print(show_card(done.path, done.card, done.activation, done.assumed))
     for hint in done.hints:
         console.print(show_hint(hint), soft_wrap=True)
 

@@ -187,6 +187,8 @@ def _activation(recipe: Recipe, network: Network) -> Iterator[Explained]:
     seen = "the graph's end and its values on images"
     if isinstance(network.head, ClassifyHead) and network.head.assumes_logit:
         seen = "assumed: nothing says what the one score is"
+    if getattr(network.head, "assumes_softmax", False):
+        seen = "assumed: nothing states it"
     yield Explained("activation", value, "--activation" if is_set else seen)
 
 
@@ -208,7 +210,7 @@ def _boxes(recipe: Recipe, head: DetectHead) -> Iterator[Explained]:
     suppression = "none: each object has one box" if head.recipe.nms_free else "in each request"
     why = "the form of the outputs, or values on images"
     if "nms_free" in stated:
-        why = "--nms-free"
+        why = "--nms-free" if head.recipe.nms_free else "--no-nms-free"
     elif "nms_free" in head.assumed:
         why = "assumed by the form of the outputs: too little is found to show it"
     yield Explained("suppression", suppression, why)

@@ -10,8 +10,9 @@ from exporter.assemble import assemble
 from exporter.cards import make_card
 from exporter.checks import check_labels, check_recipe
 from exporter.cost import count_cost
+from exporter.counted_labels import counted_hints
 from exporter.cut_candidates import CutOff
-from exporter.errors import RecipeError
+from exporter.errors import ProofError, RecipeError
 from exporter.heads.activation import activation_words
 from exporter.heads.background import leaves_background_out, with_background_label
 from exporter.heads.classify import ClassifyHead
@@ -31,22 +32,29 @@ from exporter.hints import (
     variant_hints,
 )
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
+from exporter.independence import require_independence
 from exporter.labeled.alternatives import Better, better_pixels
+from exporter.labeled.duplicates import judged_on_labeled
+from exporter.labeled.label_order import order_hints
 from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
+from exporter.labeled.other_inputs import better_inputs
 from exporter.labeled.reading import read_labeled
+from exporter.labeled.turned import turned_hints
 from exporter.network import Head, Network, Outputs
 from exporter.outcome import Exported, MadeVariant, Measured
 from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
-from exporter.proof import prove
+from exporter.proof import prove, run_graph
 from exporter.recipe import Precision, Recipe
 from exporter.reducible import require_reducible
+from exporter.sessions import alternating_session
 from exporter.settling import settled
 from exporter.shortage import shortages_named
 from exporter.sources.registry import load_network
 from exporter.subject import ImageSubject
 from exporter.temporal import export_temporal
 from exporter.training_mode import refuse_training
+from exporter.unstated import unstated_hints, unstated_parts
 from exporter.variants import Original, write_variants
 from exporter.writing import write_servable
 from service.card import Accuracy, BoxForm, Card
@@ -76,9 +84,14 @@ def export(
     loaded, network = network.head, subject.network
     if labeled is not None:
         check_labeled(labeled, network, labels)
+        network = judged_on_labeled(network, labeled)
+        subject = replace(subject, network=network)
     decisions, cut_off = Decisions(network.head, labels), CutOff(network.head)
     model, stages = assemble(network)
     refuse_training(model)
+    if recipe.proof.largest == 1:
+        subject = _alone_if_needed(model, subject, progress)
+        network = subject.network
     cost = count_cost(model)
     progress.begin("Prove it on real images")
 
@@ -92,7 +105,7 @@ def export(
         progress.begin("Prove the reduced graph")
         tolerance = tolerance_of(precision, network.head)
         certificate = prove(model, subject, recipe.proof, progress, tolerance)
-    measurement, better = _measured(model, network, labels, labeled, progress)
+    measurement, better, others = _measured(model, network, labels, labeled, progress)
     card = make_card(
         recipe,
         network.facts,
@@ -123,13 +136,17 @@ def export(
             original = replace(original, accuracy=accuracy)
         _warn_of_photographs(recipe, network, progress)
         variants = write_variants(original, recipe.variants, progress)
+    unstated = unstated_parts(recipe, network)
     hints = (
         *input_hints(subject.inputs, network.pixels, network.own_factor),
         *decisions.hints(),
         *cut_off.hints(),
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),
+        *others,
         *assumption_hints(network.normalization, measured=measurement is not None),
+        *(unstated_hints(unstated, network) if measurement is None else turned_hints(measurement)),
+        *(counted_hints(labels) if isinstance(recipe.labels, str) else ()),
         *score_hints(network.head, labels, measured=measurement is not None),
         *frame_hints(network.borrowed, network.image_input),
         *box_hints(
@@ -140,8 +157,38 @@ def export(
             measured=measurement is not None,
         ),
     )
-    activation = activation_words(network.head)
-    return Exported(path, card, measured, (*hints, *variant_hints(variants)), variants, activation)
+    return Exported(
+        path,
+        card,
+        measured,
+        (*hints, *variant_hints(variants)),
+        variants,
+        activation=activation_words(network.head),
+        assumed=unstated,
+    )
+
+
+def _alone_if_needed(
+    model: onnx.ModelProto, subject: ImageSubject, progress: Progress
+) -> ImageSubject:
+    """Return the subject for one image at a time, where the images of a batch change each other's answers."""
+    session = alternating_session(model)
+    comparison = subject.comparison
+    try:
+        require_independence(
+            lambda inputs: run_graph(session, inputs, comparison.outputs),
+            comparison,
+            subject.inputs,
+            subject.max_batch,
+            subject.unit,
+        )
+    except ProofError:
+        progress.warn(
+            "the servable computes one image at a time (max_batch 1), as --largest-batch 1 allows: the images of a "
+            "batch change each other's answers"
+        )
+        return replace(subject, network=replace(subject.network, max_batch=1))
+    return subject
 
 
 def _original(path: Path, model: onnx.ModelProto, card: Card, subject: ImageSubject) -> Original:
@@ -172,13 +219,22 @@ def _measured(
     labels: tuple[str, ...],
     labeled: LabeledImages | None,
     progress: Progress,
-) -> tuple[Measurement | None, Better | None]:
-    """Return what is measured on labeled images, and whether other pixel values than the assumed ones are better."""
+) -> tuple[Measurement | None, Better | None, tuple[str, ...]]:
+    """Return what is measured on labeled images, whether other than the assumed pixel values are better, and hints.
+
+    The hints are those of other colors, of other ways of resizing, and of another order of the labels.
+    """
     if labeled is None:
-        return None, None
+        return None, None, ()
     progress.begin("Measure on labeled images")
     measurement = measure_accuracy(model, network, labels, labeled, progress)
-    return measurement, better_pixels(network, labels, labeled)
+    better = better_pixels(network, labels, labeled)
+    inputs = better_inputs(
+        network, labels, labeled, measurement, progress, values_too=better is None
+    )
+    explained = max((one.scores[0][1] for one in inputs), default=0.0)
+    order = order_hints(measurement, labels, labeled, explained=explained)
+    return measurement, better, (*(hint for one in inputs for hint in one.hints()), *order)
 
 
 def _reduced(

@@ -39,6 +39,11 @@ SHOWN = 5
 MOST_EMPTY = 0.1
 """Trained detectors give hardly any clear box without an area; a quarter of wrongly read ones have one."""
 
+HIGH = 0.9
+MOST_HIGH = 0.9
+ENOUGH_CANDIDATES = 50
+"""Of at least so many candidates an image no trained detector gives most a high score: nearly all show no object."""
+
 NONE = "no label"
 LOST = 0.02
 LOWEST = {"map": 0.01, "miou": 0.05}
@@ -157,7 +162,8 @@ def box_hints(
             ("states it", "it is") if len(boxes.assumed) == 1 else ("state them", "they are")
         )
         unseen = (
-            "Too little was found to see whether an object gets several boxes: give images of what it finds, --images. "
+            "Too little was found to see whether an object gets several boxes: give images of what it finds, --images; "
+            "if it gets several, state --no-nms-free. "
             if "nms_free" in boxes.assumed
             else ""
         )
@@ -254,6 +260,7 @@ class Decisions:
         self._made: list[str | None] = []
         self._first: Outputs | None = None
         self._clear = self._empty = 0
+        self._high = self._candidates = 0
 
     def add(self, outputs: Outputs) -> None:
         """Add the outputs for one image, a batch of one."""
@@ -264,13 +271,24 @@ class Decisions:
             return
         self._made.append(_decision(self._head, outputs, self._labels))
         if isinstance(self._head, DetectHead):
-            boxes = outputs["boxes"][0][outputs["scores"][0] >= SEEN_SCORE]
+            scores = outputs["scores"][0]
+            self._candidates += len(scores)
+            self._high += int((scores >= HIGH).sum())
+            boxes = outputs["boxes"][0][scores >= SEEN_SCORE]
             self._clear += len(boxes)
             self._empty += int((boxes[:, 2:] <= boxes[:, :2]).any(axis=1).sum())
 
     def hints(self) -> list[str]:
-        """Return a hint if several images all have the same result, or boxes are empty."""
-        return [*self._same(), *self._without_area()]
+        """Return a hint if several images all have the same result, boxes are empty, or most have a high score."""
+        return [*self._same(), *self._without_area(), *self._everywhere()]
+
+    def _everywhere(self) -> list[str]:
+        many = self._candidates >= ENOUGH_CANDIDATES * max(1, len(self._made))
+        if not many or self._high < MOST_HIGH * self._candidates:
+            return []
+        high = f"{self._high} of {self._candidates} candidates have a score of {HIGH} or more"
+        turned = "The scores may be 1 − the probability of an object: export the network with probabilities"
+        return [f"On the images of the proof, {high}. {turned}. Or the weights are not trained"]
 
     def _without_area(self) -> list[str]:
         if not (isinstance(self._head, DetectHead) and self._empty > MOST_EMPTY * self._clear):

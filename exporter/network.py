@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,11 @@ from exporter.recipe import AssumedPixels, Pixels, Task
 from service.card import ImageInput, Metric, Normalization
 
 Array = NDArray[Any]
+Unstated = Literal["softmax", "color", "resize"]
+"""Besides mean and std, what a source may say nothing about."""
+
+EVERY_PART: tuple[Unstated, ...] = ("softmax", "color", "resize")
+
 Outputs = dict[str, Array]
 """The servable's outputs by name; the first axis of each is the batch."""
 
@@ -124,6 +129,7 @@ class Network:
     are encoded images of the kind that the network was trained on, where the source has its own. `assumed` are the
     parts of `pixels` that nobody stated, and `borrowed` says whose these and parts of `image_input` are. By
     `own_factor` the graph multiplies pixel values before its first layer; None where it leaves some as they are.
+    `silent` are the parts that its source can not state.
     """
 
     graph: Graph
@@ -139,6 +145,7 @@ class Network:
     assumed: tuple[AssumedPixels, ...] = ()
     borrowed: Borrowed | None = None
     own_factor: float | None = None
+    silent: tuple[Unstated, ...] = ()
 
     @property
     def normalization(self) -> Normalization:

@@ -180,7 +180,7 @@ def _parameter(option: RecipeOption) -> inspect.Parameter:
     annotation = Annotated[  # type: ignore[valid-type] # the type is known at run time only
         _command_line_type(option) | None,
         typer.Option(
-            f"--{option.name}",
+            _declared(option),
             help=_help(option),
             metavar=_metavar(option.field),
             rich_help_panel=option.group,
@@ -188,6 +188,14 @@ def _parameter(option: RecipeOption) -> inspect.Parameter:
     ]
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(option.parameter, kind, default=None, annotation=annotation)
+
+
+def _declared(option: RecipeOption) -> str:
+    """Return the option as typer declares it, with its opposite if it has one."""
+    has_opposite = any(
+        isinstance(hint, OptionName) and hint.has_opposite for hint in option.field.metadata
+    )
+    return f"--{option.name}" + f"/--no-{option.name}" * has_opposite
 
 
 def _help(option: RecipeOption) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.network import Unstated
 from exporter.recipe import Precision, VariantPrecision
 from service.card import Card
 
@@ -46,7 +47,8 @@ class MadeVariant:
 class Exported:
     """A servable that was proved and written, what was measured of each requested precision, and what may be wrong.
 
-    `activation` is what makes probabilities of the raw scores, in words, where the task has such.
+    `activation` is what makes probabilities of the raw scores, in words, where the task has such. `assumed` is what
+    nothing states, besides what the card says of mean, std and boxes.
     """
 
     path: Path
@@ -55,3 +57,4 @@ class Exported:
     hints: tuple[str, ...] = ()
     variants: tuple[MadeVariant, ...] = ()
     activation: str | None = None
+    assumed: tuple[Unstated, ...] = ()

@@ -20,6 +20,7 @@ from exporter.heads.metrics import relative_difference
 from exporter.independence import require_independence
 from exporter.layer_diff import first_disagreement, optimized_away
 from exporter.network import Array, Comparison, Outputs
+from exporter.one_color import warn_of_one_color
 from exporter.progress import Progress
 from exporter.recipe_tables import ProofRecipe
 from exporter.room import require_room
@@ -86,13 +87,14 @@ def prove(
     """
     session = alternating_session(model)
     if result_tolerance is None:
+
+        def run(inputs: Array) -> Outputs:
+            return run_graph(session, inputs, subject.comparison.outputs)
+
         require_independence(
-            lambda inputs: run_graph(session, inputs, subject.comparison.outputs),
-            subject.comparison,
-            subject.inputs,
-            subject.max_batch,
-            subject.unit,
+            run, subject.comparison, subject.inputs, subject.max_batch, subject.unit
         )
+        warn_of_one_color(run, subject.inputs, progress)
         difference, tolerance = _largest_difference(model, session, subject, bounds, progress)
     else:
         tolerance = result_tolerance

@@ -22,11 +22,13 @@ class OptionName:
     """The name of a field's command-line option where it is not the field's own name; None for no option.
 
     Fields of several tables may share a name: the value then goes to the table that is named like the task. `others`
-    are names that are read too, and that the help does not show.
+    are names that are read too, and that the help does not show. With `has_opposite`, `--no-NAME` states that it is
+    not so, where something else decides a field that is not given.
     """
 
     name: str | None
     others: tuple[str, ...] = ()
+    has_opposite: bool = False
 
 
 class Table(BaseModel):
@@ -89,7 +91,11 @@ class ProofRecipe(Table):
         1000, ge=1, description="The largest number of labeled images that is measured with."
     )
     largest: Annotated[int, OptionName("largest-batch")] = Field(
-        16, ge=1, le=1024, description="The largest batch at which the outputs are compared."
+        16,
+        ge=1,
+        le=1024,
+        description="The largest batch at which the outputs are compared. With 1 a network whose images change each "
+        "other's answers is not refused, and served one image at a time.",
     )
     tolerance: float = Field(
         1e-3,
@@ -175,7 +181,7 @@ class DetectRecipe(Table):
     one_class_a_box: bool = Field(
         default=False, description="Report only the best class of each box."
     )
-    nms_free: bool = Field(
+    nms_free: Annotated[bool, OptionName("nms-free", has_opposite=True)] = Field(
         default=False,
         description="The network itself gives each object one box: requests get no non-maximum suppression by "
         "default. The source, or the form of the outputs and boxes on real images, decides where it is not given.",

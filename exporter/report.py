@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from exporter.network import Unstated
 from exporter.outcome import MEASURED_BATCHES, MadeVariant, Measured
 from service.card import DATA_SUFFIX, Card
 
@@ -13,13 +14,16 @@ WORST = 5
 _PREFIXES = {"G": 1e9, "M": 1e6, "k": 1e3}
 
 
-def show_card(path: Path, card: Card, activation: str | None = None) -> Table:
+def show_card(
+    path: Path, card: Card, activation: str | None = None, assumed: Sequence[Unstated] = ()
+) -> Table:
     """Return a table of a servable's file, card, cost and proof.
 
     Args:
         path: of the servable.
         card: its card.
         activation: what makes probabilities of the raw scores, where it is known: cards do not have it.
+        assumed: what nothing states of the order of colors and the resize, which cards do not have either.
     """
     proof = card.certificate
     table = Table(title=f"{card.title}  ·  {card.name}", show_header=False, title_justify="left")
@@ -35,8 +39,8 @@ def show_card(path: Path, card: Card, activation: str | None = None) -> Table:
         "largest difference": f"{proof.max_difference:.1e} at batches {', '.join(map(str, proof.batches))}",
         "agreement": f"{proof.metric} {proof.agreement:.2%} on {_images(proof.images)}",
         **{name: f"{value:g}" for name, value in card.scores.items()},
-        **({"input": card.input.words} if card.input is not None else {}),
-        **_normalization(card),
+        **_input(card, is_assumed="resize" in assumed),
+        **_normalization(card, is_assumed="color" in assumed),
         **_boxes(card),
         **({"crowds": card.cut.words} if card.cut is not None else {}),
         **_accuracy(card),
@@ -69,14 +73,21 @@ def show_hint(hint: str) -> Text:
     return Text.assemble(("warning: ", "bold yellow"), hint)
 
 
-def _normalization(card: Card) -> dict[str, str]:
+def _input(card: Card, *, is_assumed: bool) -> dict[str, str]:
+    if card.input is None:
+        return {}
+    return {"input": card.input.words + "; the resize is ASSUMED" * is_assumed}
+
+
+def _normalization(card: Card, *, is_assumed: bool) -> dict[str, str]:
     one = card.normalization
     if one is None:
         return {}
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (one.mean, one.std))
     assumed = f"; {' and '.join(one.assumed)} ASSUMED" if one.assumed else ""
+    color = one.color + " (ASSUMED)" * is_assumed
     return {
-        "pixel values": f"{one.color}, (byte · {one.scale:.4g} − mean) / std; mean {mean}; std {std}{assumed}"
+        "pixel values": f"{color}, (byte · {one.scale:.4g} − mean) / std; mean {mean}; std {std}{assumed}"
     }
 
 

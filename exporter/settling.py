@@ -56,6 +56,8 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
     head = settle_head(
         network.head, network.graph, network.raw, outputs, network.image_input, labels=labels
     )
+    if isinstance(head, ClassifyHead | SegmentHead) and "softmax" not in network.silent:
+        head = replace(head, assumes_softmax=False)
     if isinstance(head, SegmentHead):
         maps = [one[0] for one in outputs]
         require_background(head, maps, labels, network.background_id)

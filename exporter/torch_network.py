@@ -12,9 +12,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from exporter.errors import GraphError
 from exporter.heads.detect import DetectHead
+from exporter.heads.own_suppression import keeps_boxes_apart
 from exporter.heads.select_head import select_head
 from exporter.map_forms import map_form
-from exporter.network import Borrowed, Facts, Head, Network, Outputs
+from exporter.network import Borrowed, Facts, Head, Network, Outputs, Unstated
 from exporter.own_scaling import own_factor, settle_scale
 from exporter.pickled_statements import stated_in
 from exporter.progress import Progress
@@ -36,7 +37,8 @@ class TorchModel:
     are encoded images to prove with. `exportable` is what was saved with its code, where that is no plain module.
     `borrowed` says whose `image_input` and `pixels` these are, where they are those of other weights than the module's
     own; `size_is_known` is whether the module itself nevertheless shows the input size. Without `states_values` the
-    `pixels` have color and layout alone: scale, mean and std are not known.
+    `pixels` have color and layout alone: scale, mean and std are not known. `silent` are further parts that the source
+    can not state.
     """
 
     module: nn.Module
@@ -53,6 +55,7 @@ class TorchModel:
     borrowed: str | None = None
     size_is_known: bool = False
     states_values: bool = True
+    silent: tuple[Unstated, ...] = ()
 
 
 def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Network:
@@ -106,6 +109,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
         assumed=assumed,
         borrowed=_borrowed(model, recipe),
         own_factor=factor,
+        silent=model.silent,
     )
 
 
@@ -267,7 +271,8 @@ def _head(
     if not isinstance(head, DetectHead):
         return head
     is_assumed = head.recipe.nms_free and model.detect is None and not states_suppression
-    head = replace(head, assumes_nms_free=is_assumed)
+    by_form = is_assumed and not keeps_boxes_apart(traced.graph.proto)
+    head = replace(head, assumes_nms_free=is_assumed, is_free_by_form=by_form)
     if model.detect is not None:
         stated = recipe.detect.model_dump(include=_FORM, exclude_unset=True)
         as_known = all(getattr(model.detect, name) == value for name, value in stated.items())

@@ -15,14 +15,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.card import Card
-from service.errors import FovealError, ImageError, TooManyPixelsError
-from service.imaging.ahead import DecodingAhead, find_large, is_large
+from service.errors import DeadlineError, FovealError, ImageError, TooManyPixelsError
+from service.heavy_jobs import HeavyJobs
+from service.imaging.ahead import DecodingAhead
 from service.imaging.announced import quick_pixels
 from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder
 from service.imaging.geometry import Geometry
 from service.imaging.room import SMALL_PIXELS, TIGHT_JPEG_SHARE, KeptPixels, PixelRoom
 from service.imaging.source_image import SourceImage
+from service.imaging.work import (
+    LARGE_WORK,
+    LONG_WORK,
+    REQUEST_WORK,
+    announced_work,
+    quick_work,
+)
+from service.runtime.entry import without_frames
 from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Model
 from service.spans import span
@@ -45,6 +54,7 @@ class Pipeline:
         max_request_pixels: of all images of a request together, by their headers.
         room: for the pixels of the images that are decoded or drawn on at once.
         ahead: decodes very large images beside the workers, which go on with others.
+        heavy: bounds how many images that take long are in a queue at once.
         clock: the clock of the deadlines, in seconds.
     """
 
@@ -52,6 +62,7 @@ class Pipeline:
     max_request_pixels: int
     room: PixelRoom
     ahead: DecodingAhead
+    heavy: HeavyJobs
     clock: Callable[[], float] = time.perf_counter
 
     async def predict(
@@ -71,7 +82,7 @@ class Pipeline:
 
         A job holds two functions: one makes its tensor, the other reads its outputs. So `runtime` never sees an image,
         and the thread that runs a batch also decodes its images and runs their heads. `draws` says that the head draws
-        on the image.
+        on the image. Very large images, and all of a request that takes long, are queued one by one at low priority.
 
         Raises:
             TooManyPixelsError: all images together have more than `max_request_pixels`.
@@ -84,9 +95,25 @@ class Pipeline:
         if require is not None:
             images = [_if_allowed(image, require) for image in images]
         jobs = [self.job(image, model.card, head, until, require, draws=draws) for image in images]
-        if not all(isinstance(image, ImageError) or is_large(image) is False for image in images):
-            jobs = await self._prepared(images, jobs, until, disconnected)
+        works = [quick_work(one) if isinstance(one, bytes) else 0 for one in images]
+        known = [work for work in works if work is not None]
+        if len(known) < len(works):
+            known = await asyncio.to_thread(self._works, images)
             timeout_seconds = max(0.0, until - self.clock())
+        if max(known, default=0) > self._most_work or sum(known) > REQUEST_WORK:
+            runs = [
+                partial(
+                    self._run_heavy,
+                    model,
+                    job,
+                    work,
+                    until,
+                    is_request=is_request,
+                    is_only=len(jobs) == 1,
+                )
+                for job, work in zip(jobs, known, strict=True)
+            ]
+            return await self.heavy.run(runs, disconnected=disconnected)
         queue = model.queue
         if queue is None:
             queue, timeout_seconds = await model.awake(timeout_seconds)
@@ -130,7 +157,7 @@ class Pipeline:
     ) -> Job[SourceImage, T]:
         """Return a job whose head has a large image only while there is room for it; `draws`: it draws on the image."""
         hold = partial(self.room.hold, until=until, tight_share=1 if draws else TIGHT_JPEG_SHARE)
-        return Job(prepare, partial(_finish, head, hold))
+        return Job(prepare, partial(_finish, head, hold, draws=draws))
 
     async def prepared_aside(
         self,
@@ -176,36 +203,57 @@ class Pipeline:
         finally:
             decoding.leave()
 
-    async def _prepared(
-        self,
-        images: Sequence[EncodedImage],
-        jobs: Sequence[Job[SourceImage, T]],
-        until: float,
-        disconnected: Callable[[], Coroutine[Any, Any, None]] | None,
-    ) -> list[Job[SourceImage, T]]:
-        """Decode the very large images beside the workers; return the jobs, those of these images without that part."""
-        large = await asyncio.to_thread(self._find_large, images)
-        if not large:
-            return list(jobs)
-        left = max(0.0, until - self.clock())
-        with span("decode", {"foveal.images": len(large)}):
-            ready = await self.ahead.run(
-                [jobs[index].prepare for index in large],
-                timeout_seconds=left,
-                disconnected=disconnected,
-            )
-        prepared = dict(zip(large, ready, strict=True))
-        return [
-            Job(partial(_ready, prepared[index]), job.finish) if index in prepared else job
-            for index, job in enumerate(jobs)
-        ]
+    @property
+    def _most_work(self) -> int:
+        """What an image may take on a thread that runs batches: less where these would wait there for room."""
+        if self.room.largest is None:
+            return LARGE_WORK
+        return min(LARGE_WORK, max(SMALL_PIXELS, self.room.pixels // self.heavy.threads))
 
-    def _find_large(self, images: Sequence[EncodedImage]) -> list[int]:
-        return [
-            index
-            for index, image in enumerate(images)
-            if isinstance(image, bytes) and find_large(image, self.decoder.announced_pixels)
-        ]
+    def _works(self, images: Sequence[EncodedImage]) -> list[int]:
+        announced = self.decoder.announced_pixels
+        return [announced_work(one, announced) if isinstance(one, bytes) else 0 for one in images]
+
+    async def _run_heavy(
+        self,
+        model: Model,
+        job: Job[SourceImage, T],
+        work: int,
+        until: float,
+        *,
+        is_request: bool,
+        is_only: bool,
+    ) -> JobResult[T] | FovealError:
+        """Run one job of few in the queue; decode it beside the workers where it is very large."""
+        try:
+            if work > self._most_work:
+                job = await self._prepared(job, max(0.0, until - self.clock()))
+            left = max(0.0, until - self.clock())
+            is_long = work > min(LONG_WORK, self._most_work)
+            async with self.heavy.place(is_long=is_long, seconds=left):
+                left = max(0.0, until - self.clock())
+                queue = model.queue
+                if queue is None:
+                    queue, left = await model.awake(left)
+                (outcome,) = await queue.submit(
+                    [job],
+                    timeout_seconds=left,
+                    low_priority=True,
+                    is_request=is_request,
+                    bounded=True,
+                    spreads=is_only,
+                )
+                return outcome
+        except DeadlineError as error:
+            return without_frames(error)
+
+    async def _prepared(self, job: Job[SourceImage, T], seconds: float) -> Job[SourceImage, T]:
+        """Prepare a job beside the workers; return it without that part."""
+        with span("decode", {"foveal.images": 1}):
+            (ready,) = await self.ahead.run(
+                [job.prepare], timeout_seconds=seconds, disconnected=None
+            )
+        return Job(partial(_ready, ready), job.finish)
 
     async def check_pixels(self, images: Sequence[EncodedImage]) -> None:
         """Refuse images that have too many pixels together, by their headers.
@@ -285,8 +333,7 @@ class _Decoding:
 
     def run(self) -> Image.Image:
         """Return the image; blocking."""
-        geometry = self._source.geometry
-        with self._room.keep(geometry.width * geometry.height, self._until) as place:
+        with self._room.keep(self._source.held_pixels, self._until) as place:
             image = self._source.displayed()
         with self._lock:
             self._place = place
@@ -309,9 +356,12 @@ def _finish(
     hold: Callable[[int], AbstractContextManager[None]],
     outputs: Outputs,
     source: SourceImage,
+    *,
+    draws: bool,
 ) -> T:
     """Let a head have the whole image only while there is room for it: masks and drawings have its size."""
-    pixels = source.geometry.width * source.geometry.height
+    geometry = source.geometry
+    pixels = source.held_pixels if draws else geometry.width * geometry.height
     if pixels <= SMALL_PIXELS:
         return head(outputs, source)
     with hold(pixels):

@@ -401,7 +401,8 @@ class Settings(BaseSettings):
         30,
         gt=0,
         description="Seconds between health checks: a model that has not answered since the last one gets a blank "
-        "image; the checks of a model take at most a thousandth of the time",
+        "image, or noise where its answer for that is not finite; the checks of a model take at most a thousandth of "
+        "the time",
     )
     keys: Path | None = Field(
         None,

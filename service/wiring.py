@@ -15,6 +15,7 @@ from prometheus_client import disable_created_metrics
 from service.caching import CachingPipeline
 from service.chains.chains import CHAIN
 from service.errors import ConfigurationError, DeviceError, InvalidParameterError
+from service.heavy_jobs import HeavyJobs
 from service.image_memory import SUPERVISOR_BYTES, ImageMemory
 from service.imaging.ahead import DecodingAhead
 from service.imaging.decode import Limits
@@ -259,7 +260,8 @@ def make_pipeline(
             program=decoder_program,
         )
     ahead = DecodingAhead(_ahead_threads(threads), settings.queue_size)
-    return Pipeline(decoder, most, room, ahead)
+    heavy = HeavyJobs(min(threads, pool_threads or threads), settings.queue_size)
+    return Pipeline(decoder, most, room, ahead, heavy)
 
 
 def decoder_count(settings: Settings, *, threads: int, pool_threads: int) -> int:

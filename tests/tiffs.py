@@ -56,6 +56,34 @@ def tiff_of(
     return mark + struct.pack(order + "L", start) + b"".join(parts)
 
 
+def tiled(
+    size: tuple[int, int],
+    tile: tuple[int, int],
+    data: bytes,
+    *,
+    compression: int = DEFLATE,
+    tags: Mapping[int, int | tuple[int, ...]] | None = None,
+) -> bytes:
+    """Return a gray TIFF of `size` whose tiles, padded to `tile`, are all the same bytes of the file."""
+    count = -(-size[0] // tile[0]) * -(-size[1] // tile[1])
+    values = {
+        256: size[0],
+        257: size[1],
+        258: 8,
+        259: compression,
+        262: BLACK_IS_ZERO,
+        277: 1,
+        322: tile[0],
+        323: tile[1],
+        324: (8,) * count,
+        325: (len(data),) * count,
+        **(tags or {}),
+    }
+    data += b"\0" * (len(data) % 2)
+    start = 8 + len(data)
+    return b"II*\0" + struct.pack("<L", start) + data + _directory(values, start, "<")
+
+
 def _directory(values: Mapping[int, int | tuple[int, ...]], start: int, order: str) -> bytes:
     entries, data = struct.pack(order + "H", len(values)), b""
     behind = start + 2 + 12 * len(values) + 4

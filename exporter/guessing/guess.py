@@ -229,7 +229,7 @@ _BY_KIND: dict[str, Callable[[str], Iterator[Granted]]] = {
 
 
 def _labels(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Granted]:
-    """Yield labels that are beside the weights in their file, or beside the network in its folder."""
+    """Yield labels that are beside the weights in their file, or in the network's folder or the one above it."""
     if is_given(values, "labels") or not _may_have_labels(values):
         return
     weights = values.get("weights")
@@ -241,11 +241,15 @@ def _labels(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Grante
         return
     if kind == "onnx" and states_labels(Path(where)):
         return
-    for folder in (beside.parent, beside.parent.parent):
+    what = "network" if kind in COMPLETE else "weights"
+    places = (
+        (beside.parent, f"the file beside the {what}"),
+        (beside.parent.parent, f"the file in the folder above that of the {what}"),
+    )
+    for folder, why in places:
         for name in _LABEL_FILES:
             if (folder / name).is_file():
-                what = "network" if kind in COMPLETE else "weights"
-                yield Granted("labels", str(folder / name), f"the file beside the {what}")
+                yield Granted("labels", str(folder / name), why)
                 return
 
 

@@ -21,6 +21,9 @@ def activation_words(head: Head) -> str | None:
         return f"{scores}, inside the network"
     if getattr(head, "assumes_logit", False):
         return f"{activation}; that the one score is a logit is ASSUMED"
+    if getattr(head, "assumes_softmax", False):
+        one = "a pixel" if head.task == "segment" else "an image"
+        return f"{activation}; that {one} has one class is ASSUMED"
     return activation
 
 

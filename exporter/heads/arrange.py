@@ -6,6 +6,7 @@ from math import ceil
 
 from exporter.errors import RecipeError
 from exporter.heads.box_pair import is_boxes, pair
+from exporter.heads.dropped_objectness import refuse_dropped
 from exporter.heads.embedding_output import embedding_first
 from exporter.heads.raw_tensor import Dims, Tensor
 from exporter.recipe import Recipe
@@ -84,17 +85,32 @@ def arrange(
     if recipe.task != "detect":
         return recipe, list(outputs)
     stated = recipe.detect
+    count = len(recipe.label_list() or ()) or labels
     if "decoder" in stated.model_fields_set:
         ordered = _as_stated(stated.decoder, outputs, is_stated=bool(recipe.outputs))
+        _refuse_dropped(stated.decoder, outputs, ordered, count)
         return recipe.model_copy(update={"detect": _with_form(stated, ordered)}), ordered
     known, ordered = _as_found(
         outputs,
         image_input,
-        len(recipe.label_list() or ()) or labels,
+        count,
         is_stated=bool(recipe.outputs),
     )
+    _refuse_dropped(known, outputs, ordered, count)
     detect = _with_form(stated.model_copy(update={"decoder": known}), ordered)
     return recipe.model_copy(update={"detect": detect}), ordered
+
+
+def _refuse_dropped(
+    decoder: str, outputs: Sequence[Tensor], ordered: Sequence[Tensor], labels: int
+) -> None:
+    """Refuse to leave out an objectness, where the decoder reads a score for each class and no objectness."""
+    dims = ordered[0].dims
+    if decoder == "pair" and len(ordered) > 1 and is_boxes(ordered[0]):
+        refuse_dropped(outputs, ordered[:2], dims[1], labels)
+    elif decoder in {"detr", "yolov8", "yolov8_rows"} and len(dims) == 3:
+        boxes = dims[2] if decoder == "yolov8" else dims[1]
+        refuse_dropped(outputs, ordered[:1], boxes, labels)
 
 
 def _as_stated(decoder: str, outputs: Sequence[Tensor], *, is_stated: bool) -> list[Tensor]:

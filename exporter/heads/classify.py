@@ -34,7 +34,8 @@ class ClassifyHead:
     percentages or logarithms of such.
 
     With `both_sides` the network has one score, that of the second of two classes. `stated` is the recipe's activation.
-    The raw scores have this number of `axes`: (N,), (N, K), or further ones of size one.
+    The raw scores have this number of `axes`: (N,), (N, K), or further ones of size one. With `assumes_softmax` nothing
+    says that an image has one class.
     """
 
     classes: int
@@ -44,6 +45,7 @@ class ClassifyHead:
     both_sides: bool = False
     stated: Activation | None = None
     axes: int = 2
+    assumes_softmax: bool = False
     task: ClassVar[Task] = "classify"
     outputs: ClassVar[tuple[str, ...]] = ("logits", "probabilities", FEATURES)
 

@@ -1,10 +1,12 @@
-"""Whether scores are cosines: a product with vectors that the graph divides by their own length."""
+"""Whether scores are made of cosines: products with vectors that the graph divides by their own length."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from typing import TypeGuard
 
 from onnx import NodeProto
 
 from exporter.graph import Graph
+from exporter.heads.affine import Affine, affine_of
 
 _PRODUCTS = {"MatMul", "Gemm", "Conv", "Einsum"}
 _MOVES = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout"}
@@ -18,17 +20,57 @@ _AROUND_LENGTHS = {
 _SQUARES = {"Pow", "Mul"}
 
 
-def are_cosines(graph: Graph, tensor: str) -> bool:
-    """Return whether a tensor is a product of which a factor has the length one, without a scale behind it.
+def cosine_form(graph: Graph, tensor: str) -> Affine | None:
+    """Return what a tensor is of a product of which a factor has the length one, None where it is of no such product.
 
-    That the values lie in −1 to 1 must be checked besides: the other factor may have another length.
+    The values must be held against it besides: the product's other factor may have another length.
     """
-    producers = graph.producers()
-    node = _behind_moves(producers, tensor)
-    if node is None or node.op_type not in _PRODUCTS:
+    form = affine_of(graph, tensor)
+    if _is_quotient(graph, form.inner):
+        return form
+    names = [name for name in factors_of(graph, form.inner) if name not in graph.constants]
+    factors = [affine_of(graph, name) for name in names]
+    if not any(has_length_one(graph.producers(), one.inner) for one in factors):
+        return None
+    for one in factors:
+        form = form.behind(Affine(form.inner, one.factor))
+    return form
+
+
+def are_plain(form: Affine, low: float, high: float, tolerance: float) -> bool:
+    """Return whether values from `low` to `high` are cosines without a factor that is larger than one."""
+    factor = form.factor[1]
+    if form.factor[0] <= 0 or factor > 1 + tolerance:
         return False
-    computed = [name for name in node.input if name and name not in graph.constants]
-    return any(has_length_one(producers, name) for name in computed)
+    reach = factor + tolerance
+    return form.offset[0] - reach <= low and high <= form.offset[1] + reach
+
+
+def factors_of(graph: Graph, tensor: str) -> list[str]:
+    """Return the factors of a product of vectors, also of one that is written as a sum of products; else none."""
+    producers = graph.producers()
+    node = producers.get(tensor)
+    if node is not None and node.op_type == "ReduceSum":
+        node = _behind_moves(producers, node.input[0])
+        return list(node.input) if _multiplies(node) else []
+    if node is None or node.op_type not in _PRODUCTS:
+        return []
+    # A bias is no factor.
+    return list(node.input) if node.op_type == "Einsum" else list(node.input[:2])
+
+
+def _multiplies(node: NodeProto | None) -> TypeGuard[NodeProto]:
+    return node is not None and node.op_type == "Mul" and node.input[0] != node.input[1]
+
+
+def _is_quotient(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor is a product of vectors that is divided by the product of their lengths."""
+    producers = graph.producers()
+    node = producers.get(tensor)
+    if node is None or node.op_type != "Div" or not factors_of(graph, node.input[0]):
+        return False
+    lengths = list(_lengths(producers, node.input[1], around=_AROUND_LENGTHS | {"Mul"}))
+    return any(one.op_type in _LENGTHS or _sums_squares(producers, one) for one in lengths)
 
 
 def has_length_one(producers: dict[str, NodeProto], tensor: str) -> bool:
@@ -45,7 +87,9 @@ def has_length_one(producers: dict[str, NodeProto], tensor: str) -> bool:
     return any(one.op_type in _LENGTHS or _sums_squares(producers, one) for one in lengths)
 
 
-def _lengths(producers: dict[str, NodeProto], tensor: str) -> Iterator[NodeProto]:
+def _lengths(
+    producers: dict[str, NodeProto], tensor: str, around: Set[str] = _AROUND_LENGTHS
+) -> Iterator[NodeProto]:
     """Yield the reductions that a divisor comes from."""
     queue, seen = [tensor], set[str]()
     while queue:
@@ -56,7 +100,7 @@ def _lengths(producers: dict[str, NodeProto], tensor: str) -> Iterator[NodeProto
         seen.add(name)
         if node.op_type in _LENGTHS or node.op_type == "ReduceSum":
             yield node
-        elif node.op_type in _AROUND_LENGTHS:
+        elif node.op_type in around:
             queue += node.input
 
 

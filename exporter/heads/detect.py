@@ -57,6 +57,7 @@ class DetectHead:
     `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
     then chooses from, where the graph shows it. `assumed` are the parts of the boxes' form that nothing states;
     `assumes_nms_free`, whether the form of the outputs or the graph alone says that no suppression is needed;
+    `is_free_by_form`, whether only the form does: the graph has neither a suppression nor the attention of queries;
     `assumes_no_background`, whether no column of the scores is taken for the background because each has a label;
     `doubted` is the column that looks like the background where another one, or none, is stated.
     `is_written_so` is whether the tool that wrote the file has these outputs for networks of one box an object alone.
@@ -72,6 +73,7 @@ class DetectHead:
     known_classes: int | None = None
     assumed: tuple[BoxPart, ...] = ()
     assumes_nms_free: bool = False
+    is_free_by_form: bool = False
     assumes_no_background: bool = False
     doubted: LikelyBackground | None = None
     is_written_so: bool = False

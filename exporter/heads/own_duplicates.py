@@ -25,6 +25,17 @@ FEWEST = 3
 SHARE = 0.25
 """So large a share of the clear detections repeats a better one where no suppression was done; else hardly any does."""
 
+SHARE_BY_FORM = 0.15
+"""The same where only the form of the outputs says that each object has one box, and no operator of the graph.
+
+A network that is given photographs of what it was not trained for finds most of it only once.
+"""
+
+DOUBTED = 0.05
+FEWEST_BY_FORM = 10
+"""Of a network whose form alone says it, at least so many clear detections, of which at most this share repeats a
+better one, show it."""
+
 OVERLAP = 0.5
 OVERLAPPING = 0.5
 FEWEST_OVERLAPPING = 6
@@ -49,8 +60,46 @@ def judge_suppression(
         outputs: the source's raw outputs for each of several real images.
         image_input: the network's.
     """
-    if not head.assumes_nms_free or not head.recipe.nms_free or head.is_known:
+    if not is_open(head):
         return head
+    repeats = _repeats(head, outputs, image_input)
+    if repeats is None and not head.is_written_so:
+        return replace(head, assumed=(*head.assumed, "nms_free"))
+    return _settled(head, repeats=repeats)
+
+
+def judge_again(
+    head: DetectHead, outputs: Sequence[Sequence[Array]], image_input: ImageInput
+) -> DetectHead:
+    """Return the head judged by further images; where these show nothing, it stays as it is.
+
+    Args:
+        head: as other images have it judged.
+        outputs: the source's raw outputs for each of the images.
+        image_input: the network's.
+    """
+    if not is_open(head):
+        return head
+    return _settled(head, repeats=_repeats(head, outputs, image_input))
+
+
+def is_open(head: DetectHead) -> bool:
+    """Return whether images may show that the head needs suppression: nobody states that it needs none."""
+    return head.assumes_nms_free and head.recipe.nms_free and not head.is_known
+
+
+def _settled(head: DetectHead, *, repeats: bool | None) -> DetectHead:
+    if repeats is None:
+        return head
+    assumed = tuple(part for part in head.assumed if part != "nms_free")
+    recipe = head.recipe.model_copy(update={"nms_free": not repeats})
+    return replace(head, recipe=recipe, assumed=assumed)
+
+
+def _repeats(
+    head: DetectHead, outputs: Sequence[Sequence[Array]], image_input: ImageInput
+) -> bool | None:
+    """Return whether the network gives an object several boxes, None where the images do not show it."""
     clear = [_clear(head, head.decoder.split(one), image_input) for one in outputs]
     shown = [one for index, one in enumerate(clear) if not _stays(one, clear[index - 1])]
     if len(clear) == 1:
@@ -59,12 +108,12 @@ def judge_suppression(
     repeated, overlapping = (
         sum(_repeated(one, iou) for one in shown) for iou in (SAME_OBJECT, OVERLAP)
     )
-    is_repeated = repeated >= FEWEST and repeated >= SHARE * count
+    share = SHARE_BY_FORM if head.is_free_by_form else SHARE
+    is_repeated = repeated >= FEWEST and repeated >= share * count
     if is_repeated or (overlapping >= FEWEST_OVERLAPPING and overlapping >= OVERLAPPING * count):
-        return replace(head, recipe=head.recipe.model_copy(update={"nms_free": False}))
-    if head.is_written_so or (count >= FEWEST and repeated < SHARE * count):
-        return head
-    return replace(head, assumed=(*head.assumed, "nms_free"))
+        return True
+    fewest, most = (FEWEST_BY_FORM, DOUBTED) if head.is_free_by_form else (FEWEST, SHARE)
+    return False if count >= fewest and repeated < most * count else None
 
 
 def _clear(head: DetectHead, part: Candidates[Array], image_input: ImageInput) -> Detections:

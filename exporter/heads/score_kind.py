@@ -7,8 +7,9 @@ import numpy as np
 from onnx import NodeProto
 
 from exporter.graph import Graph
+from exporter.heads.affine import affine_of, reads_image
 from exporter.heads.average import largest_share
-from exporter.heads.cosines import are_cosines
+from exporter.heads.cosines import are_plain, cosine_form, factors_of
 from exporter.heads.distances import is_negated, is_square, sums_distances
 from exporter.heads.joined_ends import joins_ends
 from exporter.heads.softmax_part import is_part_of_softmax, is_quantized_softmax
@@ -16,15 +17,16 @@ from exporter.network import Array
 
 Kind = Literal[
     "logits", "softmax", "softmax_part", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
-    "signed", "distance", "amount", "scaled", "positive", "mixed",
+    "signed", "distance", "negated", "amount", "scaled", "positive", "mixed",
     "joined", "one_hot",
 ]  # fmt: skip
 """`softmax` are probabilities that sum to one over the classes, `softmax_part` are some of them, of which others were
 cut off in the graph, as that of a background is, and `sigmoid` are probabilities of each class alone.
 `bounded` are values in 0–1, `log` logarithms, and `constant_sum` values of the same sum for every image, of which the
 graph does not show what they are. `tanh`, `cosine` and `signed` lie in −1 to 1: as the graph's end shows, or without it
-showing why. `distance` are lengths, which are the smaller the better, and `amount` are beyond 0–1 and positive by an
-exponential or softplus, as evidence is, of which the shares are probabilities. `scaled` are probabilities times a
+showing why. `distance` are lengths, which are the smaller the better, and `negated` are a linear layer's values or
+cosines with the sign turned, which may be so too. `amount` are beyond 0–1 and positive by an exponential or softplus,
+as evidence is, of which the shares are probabilities. `scaled` are probabilities times a
 factor, as percentages are, also where all happen to lie in 0–1, and `positive` are never negative and beyond 0–1
 without the graph showing why. `mixed` come from a softmax or sigmoid, but are not all probabilities: logits stand
 beside them, or a cubic resize has taken them beyond 0–1. `joined` are logits beside values that end in another way, as
@@ -131,18 +133,40 @@ def _kind_beyond(
 def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[str]) -> Kind | None:
     """Return what values are that are neither logits nor in 0–1: in −1 to 1 by their making, or distances."""
     low, high = value_range(values)
-    if "distance" in ends and low >= 0:
-        return "distance"
-    if ends == {"distance"} and high > 0 and not is_negated(graph, tensor):
+    cosines = cosine_form(graph, tensor)
+    if (cosines is not None and cosines.falls) or _is_turned(graph, tensor):
+        return "negated"
+    if cosines is not None and are_plain(cosines, low, high, RANGE_TOLERANCE):
+        return "cosine"
+    are_lengths = ends == {"distance"} and high > 0 and not is_negated(graph, tensor)
+    if are_lengths or ("distance" in ends and low >= 0):
         return "distance"
     if not (low >= -1 - RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
         return None
-    if are_cosines(graph, tensor):
-        return "cosine"
     if low >= 0 or ends == {"linear"} or (ends & _PROBABILITIES and high > 0):
         return None
     # Bounds and logarithms have kinds of their own.
     return "tanh" if "tanh" in ends else "signed" if high > 0 or "log" not in ends else None
+
+
+def _is_turned(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor falls where the values of a linear layer rise, which are no distances."""
+    form = affine_of(graph, tensor)
+    node = graph.producers().get(form.inner)
+    if not form.falls or node is None:
+        return False
+    read = node.input if node.op_type in _LINEAR else factors_of(graph, form.inner)
+    computed = [name for name in read if name and reads_image(graph, name)]
+    # A product of computed values with themselves may be a squared length.
+    return len(computed) == 1 and not _is_distance(graph, computed[0])
+
+
+def _is_distance(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor is a square or an absolute value, of which a layer sums up a distance."""
+    node = graph.producers().get(affine_of(graph, tensor).inner)
+    if node is None:
+        return False
+    return node.op_type in {"Abs", "Sqrt"} or is_square(graph, node) or sums_distances(graph, node)
 
 
 def _kind_inside(
@@ -223,7 +247,7 @@ def sums_to_one(values: Sequence[Array], axis: int) -> bool:
 
 def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
     """Return the inputs that a node passes on without changing what they are, None if it does change them."""
-    computed = [name for name in node.input if name and _reads_input(graph, name)]
+    computed = [name for name in node.input if name and reads_image(graph, name)]
     if node.op_type in CARRIERS:
         return list(node.input[:1])
     if node.op_type in {"Concat", "Where"}:
@@ -244,22 +268,6 @@ def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
     return None
 
 
-def _reads_input(graph: Graph, tensor: str) -> bool:
-    """Return whether a tensor depends on the image, and is no constant, however it is written."""
-    producers = graph.producers()
-    entries = {value.name for value in graph.inputs}
-    queue, seen = [tensor], set[str]()
-    while queue:
-        name = queue.pop()
-        if name in entries:
-            return True
-        node = producers.get(name)
-        if node is not None and name not in seen:
-            queue += node.input
-        seen.add(name)
-    return False
-
-
 def _followed_arithmetic(graph: Graph, node: NodeProto, computed: list[str]) -> list[str] | None:
     """Follow sums, and products with a constant, of linear values, which are linear; logarithms; and amounts."""
     if node.op_type in _SCALINGS:
@@ -278,7 +286,7 @@ def _scales_probabilities(graph: Graph, tensor: str) -> bool:
     producers = graph.producers()
     scaled = False
     while (node := producers.get(tensor)) is not None:
-        computed = [name for name in node.input if name and _reads_input(graph, name)]
+        computed = [name for name in node.input if name and reads_image(graph, name)]
         is_arithmetic = node.op_type in _SUMS | _SCALINGS | {"Clip"} and len(computed) == 1
         if not is_arithmetic and node.op_type not in CARRIERS:
             return scaled and _ENDS.get(node.op_type) in {"softmax", "sigmoid"}
@@ -315,7 +323,7 @@ def _is_step_size(graph: Graph, tensor: str) -> bool:
     """Return whether a tensor is the step size of a dynamic quantization, times constants: a positive number."""
     node = graph.producers().get(tensor)
     while node is not None and node.op_type == "Mul":
-        computed = [name for name in node.input if _reads_input(graph, name)]
+        computed = [name for name in node.input if reads_image(graph, name)]
         if len(computed) != 1:
             return False
         tensor, node = computed[0], graph.producers().get(computed[0])

@@ -29,7 +29,8 @@ class SegmentHead:
 
     A single map is the probability of class 1 against class 0. So are several with `has_rest`: class 0 is where none of
     them has more than 0.5. Maps smaller than the image are enlarged bilinearly before the activation, as in DeepLab
-    (arXiv:1706.05587). `stated` is the recipe's activation.
+    (arXiv:1706.05587). `stated` is the recipe's activation. With `assumes_softmax`
+    nothing says that a pixel has one class.
     """
 
     channels: int
@@ -37,6 +38,7 @@ class SegmentHead:
     activation: Activation = "softmax"
     stated: Activation | None = None
     has_rest: bool = False
+    assumes_softmax: bool = False
     task: ClassVar[Task] = "segment"
     outputs: ClassVar[tuple[str, ...]] = ("mask", "confidence", FEATURES)
     metric: ClassVar[Metric] = "mask_iou"

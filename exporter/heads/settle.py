@@ -159,7 +159,9 @@ def _classify(head: ClassifyHead, kind: Kind, scores: list[Array], ends: set[str
         return _given(head, sums=is_softmax)
     if stated is None and kind in UNKNOWN:
         raise unknown_scores(kind, scores)
-    return head
+    # A log-softmax says that an image has one class.
+    is_open = stated is None and kind != "log_softmax" and not head.both_sides
+    return replace(head, assumes_softmax=is_open and head.activation == "softmax")
 
 
 def _stated_given(
@@ -208,7 +210,8 @@ def _segment(head: SegmentHead, kind: Kind, maps: list[Array], ends: set[str]) -
         raise _scaled(head, maps)
     if kind in UNKNOWN:
         raise unknown_scores(kind, maps)
-    return head
+    is_open = kind != "log_softmax" and head.channels > 1
+    return replace(head, assumes_softmax=is_open and head.activation == "softmax")
 
 
 def _scaled(head: SegmentHead, maps: list[Array]) -> RecipeError:

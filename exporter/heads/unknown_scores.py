@@ -53,7 +53,7 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
         ),
     ),
     "cosine": (
-        "they are cosines, products of vectors of the length one",
+        "they are cosines, products of vectors of the length one, times 1 or less",
         (
             "Such networks are trained with a factor behind them, often 16 to 64; without it, all classes have "
             "almost the same probability"
@@ -72,6 +72,17 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
         "the graph ends in a root, a length, or a sum of squares or absolute values, as distances do",
         "The best class then has the smallest value, and a softmax would answer with the worst",
         f"Export the network with the negative distance, or name another output with --outputs; {_LOGITS}",
+    ),
+    "negated": (
+        "the graph turns the sign of a linear layer's values or of cosines, or subtracts them from a constant",
+        (
+            "Of distances (1 - cos) and energies the best class has the smallest value, and a softmax would answer "
+            "with the worst"
+        ),
+        (
+            "Export the network without that, or with the opposite sign; if the best class has the highest value, "
+            "state --activation softmax or sigmoid"
+        ),
     ),
     "scaled": (
         "the graph ends in a softmax or sigmoid times a factor, as for percentages",

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.errors import RecipeError
 from exporter.labeled.measure import BATCH, ReadImage, add_answers, make_scorer, read_images
 from exporter.network import Network
 from exporter.recipe import Pixels, Triple
 from exporter.transforms import pixel_values
+from service.labeled.scores import Scores
 from service.labeled.truth import LabeledImages
 
 MOST_IMAGES = 60
@@ -53,17 +56,20 @@ def better_pixels(
     if not read:
         return None
     metric, assumed = _score(network, labels, read, network.pixels)
-    scored = [
-        (options, _score(network, labels, read, pixels)[1])
-        for options, pixels in _common(network, [one.frame for one in read])
-    ]
+    scored = []
+    for options, pixels in common_pixels(network, [one.frame for one in read]):
+        # Values that the network is not made for may give no numbers, which says nothing about the assumed ones.
+        with suppress(RecipeError):
+            scored.append((options, _score(network, labels, read, pixels)[1]))
     best = max((score for _, score in scored), default=0.0)
     least = max(assumed + CLEARLY_BETTER, best - CLEARLY_BETTER)
     suitable = sorted((one for one in scored if one[1] >= least), key=lambda one: -one[1])
     return Better(metric, tuple(suitable), assumed, len(read)) if suitable else None
 
 
-def _common(network: Network, frames: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[str, Pixels]]:
+def common_pixels(
+    network: Network, frames: Sequence[NDArray[np.uint8]]
+) -> Iterator[tuple[str, Pixels]]:
     """Yield common pixel values with the options that state them; what is stated already stays as it is."""
     pixels = network.pixels
     own = pixel_values(np.stack(frames), Pixels(layout="NHWC", color=pixels.color))
@@ -98,7 +104,11 @@ def _score(
     read: Sequence[ReadImage],
     pixels: Pixels,
 ) -> tuple[str, float]:
-    """Return the name and value of the first score that the source reaches with these pixel values."""
+    """Return the name and value of the score that the source reaches with these pixel values.
+
+    Raises:
+        RecipeError: the service could not answer with its outputs.
+    """
     scorer = make_scorer(network, labels)
     size = min(BATCH, network.max_batch or BATCH)
     for begin in range(0, len(read), size):
@@ -106,7 +116,17 @@ def _score(
         values = pixel_values(np.stack([one.frame for one in batch]), pixels)
         outputs = network.head.expected(network.reference.run(values), network.image_input)
         add_answers(scorer, outputs, batch)
-    return next(iter(scorer.scores().total.items()))
+    return deciding(scorer.scores())
+
+
+def deciding(scores: Scores) -> tuple[str, float]:
+    """Return the name and value of the score that ways of reading images are compared by, the first of most tasks.
+
+    Where an image may have several labels, the share of right decisions is close to one whatever is decided: most
+    labels are absent. It is the F1.
+    """
+    name = "f1_micro" if "f1_micro" in scores.total else next(iter(scores.total))
+    return name, scores.total[name]
 
 
 def _options(values: dict[str, Triple]) -> str:

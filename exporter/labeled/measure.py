@@ -51,14 +51,15 @@ BATCH = 8
 class Measurement:
     """The accuracy as the card holds it, and for a classifier of one class an image the answers and the truth.
 
-    `left_out` says of each image that was not measured with, why. `lacks` are the labels of a network of several that
-    have no column in the table.
+    `smallest` are the classes with the smallest score. `left_out` says of each image that was not measured with, why.
+    `lacks` are the labels of a network of several that have no column in the table.
     """
 
     accuracy: Accuracy
     name: str
     answers: tuple[int, ...] = ()
     truth: tuple[int, ...] = ()
+    smallest: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
 
@@ -101,6 +102,7 @@ def measure_accuracy(
     session = alternating_session(model)
     mine, source = (make_scorer(network, labels) for _ in range(2))
     left_out: list[str] = []
+    smallest: list[int] = []
     size = min(BATCH, network.max_batch or BATCH)
     count = len(labeled.images)
     for begin in range(0, count, size):
@@ -112,6 +114,8 @@ def measure_accuracy(
                 partial(run_graph, session, frames, network.head.outputs),
             )
             add_answers(mine, ours, batch)
+            if isinstance(mine.scorer, ClassScorer):
+                smallest += ours["logits"].argmin(axis=1).tolist()
             add_answers(source, theirs, batch)
         done = min(begin + size, count)
         progress.advance(done / count, f"{done} images")
@@ -125,7 +129,8 @@ def measure_accuracy(
     found = Measurement(accuracy, labeled.name, left_out=tuple(left_out), lacks=lacks)
     if isinstance(mine.scorer, ClassScorer):
         answers = tuple(one[0] for one in mine.scorer.ranked)
-        return replace(found, answers=answers, truth=tuple(mine.scorer.truth))
+        truth = tuple(mine.scorer.truth)
+        return replace(found, answers=answers, truth=truth, smallest=tuple(smallest))
     return found
 
 

@@ -158,9 +158,14 @@ def settle_pixels(entry: Entry, recipe: Recipe, stated: Pixels | None = None) ->
     known = start.model_copy(update={"layout": entry.layout, "color": color})
     pixels = recipe.pixel_values(known)
     if entry.channels and pixels.channels != entry.channels:
+        reads = (
+            "one channel is gray then"
+            if entry.channels == 1
+            else "the three channels of a gray image are equal then"
+        )
         raise RecipeError(
             f"--color {pixels.color}: it has {pixels.channels} channels, and the input {entry.name!r} has "
-            f"{entry.channels}"
+            f"{entry.channels}. Leave --color out: {reads}"
         )
     return pixels
 

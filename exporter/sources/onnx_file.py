@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from exporter.batching import free_batch
 from exporter.errors import GraphError
@@ -16,7 +17,7 @@ from exporter.heads.arrange import SIX, arrange
 from exporter.heads.class_count import class_count
 from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
-from exporter.heads.own_suppression import gives_each_object_one_box
+from exporter.heads.own_suppression import gives_each_object_one_box, keeps_boxes_apart
 from exporter.heads.raw_tensor import Tensor
 from exporter.heads.score_origin import graph_origins
 from exporter.heads.select_head import select_head
@@ -38,7 +39,7 @@ from exporter.sources.found_input import (
     settle_size,
 )
 from exporter.sources.found_outputs import RawOutput, read_outputs, require_outputs
-from exporter.sources.onnx_pixels import stated_pixels
+from exporter.sources.onnx_pixels import silent_parts, stated_pixels
 from exporter.sources.ultralytics_metadata import (
     is_ultralytics,
     named_classes,
@@ -147,7 +148,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         1 if any(output.form == "rows" for output in outputs) else entry.batch,
         _session(source, names),
     )
-    freed, reference, max_batch = _freed(bound, reference)
+    freed, reference, max_batch = _freed(bound, reference, alone=recipe.proof.largest == 1)
     if max_batch is not None:
         why = "; its step sizes are those of all images of a batch" * _measures_batch(bound)
         progress.warn(
@@ -174,6 +175,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=named),
         max_batch=max_batch,
         own_factor=factor,
+        silent=silent_parts(source),
     )
 
 
@@ -198,6 +200,8 @@ def _outputs(
     recipe, ordered = arrange(recipe, tensors, image_input, labels)
     by_name = {one.name: one for one in found}
     outputs = [by_name[one.name] for one in ordered]
+    if recipe.task == "classify":
+        _refuse_whole_numbers(outputs[0])
     if recipe.task == "detect" and recipe.detect.decoder == "pair" and len(outputs) > 1:
         outputs = [outputs[0], _scores_last(outputs[1], outputs[0].dims[1])]
     decoder = recipe.detect.decoder if recipe.task == "detect" else ""
@@ -205,6 +209,20 @@ def _outputs(
         replace(one, is_ids=index == _CLASS_IDS.get(decoder))
         for index, one in enumerate(outputs[: _COUNTS.get(decoder, 1)])
     ]
+
+
+def _refuse_whole_numbers(scores: RawOutput) -> None:
+    """Refuse a classifier's scores that are whole numbers by their type.
+
+    Raises:
+        GraphError: they are; they may as well be ranks or class ids.
+    """
+    if scores.dtype not in _NO_WHOLE_NUMBERS:
+        raise GraphError(
+            f"The output {scores.name!r} {scores.dims} has whole numbers: ranks or class ids are no scores, and "
+            "rounded scores have lost what a probability is made of. Export the network with the scores before they "
+            "are rounded, or name that tensor with --outputs"
+        )
 
 
 def _say_scores(
@@ -217,6 +235,10 @@ def _say_scores(
             f"the output {outputs[0].name} is taken for the scores, not {', '.join(others[:5])} (see --outputs)"
         )
 
+
+_NO_WHOLE_NUMBERS = {
+    *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16, TensorProto.BOOL),
+}  # fmt: skip
 
 _COUNTS = {"pair": 2, "mmdet": 2, "triple": 3}
 _CLASS_IDS = {"mmdet": 1, "triple": 2}
@@ -259,7 +281,9 @@ def _head(
     ):
         free = gives_each_object_one_box(model, head.anchors)
         head = replace(head, recipe=head.recipe.model_copy(update={"nms_free": free}))
-    return replace(head, assumes_nms_free=head.recipe.nms_free and not states_suppression)
+    assumes = head.recipe.nms_free and not states_suppression
+    by_form = assumes and own_classes is None and not keeps_boxes_apart(model.graph)
+    return replace(head, assumes_nms_free=assumes, is_free_by_form=by_form)
 
 
 def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
@@ -271,25 +295,47 @@ def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.Infer
     except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
         raise GraphError(
             f"ONNX Runtime {onnxruntime.__version__} does not read the file (opset {opset_of(source)}): "
-            f"{first_line(error)}. Export the network again with opset 18"
+            f"{first_line(error)}. {_after_refusal(source, str(error))}"
         ) from error
 
 
+def _after_refusal(model: onnx.ModelProto, refusal: str) -> str:
+    """Return the next step where ONNX Runtime does not read a file.
+
+    It has kernels for few layers in double and bfloat16, whatever the opset.
+    """
+    tensors = [
+        *model.graph.initializer,
+        *(one.t for node in model.graph.node for one in node.attribute if one.HasField("t")),
+    ]
+    wide = {TensorProto.DOUBLE: "double", TensorProto.BFLOAT16: "bfloat16"}
+    kinds = {wide[tensor.data_type] for tensor in tensors if tensor.data_type in wide}
+    if "Could not find an implementation" in refusal and kinds:
+        return (
+            f"The network computes in {' and '.join(sorted(kinds))}, for which ONNX Runtime has few layers on a CPU. "
+            "Let it compute in float32 (model.float()), and export it again"
+        )
+    return "Export the network again with opset 18"
+
+
 def _freed(
-    bound: onnx.ModelProto, reference: OnnxReference
+    bound: onnx.ModelProto, reference: OnnxReference, *, alone: bool
 ) -> tuple[onnx.ModelProto, OnnxReference, int | None]:
     """Return the model with a free batch, the reference at a batch at which it runs, and 1 where only one image fits.
+
+    With `alone` the file is meant for one image at a time: what it computes for more of them does not count.
 
     Raises:
         GraphError: the batch is fixed, and one image alone does not give what it gives in its batch.
         ProofError: the network computes values that are no numbers.
     """
     # At the batch at which a file is fixed, it computes the right values though nothing was freed.
-    count = 3 if reference.part == 2 else 2
+    count = 4 if reference.part == 3 else 3
     size = (count, reference.image_input.height, reference.image_input.width, 3)
     noise = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    noise[-1] //= 8  # so that the largest value and the mean of a batch are not those of each image
     frames = reference.pixels_of_frames(noise)
-    if reference.part == 0 and (_measures_batch(bound) or not _runs(reference, frames)):
+    if reference.part == 0 and (alone or _measures_batch(bound) or not _runs(reference, frames)):
         reference = replace(reference, part=1)
     expected = _expected(reference, frames)
     if not (any(output.form == "rows" for output in reference.outputs) or _measures_batch(bound)):
@@ -308,7 +354,7 @@ def _freed(
             "The answer for an image depends on the others of its batch: on random pixels it is another one alone than "
             "beside a second image. Does the graph take a softmax, a mean or a normalization over the batch, as a "
             "softmax behind a Reshape to (1, -1) is? Export the network again with it over the classes (axis 1), or "
-            "with a fixed batch of 1 if it is meant for one image at a time"
+            "give --largest-batch 1 if it is meant for one image at a time"
         )
     is_fixed = f"The batch of the file is fixed at {reference.part}, and" * bool(reference.part)
     raise GraphError(

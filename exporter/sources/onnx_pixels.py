@@ -2,6 +2,7 @@
 
 import onnx
 
+from exporter.network import EVERY_PART, Unstated
 from exporter.recipe import Pixels
 
 NOMINAL_RANGES = {
@@ -20,9 +21,22 @@ def stated_pixels(model: onnx.ModelProto) -> Pixels | None:
 
     Ultralytics' networks read RGB in 0–1; its exporter names itself in the metadata.
     """
-    written = {entry.key: entry.value for entry in model.metadata_props}
+    written = _written(model)
     pixels = NOMINAL_RANGES.get(written.get("Image.NominalPixelRange", ""))
     if pixels is None:
         return Pixels() if written.get("author") == "Ultralytics" else None
     color = COLORS.get(written.get("Image.BitmapPixelFormat", ""))
     return pixels if color is None else pixels.model_copy(update={"color": color})
+
+
+def silent_parts(model: onnx.ModelProto) -> tuple[Unstated, ...]:
+    """Return what a file can not state and does not: Ultralytics' networks are known."""
+    written = _written(model)
+    if written.get("author") == "Ultralytics":
+        return ()
+    is_known = written.get("Image.BitmapPixelFormat", "") in COLORS
+    return tuple(part for part in EVERY_PART if not (is_known and part == "color"))
+
+
+def _written(model: onnx.ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in model.metadata_props}

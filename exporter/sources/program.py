@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from exporter.errors import GraphError, SourceError
 from exporter.file_kind import SAVED, Kind, require_saved
 from exporter.library_warnings import ignore_library_warnings
-from exporter.network import Facts, Network
+from exporter.network import EVERY_PART, Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
 from exporter.sources.found_input import say_free_size, stretched_to
@@ -30,10 +30,12 @@ def load_program(where: str, recipe: Recipe, progress: Progress) -> Network:
 
     Raises:
         SourceError: the file is no such program, or its batch is fixed.
+        GraphError: it was exported in training mode.
     """
     progress.begin("Read the program")
     path = recipe.locate(where)
     program = _read(path, torch.export.load, *SAVED["program"])
+    _refuse_training(program, path.name)
     known = _described(program, recipe, progress)
     return _network(Unpacked(program.module()), program, known, recipe, progress)
 
@@ -118,6 +120,36 @@ def _described(program: torch.export.ExportedProgram, recipe: Recipe, progress: 
     return known, pixels
 
 
+_TRAINING = {
+    torch.ops.aten.batch_norm.default: 5,
+    torch.ops.aten.dropout.default: 2,
+    torch.ops.aten.feature_dropout.default: 2,
+    torch.ops.aten.alpha_dropout.default: 2,
+}
+"""The place of the argument that says whether an operator trains."""
+
+
+def _refuse_training(program: torch.export.ExportedProgram, name: str) -> None:
+    """Refuse batch norms over the batch's own statistics, and active dropout: a program stays in its mode.
+
+    Weights that are standardized by a batch norm, as in timm, have no batch: the size of their first axis is known.
+
+    Raises:
+        GraphError: there is one.
+    """
+    for node in program.graph.nodes:
+        place = _TRAINING.get(node.target)
+        if place is None or len(node.args) <= place or node.args[place] is not True:
+            continue
+        read = node.args[0].meta["val"]
+        if not isinstance(read.shape[0], int):
+            raise GraphError(
+                f"{name}: the program was exported in training mode: {node.name} ({node.target}) depends on the other "
+                "images of the batch, or on chance. Call model.eval() before torch.export.export; a batch norm without "
+                "running statistics, or functional dropout without training=self.training, must be corrected"
+            )
+
+
 def _network(
     module: nn.Module,
     program: torch.export.ExportedProgram | torch.jit.ScriptModule,
@@ -128,7 +160,15 @@ def _network(
     kind, _, where = recipe.source.partition(":")
     facts = Facts(title=recipe.name, origin=f"{kind}:{Path(where).name}")
     image_input, pixels = known
-    model = TorchModel(module, facts, image_input, pixels, exportable=program, states_values=False)
+    model = TorchModel(
+        module,
+        facts,
+        image_input,
+        pixels,
+        exportable=program,
+        states_values=False,
+        silent=EVERY_PART,
+    )
     try:
         return torch_network(model, recipe, progress)
     except GraphError as error:

@@ -9,7 +9,7 @@ from torch import nn
 
 from exporter.checkpoint import Checkpoint, read_checkpoint
 from exporter.errors import SourceError
-from exporter.network import Facts, Network
+from exporter.network import EVERY_PART, Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import Recipe
 from exporter.sources.inferred import inferred_channels, inferred_classes, weights_of
@@ -72,7 +72,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
             module = _with_weights(where, build, checkpoint, recipe, progress)
         facts = Facts(title=recipe.name, origin=f"python:{where}")
         script = module if isinstance(module, torch.jit.ScriptModule) else None
-        model = TorchModel(module, facts, exportable=script)
+        model = TorchModel(module, facts, exportable=script, silent=EVERY_PART)
         return torch_network(model, recipe, progress)
 
 

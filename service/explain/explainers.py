@@ -1,6 +1,7 @@
 """Explainers: a second session of a model, whose outputs include its inner maps, loaded on the first request."""
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from service.errors import (
     told_shortages,
 )
 from service.graph.anatomy import Anatomy, instrument_graph
+from service.logs import LOGGER
 from service.metrics import VersionMetrics
 from service.runtime.batcher import Batcher
 from service.runtime.daemon_call import daemon_call
@@ -28,6 +30,8 @@ from service.runtime.repository import Servable
 from service.runtime.session import open_session
 from service.runtime.workers import Workers
 from service.servable_file import check_certificate
+
+log = logging.getLogger(LOGGER)
 
 LOAD_SECONDS = 60.0
 LEAST_MACS = 3e8
@@ -44,7 +48,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """A model's second session with a queue of its own; its jobs get the inner maps among their outputs."""
+    """A model's second session with a queue of its own; its jobs get the inner maps among their outputs.
+
+    Its card has the stages of the model's card that are in the graph.
+    """
 
     card: Card
     anatomy: Anatomy
@@ -155,10 +162,11 @@ class Explainers:
             stuck_seconds=self.stuck_seconds,
             # It runs on the CPU, where a first run compiles nothing.
             first_run_seconds=min(FIRST_RUN_SECONDS, model.card.cost.macs / LEAST_MACS),
+            stuck=model.stuck_runs,
             device="cpu",
         )
         batcher.open()
-        return Explainer(model.card, opened.anatomy, batcher)
+        return Explainer(_card_of(model, opened.anatomy), opened.anatomy, batcher)
 
     async def _open(self, model: Model) -> Opened:
         try:
@@ -201,6 +209,18 @@ def open_explainer(servable: Servable) -> Opened:
     plan = plan_session(device, largest=1, threads=1, cache=Path())
     session = open_session(servable.path, device, plan, graph=instrumented.graph)
     return Opened(session, instrumented.anatomy)
+
+
+def _card_of(model: Model, anatomy: Anatomy) -> Card:
+    if not anatomy.lacking:
+        return model.card
+    log.warning(
+        "%s is explained without its stages %s: its card names them, and its graph does not have their tensors",
+        model,
+        ", ".join(anatomy.lacking),
+    )
+    stages = tuple(one for one in model.card.stages if one.name not in anatomy.lacking)
+    return model.card.model_copy(update={"stages": stages})
 
 
 def _failed(loading: "asyncio.Task[Explainer]") -> bool:

@@ -229,6 +229,26 @@ def _check_box(options: ExplainOptions, card: Card) -> None:
         )
 
 
+def require_there(request: ExplainRequest, card: Card) -> None:
+    """Refuse a request for stages that the model's card names and its graph does not have.
+
+    Args:
+        request: made for the model's card.
+        card: the explainer's, with the stages that are in the graph.
+
+    Raises:
+        InvalidParameterError: the request needs one that is not.
+    """
+    needs_any = VIEWS[request.view].needs_stages or request.method == "eigencam"
+    wanted = request.stage
+    if (needs_any and not card.stages) or (wanted is not None and wanted not in card.stages):
+        what = f"the stage {wanted.name}" if wanted is not None else "stages"
+        raise InvalidParameterError(
+            f"{'view' if wanted is None else 'stage'}: the card of {card.name} names {what}, but its graph does not "
+            "have the inner maps. Export it again with foveal-export."
+        )
+
+
 def _parameter(field: str) -> str:
     """Return the name of an option as a client writes it."""
     return ExplainOptions.model_fields[field].alias or field

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from service.explain.explainers import Explainers
 from service.explain.explanation import Explanation
+from service.explain.options import require_there
 from service.explain.request import ExplainRequest
 from service.explain.views import VIEWS, ExplainResult
 from service.fanout import FanOut
@@ -66,6 +67,7 @@ class Runner:
         deadline = self.clock() + timeout_seconds
         with span("explain", {"foveal.view": request.view}):
             async with self.explainers.use(model) as explainer:
+                require_there(request, explainer.card)
                 explanation = Explanation(
                     request=request,
                     model=model,

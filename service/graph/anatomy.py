@@ -26,7 +26,8 @@ class Anatomy:
     `first` is the first convolution, None where there is none. `head` is None where the logits are not a linear
     function of a pooled map. `fields` has the receptive field of each stage's map and of the map that the head pools,
     by the name of the tensor; a tensor that does not depend on the image has none. `opening` is None where `first` is.
-    `last` is None where the logits are not a linear function of a vector.
+    `last` is None where the logits are not a linear function of a vector. `lacking` names the stages of the card whose
+    tensors are not in the graph.
     """
 
     first: FirstLayer | None
@@ -34,14 +35,15 @@ class Anatomy:
     fields: dict[str, ReceptiveField]
     opening: Opening | None = None
     last: LastLayer | None = None
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class InstrumentedGraph:
     """A network's anatomy, and its serialized ONNX model with inner maps added to its outputs.
 
-    `graph` has the file's outputs, then the map of each stage of the card, the map that the head pools, the tensors of
-    the opening, and the vector that the last layer weighs.
+    `graph` has the file's outputs, then the map of each stage of the card that it has, the map that the head pools, the
+    tensors of the opening, and the vector that the last layer weighs.
     """
 
     anatomy: Anatomy
@@ -67,13 +69,15 @@ def instrument_graph(path: Path, card: Card) -> InstrumentedGraph:
 def _instrumented(model: onnx.ModelProto, card: Card) -> InstrumentedGraph:
     wiring = Wiring(model.graph)
     head = find_linear_head(wiring) if card.task == "classify" else None
-    inner = [stage.tensor for stage in card.stages] + ([head.map] if head else [])
+    lacking = tuple(one.name for one in card.stages if wiring.producer(one.tensor) is None)
+    stages = [one.tensor for one in card.stages if one.name not in lacking]
+    inner = stages + ([head.map] if head else [])
     fields = receptive_fields(wiring, inner)
     opening = find_opening(wiring)
     last = find_last_layer(wiring) if card.task == "classify" else None
     opened = opening.tensors if opening else []
     _add_outputs(model, [*inner, *opened, *([last.input] if last else [])])
-    anatomy = Anatomy(first_layer(wiring), head, fields, opening, last)
+    anatomy = Anatomy(first_layer(wiring), head, fields, opening, last, lacking)
     return InstrumentedGraph(anatomy, model.SerializeToString())
 
 

@@ -15,37 +15,12 @@ from service.errors import (
     UnavailableError,
     told_shortages,
 )
-from service.imaging.announced import announced_pixels, quick_pixels
-from service.imaging.jpeg_header import JPEG_START
 from service.logs import LOGGER
 from service.started_threads import start_threads
 
 log = logging.getLogger(LOGGER)
 
 T = TypeVar("T")
-
-LARGE_PIXELS = 16_000_000
-"""An image of more takes hundreds of milliseconds and more."""
-LARGE_JPEG_PIXELS = 32_000_000
-"""Of a JPEG, which is decoded at a reduced scale."""
-SMALL_JPEG_BYTES = 128 * 1024
-"""A whole JPEG of so few bytes has fewer pixels; its header is not looked at."""
-
-
-def is_large(image: bytes) -> bool | None:
-    """Return whether an image is decoded beside the workers; None where `find_large` has to read its header."""
-    if image.startswith(JPEG_START):
-        return len(image) > SMALL_JPEG_BYTES and (quick_pixels(image) or 0) > LARGE_JPEG_PIXELS
-    pixels = quick_pixels(image)
-    return None if pixels is None else pixels > LARGE_PIXELS
-
-
-def find_large(
-    image: bytes, announced: Callable[[Sequence[bytes]], int] = announced_pixels
-) -> bool:
-    """Return whether an image is decoded beside the workers, by the pixels in its header; for a thread."""
-    found = is_large(image)
-    return announced([image]) > LARGE_PIXELS if found is None else found
 
 
 class DecodingAhead:

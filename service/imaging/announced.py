@@ -29,7 +29,8 @@ _BEFORE_PIXELS = frozenset({0xDA, 0xD9})
 def quick_pixels(image: bytes) -> int | None:
     """Return the pixels of an image in a few microseconds; None where it takes a reader to know them."""
     if image.startswith(JPEG_START):
-        return _jpeg_pixels(image)
+        frame = jpeg_frame(image)
+        return None if frame is None else frame[0]
     if len(image) < HEADER_BYTES:
         return None
     if image.startswith(png.SIGNATURE):
@@ -75,18 +76,22 @@ def _webp_pixels(image: bytes) -> int | None:
     return None
 
 
-def _jpeg_pixels(image: bytes) -> int | None:
-    """Follow the segments to the compressed data; None where a reader would have to skip bytes between them."""
-    position, found = 2, None
+def jpeg_frame(image: bytes) -> tuple[int, int, int, int] | None:
+    """Return a JPEG's pixels, its frame's marker and components, and the place of its first scan or of its end.
+
+    It follows the segments up to there; None where a reader would have to skip bytes between them.
+    """
+    position, pixels, kind, components = 2, 0, 0, 0
     for _ in range(MOST_SEGMENTS):
-        if len(image) < position + 9 or image[position] != 0xFF:
+        if len(image) < position + 10 or image[position] != 0xFF:
             return None
         marker = image[position + 1]
         if marker in _BEFORE_PIXELS:
-            return found
+            return (pixels, kind, components, position) if kind else None
         if marker in _SIZES:
             height, width = struct.unpack_from(">HH", image, position + 5)
-            found = max(found or 0, width * height)
+            pixels = max(pixels, width * height)
+            kind, components = marker, image[position + 9]
         position += 2 + int.from_bytes(image[position + 2 : position + 4], "big")
     return None
 

@@ -30,6 +30,7 @@ from service.imaging.metadata import (
 )
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, clear_pixels, load_frame, open_frame
+from service.imaging.room import SMALL_PIXELS, TIGHT_BYTES_PER_PIXEL
 from service.imaging.shortage import SILENT_FORMATS, require_memory
 from service.imaging.tiff_pixels import load_tiff
 from service.imaging.tiff_places import check_places
@@ -81,7 +82,8 @@ class OpenedImage:
 
     `file` is Pillow's image of the frame that is displayed first, `size` that of the whole stored canvas, on which the
     frame covers `box`; what a frame leaves free is clear. `samples` are given where the file's pixels are words that
-    become 8 bits; `png` are the chunks of a PNG, `bmp` the meaning of bits that Pillow does not read.
+    become 8 bits; `png` are the chunks of a PNG, `bmp` the meaning of bits that Pillow does not read. `counted` is how
+    many pixels it counts for, where more are decoded than the canvas has; `sample_bytes` are those of deep samples.
     """
 
     body: bytes = field(repr=False)
@@ -92,6 +94,18 @@ class OpenedImage:
     samples: Samples | None = None
     png: Png | None = None
     bmp: BmpSamples | None = None
+    counted: int = 0
+    sample_bytes: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels it counts for in the limits of what is decoded."""
+        return max(self.counted, self.size[0] * self.size[1])
+
+    @property
+    def held_pixels(self) -> int:
+        """For how many pixels it takes memory while it is decoded: deep samples are held twice."""
+        return max(self.pixels, 2 * self.sample_bytes // TIGHT_BYTES_PER_PIXEL)
 
     @property
     def can_be_reduced(self) -> bool:
@@ -206,6 +220,7 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     except PILLOW_FAULTS as error:
         raise why_unread(body) from error
     _check_size((page.layout.width, page.layout.height), limits)
+    _check_tiles(page, limits)
     if page.samples is not None:
         _check_sample_bytes(page, limits)
     require_tiff_decoder(page.layout.compression, limits.formats)
@@ -216,10 +231,35 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
         if str(error) in tiff.PILLOW_REFUSALS:
             raise tiff.refused(page.layout) from error
         raise why_unread(body) from error
+    counted = page.layout.counted_pixels
     if page.samples is None:  # Pillow itself applies the orientation
-        return OpenedImage(page.body, file, file.size)
+        return OpenedImage(page.body, file, file.size, counted=counted)
     size = (page.layout.width, page.layout.height)
-    return OpenedImage(page.body, file, size, page.orientation, samples=page.samples)
+    return OpenedImage(
+        page.body,
+        file,
+        size,
+        page.orientation,
+        samples=page.samples,
+        counted=counted,
+        sample_bytes=page.sample_bytes,
+    )
+
+
+def _check_tiles(page: tiff.Page, limits: Limits) -> None:
+    """Refuse tiles that have many more pixels than the image: they are decoded whole.
+
+    What is allowed of pixels and of deep samples is allowed twice, since the tiles of a small image may double it.
+    """
+    layout, allowed = page.layout, 2 * max(limits.max_pixels, SMALL_PIXELS)
+    most = DEEP_BYTES_PER_PIXEL * allowed // max(DEEP_BYTES_PER_PIXEL, page.bytes_per_pixel)
+    largest = min(most, layout.most_padded_pixels)
+    if layout.padded_pixels > most or layout.columns * layout.tile_rows > largest:
+        raise TooManyPixelsError(
+            f"The TIFF's tiles of {layout.columns}×{layout.tile_rows} pixels have {layout.padded_pixels} pixels "
+            f"together, for an image of {layout.width}×{layout.height}. At most {most} are read, and {largest} of a "
+            "tile. Save it with smaller tiles, or in strips."
+        )
 
 
 def _check_sample_bytes(page: tiff.Page, limits: Limits) -> None:

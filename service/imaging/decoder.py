@@ -74,7 +74,7 @@ class ThreadDecoder:
     ) -> tuple[NDArray[np.uint8], SourceImage]:
         """Return the frame and its source; see `Decoder`."""
         opened = open_image(image, self.limits)
-        pixels = opened.size[0] * opened.size[1]
+        pixels = opened.held_pixels
         if draws and pixels <= SMALL_PIXELS:
             frame, geometry, whole = fit_and_keep(opened, target)
             return frame, SourceImage(image, geometry, self.limits, pixels=whole)
@@ -87,7 +87,7 @@ class ThreadDecoder:
             frame, geometry = fit_opened(opened, target, go_on)
             del opened  # its pixels are counted no more after this
         again = partial(displayed_image, go_on=go_on)
-        return frame, SourceImage(image, geometry, self.limits, again)
+        return frame, SourceImage(image, geometry, self.limits, again, held=pixels)
 
     def announced_pixels(self, images: Sequence[bytes]) -> int:
         """Return the pixels of all images; see `Decoder`."""

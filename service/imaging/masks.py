@@ -18,6 +18,8 @@ from service.imaging.resampling import resample
 
 Mask = NDArray[np.uint8]
 Region = NDArray[np.bool_]
+Line = NDArray[np.float64]
+_Point = tuple[float, float]
 _IDS = 256
 """Values that an id may have."""
 LARGEST_ENCODED = 1 << 23
@@ -226,13 +228,58 @@ def polygons(region: Region) -> list[list[float]]:
     Args:
         region: bool (height, width).
     """
-    # A border of False closes outlines at the image's edge.
-    padded = np.zeros((region.shape[0] + 2, region.shape[1] + 2), np.float32)
-    padded[1:-1, 1:-1] = region
-    lines = contour_generator(z=padded, line_type=LineType.Separate).lines(0.5)
     limit = np.array(region.shape[::-1], np.float64)
-    outlines = [_corners(np.clip(np.asarray(line) - 0.5, 0, limit)) for line in lines]
+    outlines = [_corners(np.clip(line - 0.5, 0, limit)) for line in _closed_lines(region)]
     return [outline.round(1).ravel().tolist() for outline in outlines if len(outline) >= 3]
+
+
+def _closed_lines(region: Region) -> list[Line]:
+    """Return the closed lines around the pixels of a region, in pixels from a border of one pixel around it.
+
+    A large region is followed in bands of rows, since contourpy takes 28 bytes for each pixel; two bands share a row.
+    Then the lines are sorted by their highest points: that of an outline is above those of its holes.
+    """
+    height, width = region.shape
+    rows = max(1, BLOCK_PIXELS // width)
+    if height <= rows:
+        return _lines_of(region, 0, height + 1)
+    closed: list[Line] = []
+    parts: dict[_Point, Line] = {}
+    for top in range(0, height + 1, rows):
+        for line in _lines_of(region, top, min(top + rows, height + 1)):
+            if np.array_equal(line[0], line[-1]):
+                closed.append(line)
+            else:
+                parts[_point(line[0])] = line
+    while parts:
+        closed.append(_joined(parts))
+    return sorted(closed, key=lambda line: float(line[:, 1].min()))
+
+
+def _lines_of(region: Region, top: int, bottom: int) -> list[Line]:
+    """Return the lines between two rows, both included, of a region with a border; open where they leave the rows."""
+    height, width = region.shape
+    # A border of False closes outlines at the image's edge.
+    padded = np.zeros((bottom - top + 1, width + 2), np.float32)
+    part = region[max(0, top - 1) : min(bottom, height)]
+    first = int(top == 0)
+    padded[first : first + len(part), 1:-1] = part
+    found = contour_generator(z=padded, line_type=LineType.Separate).lines(0.5)
+    shift = np.array((0.0, top))
+    return [np.asarray(line) + shift for line in found]
+
+
+def _joined(parts: dict[_Point, Line]) -> Line:
+    """Return a closed line made of parts, which are taken away: each begins where another one ends."""
+    start, line = parts.popitem()
+    pieces = [line]
+    while (end := _point(pieces[-1][-1])) != start:
+        pieces.append(parts.pop(end)[1:])
+    return np.concatenate(pieces)
+
+
+def _point(place: NDArray[np.float64]) -> _Point:
+    return float(place[0]), float(place[1])
 
 
 def _corners(line: NDArray[np.float64]) -> NDArray[np.float64]:

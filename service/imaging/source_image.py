@@ -38,7 +38,8 @@ class SourceImage:
 
     `body` is the encoded image; for a frame of a video, which is decoded and upright already, it is the image itself.
     `decode` makes of an encoded image what `displayed_image` does. `pixels` is what it would make, where a head was
-    known to draw and the image is small: then it is decoded once.
+    known to draw and the image is small: then it is decoded once. `held` is for how many pixels it takes memory while
+    it is decoded, where these are more than its own.
     """
 
     body: bytes | Image.Image = field(repr=False)
@@ -46,6 +47,12 @@ class SourceImage:
     limits: Limits
     decode: Callable[[bytes, Limits], Image.Image] = displayed_image
     pixels: Image.Image | None = field(default=None, repr=False)
+    held: int = 0
+
+    @property
+    def held_pixels(self) -> int:
+        """For how many pixels it takes memory while it is decoded."""
+        return max(self.held, self.geometry.width * self.geometry.height)
 
     def displayed(self) -> Image.Image:
         """Return the whole image as displayed, mode RGB, at its own size."""

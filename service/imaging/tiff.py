@@ -26,6 +26,7 @@ from PIL.TiffImagePlugin import (
     STRIPBYTECOUNTS,
     STRIPOFFSETS,
     TILEBYTECOUNTS,
+    TILELENGTH,
     TILEOFFSETS,
     TILEWIDTH,
 )
@@ -76,7 +77,7 @@ _TYPES = {
 _WITH_PREDICTOR = {5, 8, 32946, 34925, 50000}
 """The compressions that use a predictor: LZW, Deflate, LZMA and Zstandard."""
 _SPARE_PIXELS = 16_000_000
-"""So many pixels may be read beyond twice those of the image, where its tiles are wider than it."""
+"""So many pixels may be read beyond twice those of the image, where its tiles are larger than it."""
 
 _CONVERT = "Save it with 8 or 16 bits per sample as gray or RGB, or send JPEG or PNG."
 
@@ -98,12 +99,30 @@ class Layout:
     is_big_endian: bool
     columns: int
     """The pixels of a row of a strip or tile."""
+    tile_rows: int
+    """The rows to which each tile is padded; of strips, those of the image."""
 
     @property
     def alpha(self) -> Alpha | None:
         """What the first extra sample says of itself (tag 338)."""
         names: dict[int, Alpha] = {1: "premultiplied", 2: "straight"}
         return names.get(self.extra[0]) if self.extra else None
+
+    @property
+    def padded_pixels(self) -> int:
+        """The pixels of all tiles with what these have beside and below the image: a tile is decoded whole."""
+        across, down = max(1, self.columns), max(1, self.tile_rows)
+        return (-(-self.width // across) * across) * (-(-self.height // down) * down)
+
+    @property
+    def most_padded_pixels(self) -> int:
+        """How many pixels may be read where tiles are larger than the image: those of usual writers double it."""
+        return 2 * self.width * self.height + _SPARE_PIXELS
+
+    @property
+    def counted_pixels(self) -> int:
+        """The pixels of the image, or half of those of its tiles, if these are more."""
+        return max(self.width * self.height, self.padded_pixels // 2)
 
     def __str__(self) -> str:
         """Return the layout in words, for messages."""
@@ -131,9 +150,17 @@ class Page:
     orientation: int = 1
 
     @property
+    def bytes_per_pixel(self) -> int:
+        """The bytes of a pixel's samples that are read, where they are words, else 0."""
+        if self.samples is None:
+            return 0
+        each = np.dtype(self.samples.type).itemsize
+        return self.samples.per_pixel * self.samples.planes * each
+
+    @property
     def sample_bytes(self) -> int:
         """The bytes of all samples that are read, where they are words."""
-        return self.sample_count * np.dtype(self.samples.type).itemsize if self.samples else 0
+        return self.layout.width * self.layout.height * self.bytes_per_pixel
 
     @property
     def sample_count(self) -> int:
@@ -176,15 +203,14 @@ def full_page(body: bytes, max_metadata_bytes: int = MAX_METADATA_BYTES) -> Page
 
 
 def announced_pixels(body: bytes) -> int:
-    """Return the pixels of the page that is the image, by its tags; no strip is looked at.
+    """Return how many pixels the page counts for that is the image, by its tags; no strip is looked at.
 
     Raises:
         BrokenImageError, TooMuchMetadataError: as `full_page` says.
         OSError, struct.error, …: Pillow's faults.
     """
     pages = _bounded(directories(body), MAX_METADATA_BYTES)
-    layout = _layout(_chosen(pages)) if pages else None
-    return layout.width * layout.height if layout is not None else 0
+    return _layout(_chosen(pages)).counted_pixels if pages else 0
 
 
 def _chosen(pages: Sequence[Directory]) -> Directory:
@@ -242,6 +268,7 @@ def _layout(directory: Directory) -> Layout:
         int(directory.get(COMPRESSION, 1)),
         directory.prefix == b"MM",
         int(directory.get(TILEWIDTH) or width),
+        int(directory.get(TILELENGTH) or height),
     )
 
 
@@ -286,8 +313,8 @@ def _prediction(layout: Layout, kind: str, bits: int, together: int) -> Predicti
         return None
     known = {HORIZONTAL, FLOATING_POINT} if kind[0] == "f" else {HORIZONTAL}
     padded = -(-layout.width // layout.columns) * layout.columns
-    most = 2 * layout.width * layout.height + _SPARE_PIXELS
-    if layout.predictor not in known or 8 < bits < 16 or padded * layout.height > most:
+    is_far_wider = padded * layout.height > layout.most_padded_pixels
+    if layout.predictor not in known or 8 < bits < 16 or is_far_wider:
         raise refused(layout)
     return Prediction(layout.predictor, layout.columns, together, layout.is_big_endian)
 

@@ -54,8 +54,7 @@ def check_places(directory: Directory, size: int) -> None:
     if int(directory.get(COMPRESSION, 1)) == _OLD_JPEG:  # one JPEG in the file has them all
         return
     offsets, counts = (_values(directory, tag) for tag in place_tags(directory))
-    down, across = _strips(directory)
-    found = down * across * _planes(directory)
+    found = strip_count(directory)
     is_whole = len(offsets) >= found and len(counts) >= found
     if is_whole:
         needed = _needed(directory, counts[:found])
@@ -102,6 +101,12 @@ def row_bytes(directory: Directory) -> int:
     samples = int(directory.get(SAMPLESPERPIXEL, 1)) // _planes(directory)
     per_pixel = sum(bits) if len(bits) == samples else max(bits) * samples
     return (across * per_pixel + 7) // 8
+
+
+def strip_count(directory: Directory) -> int:
+    """Return how many strips or tiles of the file are read; it may name more."""
+    down, across = _strips(directory)
+    return down * across * _planes(directory)
 
 
 def _strips(directory: Directory) -> tuple[int, int]:

@@ -7,6 +7,7 @@ white, and a JPEG strip with gray.
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import islice
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
@@ -25,7 +26,7 @@ from service.imaging import jpeg_tail
 from service.imaging.deadline import GoOn, without_end
 from service.imaging.jpeg_scans import check_scans
 from service.imaging.tiff_directory import Directory, many, with_directories
-from service.imaging.tiff_places import place_tags, row_bytes, rows_per_strip
+from service.imaging.tiff_places import place_tags, row_bytes, rows_per_strip, strip_count
 
 _DEFLATE = (8, 32946)
 _RLE, _G3, _G4 = 2, 3, 4
@@ -51,7 +52,7 @@ def check_strips(file: TiffImageFile, body: bytes, go_on: GoOn = without_end) ->
         BrokenImageError: a strip is damaged, or lacks pixels.
     """
     compression = int(file.tag_v2.get(COMPRESSION, 1))
-    strips = list(_strips(file.tag_v2, body))
+    strips = list(islice(_strips(file.tag_v2, body), strip_count(file.tag_v2)))
     if compression in _DEFLATE:
         sizes = _inflated_sizes(file.tag_v2)
         is_whole = all(_inflates(strip, sizes, go_on) for strip in strips)

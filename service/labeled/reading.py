@@ -8,7 +8,7 @@ from service.labeled.coco import find_coco, read_annotations, read_coco
 from service.labeled.folders import read_class_folders, read_mask_folders, read_masks
 from service.labeled.names import ClassNames
 from service.labeled.table import read_table, read_table_beside
-from service.labeled.truth import LabeledImages
+from service.labeled.truth import LabeledImage, LabeledImages
 
 TASKS = ("classify", "segment", "detect")
 _SHOWN = 5
@@ -70,16 +70,27 @@ def check_answers(labeled: LabeledImages, labels: Sequence[str], *, several: boo
     Raises:
         LabelsError: an answer does not fit the network, or most of its labels have no column in a table.
     """
-    require_names(labeled, labels, several=several)
     if several:
+        require_names(labeled, labels, several=True)
         _require_columns(labeled, labels)
-    names = ClassNames(labels)
+        return
+    names, parts = ClassNames(labels), ClassNames(labels, several=True)
     for image in labeled.images:
-        if image.cells and not several and len(names.ids(image.cells) or ()) != 1:
-            raise LabelsError(
-                f"{labeled.name}: {image.file.name} has the labels {', '.join(image.cells)}, and an image can have "
-                "only one. Is the network one for several labels (--multi-label of foveal-export)?"
-            )
+        joined = (cell for cell in image.cells if names.find(cell) is None)
+        if any(len(parts.ids([cell]) or ()) > 1 for cell in joined):
+            raise _several_labels(labeled, image)
+    require_names(labeled, labels, several=False)
+    for image in labeled.images:
+        if image.cells and len(names.ids(image.cells) or ()) != 1:
+            raise _several_labels(labeled, image)
+
+
+def _several_labels(labeled: LabeledImages, image: LabeledImage) -> LabelsError:
+    has = f"{labeled.name}: {image.file.name} has the labels {', '.join(image.cells)}"
+    return LabelsError(
+        f"{has}, and an image can have only one. Is the network one for several labels (--multi-label of "
+        "foveal-export)?"
+    )
 
 
 def without_column(labeled: LabeledImages, labels: Sequence[str]) -> tuple[str, ...]:

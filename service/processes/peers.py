@@ -88,7 +88,8 @@ class Peers:
         return await asyncio.to_thread(_encode_merged, encode, own, others, answers)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError), contextlib.closing(writer):
+        # asyncio of Python 3.11 logs the cancellation at the end of the process as an error.
+        with contextlib.suppress(OSError, asyncio.CancelledError), contextlib.closing(writer):
             query = await reader.readline()
             if query == _READINESS:
                 writer.write(to_json(self._own_reasons()) + b"\n")

@@ -32,6 +32,7 @@ from service.runtime.instances import FIRST_RUN_SECONDS, STUCK_SECONDS, Instance
 from service.runtime.job import Job, JobResult, Run
 from service.runtime.lines import Lines
 from service.runtime.stages import Rows, Stages
+from service.runtime.stuck_runs import StuckRuns
 from service.runtime.turns import Turn
 from service.runtime.workers import ReadyBatch, Workers
 from service.spans import place
@@ -69,6 +70,7 @@ class Batcher:
         first_run_seconds: the same for a run before it is known what is usual.
         rests: whether the network is not run for some time after runs that did not end, where other lanes need the
             threads too; see `BackOff`. Of runs that wait for another process the next one may fare better.
+        stuck: the model's runs that did not end, where another queue runs it too; None: none does.
         on_broken: called with the reason, on the event loop, when the network runs no more.
         on_mended: called with that reason, on the event loop, when it runs again after all.
         device: where the network runs, for traces.
@@ -94,6 +96,7 @@ class Batcher:
         stuck_seconds: float = STUCK_SECONDS,
         first_run_seconds: float = FIRST_RUN_SECONDS,
         rests: bool = True,
+        stuck: StuckRuns | None = None,
         on_broken: Callable[[str], None] | None = None,
         on_mended: Callable[[str], None] | None = None,
         device: str = "",
@@ -104,8 +107,14 @@ class Batcher:
         self.used_at = workers.clock()
         """When the last request came, in seconds of the workers' clock; health checks are none."""
         self._instances = Instances(
-            runs, wide=wide, stuck_seconds=stuck_seconds, first_run_seconds=first_run_seconds
+            runs,
+            wide=wide,
+            stuck_seconds=stuck_seconds,
+            first_run_seconds=first_run_seconds,
+            stuck=stuck,
+            is_short=lambda: workers.is_short,
         )
+        self._stuck = stuck
         self._rests = rests
         self._workers = workers
         self._clock = workers.clock
@@ -196,7 +205,9 @@ class Batcher:
         """Begin to accept jobs; called on the event loop whose callers get the answers."""
         self._loop = asyncio.get_running_loop()
         self._callers.open()
-        self._workers.attach(self, cores=self._cores)
+        with self._workers.condition:
+            self._instances.look(self._clock())
+        self._workers.attach(self, cores=self._cores, model=self._stuck)
 
     async def close(self) -> None:
         """Accept nothing more and return when everything accepted has been answered."""
@@ -217,6 +228,7 @@ class Batcher:
         low_priority: bool = False,
         is_request: bool = True,
         bounded: bool = False,
+        spreads: bool = False,
     ) -> list[JobResult[T] | FovealError]:
         """Queue all jobs or none, and return their outcomes in order: each job's own result or own error.
 
@@ -230,6 +242,7 @@ class Batcher:
             is_request: whether the network is used by it: a health check or a shadow keeps no model in memory.
             bounded: whether the caller itself has only a few jobs in flight, as a fan-out does. They are queued though
                 requests fill the line: a video that was accepted goes on.
+            spreads: whether a job of low priority may run on all cores where nothing else runs, as all others may.
 
         Raises:
             OverloadedError: the jobs do not all fit into the queue.
@@ -242,7 +255,10 @@ class Batcher:
         line = self._lines.low_priority if low_priority else self._lines.normal
         until = now + timeout_seconds
         call = CallOutcomes[Entry, Outcome](len(jobs)) if len(jobs) > 1 else None
-        entries = [Entry(job, loop.create_future(), now, until, line, call=call) for job in jobs]
+        entries = [
+            Entry(job, loop.create_future(), now, until, line, call=call, spreads=spreads)
+            for job in jobs
+        ]
         noted = is_request and self._note_accepted(entries)
         self._accept_counted(entries, line, bounded=bounded)
         self._callers.enter()
@@ -341,7 +357,8 @@ class Batcher:
         )
         self.batches_taken += 1
         self._metrics.closed[why_closed].inc()
-        is_only = len(entries) == 1 and not turn.low_priority and not self._lines.normal.waiting
+        may_spread = not turn.low_priority or entries[0].spreads
+        is_only = len(entries) == 1 and may_spread and not self._lines.normal.waiting
         run = self._instances.take(turn, lone=alone and is_only)
         turn.jobs, turn.size = entries, len(entries)
         return lambda: self._run_batch(run, entries, turn)

@@ -59,21 +59,32 @@ def blank_input(session: Session, card: Card) -> Tensor:
     return np.zeros(shape, np.float32)
 
 
-def answer_blank(session: Session, blank: Tensor, path: Path) -> None:
-    """Run a network on one blank input, and check what comes out.
+def varied_input(blank: Tensor) -> Tensor:
+    """Return one input of noise, of the shape and type of a blank one: no two regions are the same, no value is 0.
+
+    Networks that divide by an image's own largest value or deviation have no number for an image of one color.
+    """
+    random = np.random.default_rng(0)
+    if blank.dtype == np.uint8:
+        return random.integers(16, 240, blank.shape, dtype=np.uint8)
+    return random.uniform(0.1, 0.9, blank.shape).astype(blank.dtype)
+
+
+def answer_check(session: Session, blank: Tensor, path: Path) -> None:
+    """Run a network on one blank input, and on noise where its answer is not finite.
 
     Raises:
-        ServableError: an output is not finite.
+        ServableError: both have an output that is not finite.
     """
-    if fault := fault_of_blank(session(blank[None])):
+    if fault_of(session(blank[None])) and (fault := fault_of(session(varied_input(blank)[None]))):
         raise ServableError(f"{path}: {fault}.")
 
 
-def fault_of_blank(outputs: Outputs) -> str:
-    """Return what is wrong with the outputs of a blank input; empty where each is finite."""
+def fault_of(outputs: Outputs) -> str:
+    """Return what is wrong with the outputs of a check's input; empty where each is finite."""
     for name, values in outputs.items():
         if not np.isfinite(values).all():
-            return f"output {name} of a blank image is not finite"
+            return f"output {name} is not finite, for a blank image and for noise"
     return ""
 
 

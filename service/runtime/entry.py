@@ -22,7 +22,8 @@ Outcome = JobResult[Any] | FovealError
 class Entry:
     """A job in the queue, with the future that its caller waits for. Times are seconds of the workers' clock.
 
-    `call` is None where the call has no other job. `traced` is None but for an image of a request whose trace is
+    `spreads` says that it may run on all cores, though it is of low priority. `call` is None where the call has no
+    other job. `traced` is None but for an image of a request whose trace is
     recorded.
     """
 
@@ -36,6 +37,7 @@ class Entry:
     context: object = None
     call: "CallOutcomes[Entry, Outcome] | None" = None
     traced: TracedImage | None = None
+    spreads: bool = False
 
     @property
     def is_answered(self) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 
 from service.errors import (
     DeadlineError,
@@ -15,8 +14,8 @@ from service.errors import (
 )
 from service.logs import FIELDS, LOGGER
 from service.runtime.batcher import Batcher
-from service.runtime.contract import fault_of_blank
-from service.runtime.job import Job, JobResult, Outputs, Tensor
+from service.runtime.contract import fault_of, varied_input
+from service.runtime.job import Job, JobResult, Tensor
 from service.runtime.model import Model
 from service.runtime.workers import Clock
 
@@ -41,11 +40,13 @@ class _Record:
         taken: how many batches it had taken by then.
         answers: how many jobs it had answered with a result by then.
         next_check: from when on it may be checked again, in seconds of the clock.
+        varied: whether it is checked with noise, since its answer for a blank image is not finite.
     """
 
     taken: int = 0
     answers: int = 0
     next_check: float = 0.0
+    varied: bool = False
 
     def note(self, queue: Batcher) -> None:
         self.taken, self.answers = queue.batches_taken, queue.answers
@@ -124,6 +125,8 @@ class HealthWatcher:
     ) -> None:
         """Run a blank image through the model's queue, and mark the model by what comes out.
 
+        Some networks have no finite answer for an image of one color only. Such a one is checked with noise.
+
         A queue that is full or slow is no failure as long as batches still come out of it, nor is a check that only
         waited for a worker: then the batches of other models ran. A queue that was closed says nothing, nor does one
         that was taken from the model meanwhile: it fell asleep, or was woken again since.
@@ -131,15 +134,16 @@ class HealthWatcher:
         before = model.queue
         was_running = queue.running
         tried_before, ran_before = queue.batches_tried, queue.batches_run
-        job = Job(prepare=partial(_blank, model.blank), finish=_require_finite)
-        outcome: JobResult[None] | FovealError
+        outcome: JobResult[str] | FovealError
         try:
-            (outcome,) = await queue.submit(
-                [job],
-                timeout_seconds=timeout_seconds,
-                low_priority=low_priority,
-                is_request=False,
-            )
+            tensor = varied_input(model.blank) if record.varied else model.blank
+            outcome = await _answer(queue, tensor, timeout_seconds, low_priority=low_priority)
+            if isinstance(outcome, JobResult) and outcome.value and not record.varied:
+                record.varied = True
+                tensor = varied_input(model.blank)
+                outcome = await _answer(queue, tensor, timeout_seconds, low_priority=low_priority)
+            if isinstance(outcome, JobResult) and outcome.value:
+                outcome = NotReadyError(outcome.value)
         except ShuttingDownError:
             return
         except (OverloadedError, NotReadyError) as error:
@@ -160,10 +164,16 @@ class HealthWatcher:
             )
 
 
-def _blank(tensor: Tensor) -> tuple[Tensor, None]:
-    return tensor, None
+async def _answer(
+    queue: Batcher, tensor: Tensor, timeout_seconds: float, *, low_priority: bool
+) -> JobResult[str] | FovealError:
+    """Return what is wrong with the outputs for one input, empty where nothing is, or why it was not answered.
 
-
-def _require_finite(outputs: Outputs, _: None) -> None:
-    if fault := fault_of_blank(outputs):
-        raise NotReadyError(fault)
+    Raises:
+        OverloadedError, NotReadyError, ShuttingDownError: the queue does not take it.
+    """
+    job = Job(prepare=lambda: (tensor, None), finish=lambda outputs, _: fault_of(outputs))
+    (outcome,) = await queue.submit(
+        [job], timeout_seconds=timeout_seconds, low_priority=low_priority, is_request=False
+    )
+    return outcome

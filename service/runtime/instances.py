@@ -1,10 +1,10 @@
 """The runs of one network: which are free, which are out with a batch that does not end, and whether any is left."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from service.runtime.back_off import BackOff
 from service.runtime.job import PinnedInput, Run, Stoppable
+from service.runtime.stuck_runs import StuckRuns
 from service.runtime.turns import Turn
 
 STUCK_SECONDS = 10.0
@@ -18,7 +18,7 @@ another thread takes the place of its own."""
 STEP_SECONDS = 60.0
 """How long the preparation of one image, or one head, may take before its thread is given up."""
 MOST_STUCK = 2
-"""So many runs of a network may be stuck at the same time; then it runs no more. Each of them keeps a core busy."""
+"""So many runs of a model may be stuck at the same time; then it runs no more. Each of them keeps a core busy."""
 
 
 class Instances:
@@ -31,6 +31,8 @@ class Instances:
         wide: runs a single image on all cores; None: `runs` do that too.
         stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
         first_run_seconds: the same before it is known what is usual.
+        stuck: the model's runs that did not end; None: nobody else runs it.
+        is_short: returns whether one stuck run is too many already.
 
     Attributes:
         broken: why the network runs no more; empty where it does.
@@ -45,6 +47,8 @@ class Instances:
         wide: Run | None,
         stuck_seconds: float,
         first_run_seconds: float = FIRST_RUN_SECONDS,
+        stuck: StuckRuns | None = None,
+        is_short: Callable[[], bool] = lambda: False,
     ) -> None:
         self.broken = ""
         self.count = len(runs)
@@ -53,8 +57,8 @@ class Instances:
         self._wide = wide
         self._stuck_seconds = stuck_seconds
         self._first_run_seconds = first_run_seconds
-        self._out: set[Turn] = set()
-        self._back_off = BackOff()
+        self._stuck = stuck or StuckRuns()
+        self._is_short = is_short
         self._one_at_a_time = self._device_gone = self._closed = False
 
     @property
@@ -99,8 +103,10 @@ class Instances:
 
     def overdue_seconds(self, turn: Turn, pace: float | None) -> float:
         """Return after how long without progress a batch is likely to be stuck; infinite where nothing says so."""
-        if not turn.running or pace is None:
+        if not turn.running:
             return math.inf
+        if pace is None:
+            return max(OVERDUE_SHARE * self._stuck_seconds, self._first_run_seconds)
         return max(OVERDUE_SHARE * self._stuck_seconds, STUCK_TIMES * pace * turn.running)
 
     def give_up(self, turn: Turn, thread: int, now: float) -> None:
@@ -117,7 +123,7 @@ class Instances:
         if not turn.running:  # the image is stuck before the network
             self._free.append(instance)
             return
-        self._out.add(turn)
+        self._stuck.out.add(turn)
         for run in (instance, self._wide):
             if isinstance(run, Stoppable):
                 run.stop(thread)
@@ -129,45 +135,50 @@ class Instances:
 
     def back_off(self, now: float, limit_seconds: float) -> None:
         """Let the network rest where runs of it were given up at this time and shortly before; see `BackOff`."""
-        self._back_off.note_stuck(now, limit_seconds)
+        self._stuck.back_off.note_stuck(now, limit_seconds)
         self.look(now)
 
     def look(self, now: float) -> None:
         """Say at this time of the workers' clock whether the network runs, and how many batches at once."""
         if self._device_gone:
             return
-        self._one_at_a_time = self._back_off.is_cautious(now)
+        self._one_at_a_time = self._stuck.back_off.is_cautious(now)
+        self.broken = self._fault(now)
+
+    def _fault(self, now: float) -> str:
         if self.rest_seconds(now):
-            self.broken = f"had runs that did not end, and is not run again for {self._back_off.seconds:.0f} s"
-        elif len(self._out) >= MOST_STUCK or not self.count:
-            self.broken = "has runs that do not end and keep their threads busy; restart the service to serve it again"
-        else:
-            self.broken = ""
+            return f"had runs that did not end, and is not run again for {self._stuck.back_off.seconds:.0f} s"
+        if len(self._stuck.out) >= (1 if self._is_short() else MOST_STUCK) or not self.count:
+            return "has runs that do not end and keep their threads busy; restart the service to serve it again"
+        return ""
 
     def rest_seconds(self, now: float) -> float:
         """Return for how long the network is not run yet, because its runs did not end; 0 where it is run."""
-        return self._back_off.left_seconds(now)
+        return self._stuck.back_off.left_seconds(now)
 
     def come_back(self, turn: Turn, now: float) -> str:
         """Count again on what was given up: its thread has come back after all.
 
-        Return why the network did not run until now; empty where it did, or still does not.
+        Return why the network did not run until now; empty where it did, or still does not. Another reason, of which
+        nobody was told yet, is left to `look`.
         """
-        if turn not in self._out:
+        if turn not in self._stuck.out:
             return ""
-        self._out.remove(turn)
+        self._stuck.out.remove(turn)
         if self._device_gone:
             return ""
         if is_bound(turn.instance) and not self._closed:
             self.count += 1
             self._free.append(turn.instance)
         reason = self.broken
+        if not reason or self._fault(now):
+            return ""
         self.look(now)
-        return "" if self.broken else reason
+        return reason
 
     def is_out(self, turn: Turn) -> bool:
         """Return whether the run of a batch that was given up has not come back yet."""
-        return turn in self._out
+        return turn in self._stuck.out
 
     def lose_device(self, reason: str) -> None:
         """Run nothing more: the process can not use its GPU."""

@@ -16,7 +16,7 @@ from service.logs import LOGGER
 from service.runtime.candidates import Candidate
 from service.runtime.choosing import Chooser
 from service.runtime.contract import (
-    answer_blank,
+    answer_check,
     blank_input,
     check_contract,
     outputs_of,
@@ -249,7 +249,7 @@ def load_on_processor(
     session = calling(lambda: open_network(plan))
     blank = blank_input(session, servable.card)
     if beside:
-        calling(lambda: answer_blank(session, blank, servable.path))
+        calling(lambda: answer_check(session, blank, servable.path))
     elif deterministic or known is not None:
         session(blank[None])
     if not measures:

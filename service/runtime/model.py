@@ -17,6 +17,7 @@ from service.runtime.choice import Choice
 from service.runtime.job import Tensor
 from service.runtime.repository import Servable
 from service.runtime.signature import Signature
+from service.runtime.stuck_runs import StuckRuns
 from service.spans import span
 
 STILL_LOADING = "is still loading"
@@ -53,6 +54,7 @@ class Model:
         signature: what the network takes and gives; empty until it is loaded.
         choice: how its precision and provider were chosen; None where they were not.
         identity: which graph runs, or ran last: a variant of the servable, in which precision and on which device.
+        stuck_runs: its runs that did not end, of answers and of explanations.
         lease: what requests that have found it hold; None after it was removed.
         removed: whether it is out of the service for good.
         wake: loads it again, for a request that can wait for so many seconds; set while it is asleep.
@@ -70,6 +72,7 @@ class Model:
     signature: Signature = field(default_factory=Signature, repr=False)
     choice: Choice | None = field(default=None, repr=False)
     identity: str = field(default="", repr=False)
+    stuck_runs: StuckRuns = field(default_factory=StuckRuns, repr=False)
     lease: Lease | None = field(default_factory=Lease, repr=False)
     removed: bool = field(default=False, repr=False)
     wake: Wake | None = field(default=None, repr=False)

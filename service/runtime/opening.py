@@ -199,6 +199,9 @@ class Opener:
         self.require_open()
         model.blank, model.signature = loaded.blank, loaded.signature
         model.choice, model.identity = loaded.choice, loaded.identity
+        model.stuck_runs.begin_anew()
+        # On a GPU, or in another process, its runs say nothing about those of explanations, which are here on the CPU.
+        is_here = self.batching.rests and not self.device.is_gpu
         queue = Batcher(
             loaded.runs,
             self.workers,
@@ -213,6 +216,7 @@ class Opener:
             cores=loaded.cores,
             stuck_seconds=self.batching.stuck_seconds,
             rests=self.batching.rests,
+            stuck=model.stuck_runs if is_here else None,
             on_broken=partial(_mark_broken, model),
             on_mended=partial(_mark_mended, model),
             device=model.device or self.device.name,

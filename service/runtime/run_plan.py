@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.runtime.device import Device, SessionPlan, plan_session
@@ -183,4 +183,10 @@ def choose_runs(
 
 
 def _wide_plan(threads: int, *, spin: bool) -> SessionPlan:
-    return plan_session(Device("cpu"), largest=1, threads=threads, cache=Path(), spin=spin)
+    """Return how a run on all cores is opened; that of a heavy network does not spin.
+
+    A heavy network makes its buffers one by one. In one piece, which the second run makes, they come beside those of
+    the first run, which the arena keeps: U²-Net-p took 571 MiB in place of 322, in the same time.
+    """
+    plan = plan_session(Device("cpu"), largest=1, threads=threads, cache=Path(), spin=spin)
+    return plan if spin else replace(plan, memory_pattern=False)

@@ -21,6 +21,7 @@ class Seat(Generic[L]):
     Attributes:
         lane: whose seat it is.
         cores: how many cores a batch occupies.
+        model: what all lanes of one model share; None: no other lane runs it.
         spent: up to where the lane has used its share, on the scale of `Turns`.
         expected: what its next batch is likely to take.
         ended_at: when its last batch ended, in seconds of the clock.
@@ -29,6 +30,7 @@ class Seat(Generic[L]):
 
     lane: L
     cores: int = 1
+    model: object = None
     spent: float = 0.0
     expected: float = 0.0
     ended_at: float = -math.inf

@@ -63,8 +63,6 @@ class Watchdog:
         if dead := self._workers.replace_dead():
             log.error("%d threads that run batches had died and were replaced.", dead)
         self._abandon_late()
-        for lane in self._workers.lanes():
-            lane.look()
         before, self._seen = self._seen, {}
         for worker, turn, progress, limit in self._workers.at_work():
             seen = before.get(turn)
@@ -80,6 +78,10 @@ class Watchdog:
             elif self._workers.give_up(worker, turn):
                 turn.seat.lane.answer(turn, seconds)
                 self._given_up[turn] = 0
+        for (
+            lane
+        ) in self._workers.lanes():  # last: what one has given up counts for all of its model
+            lane.look()
 
     def _abandon_late(self) -> None:
         before, self._given_up = self._given_up, {}

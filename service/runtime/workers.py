@@ -21,6 +21,8 @@ Clock = Callable[[], float]
 KEPT_SECONDS = 0.1
 """How long after a batch of single images one worker is kept free of batches that yield: the next image is likely to
 come within it."""
+LAST_SPARES = 8
+"""So many more threads may be in batches that do not end, each of which had held the last one."""
 STOP_SECONDS = 10.0
 """How long `stop` waits for batches that run. Each of them has had until the deadline of its requests."""
 
@@ -113,6 +115,7 @@ class Workers:
 
     A thread whose batch does not end can not be killed. `put_aside` and `give_up` put another thread in its place,
     `count` times at most at the same time: a run that never ends keeps a core busy, and more threads would not help.
+    Only where no thread would be left to the lanes that go on, one more is put there, `LAST_SPARES` times at most.
     Lanes with a batch that was put aside leave one thread to the others.
 
     Args:
@@ -161,8 +164,13 @@ class Workers:
 
     @property
     def are_shared(self) -> bool:
-        """Whether they serve several lanes."""
-        return len(self._seats) > 1
+        """Whether they serve several models."""
+        return len({id(seat.model) for seat in self._seats}) > 1
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the only thread that is left is one of the last spares: not for a model that has a stuck run."""
+        return len(self._stuck) > self.count and len(self._workers) <= 1
 
     @property
     def alive(self) -> int:
@@ -203,10 +211,16 @@ class Workers:
                 if worker.is_alive():
                     self._stuck.append(worker)
 
-    def attach(self, lane: Lane, *, cores: int = 1) -> None:
-        """Take batches from the lane, each of which occupies so many cores."""
+    def attach(self, lane: Lane, *, cores: int = 1, model: object = None) -> None:
+        """Take batches from the lane.
+
+        Args:
+            lane: it.
+            cores: how many cores each of its batches occupies.
+            model: what all lanes of one model share; None: no other lane runs it.
+        """
         with self.condition:
-            self._seats.append(Seat(lane, cores))
+            self._seats.append(Seat(lane, cores, model or lane))
             self.condition.notify_all()
 
     def detach(self, lane: Lane) -> None:
@@ -247,7 +261,7 @@ class Workers:
             if worker.turn is not turn or worker.given_up:
                 return
             self._overdue.add(turn)
-            if worker.aside or self._closing or len(self._stuck) + len(self._aside) >= self.count:
+            if worker.aside or self._closing or not self._has_spare():
                 return
             self._workers.remove(worker)
             worker.aside = True
@@ -263,15 +277,16 @@ class Workers:
             if worker.turn is not turn or worker.given_up:
                 return False
             worker.given_up = turn.given_up = True
-            turn.seat.lane.give_up(turn, worker.ident or 0)
-            if not turn.ended:
-                self.run_ended(turn)
             self._overdue.discard(turn)
             if worker.aside:
                 self._aside.remove(worker)
                 self._stuck.append(worker)
             else:
                 self._replace(worker)
+            # Then the lane knows how many threads are left.
+            turn.seat.lane.give_up(turn, worker.ident or 0)
+            if not turn.ended:
+                self.run_ended(turn)
             self.condition.notify_all()
         return True
 
@@ -294,10 +309,17 @@ class Workers:
         """Put another thread in the place of one; return whether there was one, else `replace_dead` tries again."""
         self._workers.remove(worker)
         if worker.is_alive():
+            has_spare = self._has_spare()
             self._stuck.append(worker)
-            if len(self._stuck) + len(self._aside) > self.count:
+            if not has_spare:
                 return False
         return self._start_fresh(worker.index)
+
+    def _has_spare(self) -> bool:
+        """Return whether another thread may take the place of one, of those that take batches no more."""
+        away = len(self._stuck) + len(self._aside)
+        is_any_left = any(one.turn not in self._overdue for one in self._workers)
+        return away < self.count or (away < self.count + LAST_SPARES and not is_any_left)
 
     def _start_fresh(self, index: int) -> bool:
         fresh = Worker(index, self._work)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.card import Stage
 from service.settings import Settings
 from tests.images import photograph
 from tests.live import Live, bundled, problem, serve
 from tests.pngs import RGB, SIGNATURE, header
+from tests.servables import color_card, write_servable
 
 COMPOSITIONS = Path(__file__).parents[1] / "data" / "compositions"
 
@@ -318,3 +320,24 @@ def test_no_explainer_is_loaded_before_its_first_request(live: Live, tmp_path: P
         assert httpx.post(explain_url, content=photograph("coffee"), timeout=30).status_code == 200
         assert fresh.services.engine.explainers.loaded == ["efficientnet-lite0"]
     assert len(live.services.engine.explainers.loaded) <= Settings().explainers
+
+
+def test_a_model_whose_card_names_stages_that_its_graph_lacks_is_explained_without_them(
+    tmp_path: Path,
+) -> None:
+    gone = Stage(name="stage_1", tensor="no_such_map", channels=4, stride=2)
+    write_servable(tmp_path, card=color_card().model_copy(update={"stages": (gone,)}))
+    with serve(models=tmp_path) as live, httpx.Client(base_url=live.url) as client:
+        for view in ("rise&samples=16", "occlusion&samples=16", "cam&samples=16"):
+            assert explain(client, f"view={view}")["heat"]
+        for query, option in (
+            ("view=maps", "view"),
+            ("view=maps&stage=stage_1", "stage"),
+            ("view=story", "view"),
+            ("view=patterns&stage=stage_1", "stage"),
+            ("view=cam&method=eigencam", "view"),
+        ):
+            answer = client.post(f"/v1/explain?{query}", content=photograph("chelsea"))
+            detail = problem(answer, 422, "invalid_parameter")
+            assert detail.startswith(f"{option}: the card of colors names"), query
+            assert "its graph does not have" in detail

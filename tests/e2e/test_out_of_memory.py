@@ -1,5 +1,6 @@
 """The kernel ends a process for want of memory, as in a container with a limit: which ends, and which go on."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests import in_group
 from tests.cgroups import add, memory_group
 from tests.images import encode, plain
-from tests.live import Process, problem, start
+from tests.live import Process, bundled, problem, start
 from tests.processes import children, has_ended
 
 LIMIT_BYTES = 400 << 20
@@ -144,3 +145,46 @@ def test_a_jpeg_that_is_not_drawn_on_may_be_twice_as_large(repository: Path) -> 
         assert answer.status_code == 200
         large = httpx.post(f"{service.url}/v1/classify", content=encode(image, "PNG"), timeout=15)
         problem(large, 413, "too_many_pixels")
+
+
+MODELS_BYTES = 768 << 20
+"""Of a container that has room for four of the bundled models and for images of some million pixels."""
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has held, in bytes."""
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(line) << 10
+
+
+def test_a_heavy_network_takes_no_more_memory_after_it_is_ready(tmp_path: Path) -> None:
+    with start(models=bundled(tmp_path, "u2netp"), threads=2) as service:
+        assert service.logged(r"u2netp.* is ready after")
+        loaded = peak_bytes(service.process.pid)
+        for _ in range(3):
+            answer = httpx.post(f"{service.url}/v1/segment", content=plain("red"), timeout=60)
+            assert answer.status_code == 200
+        assert peak_bytes(service.process.pid) - loaded < 100 << 20
+
+
+def test_masks_of_the_largest_images_fit_into_a_small_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("efficientnet-lite0", "lenet5", "ssdlite-mobilenet-v2", "u2netp")
+    models = bundled(tmp_path, *names)
+    with memory_group(MODELS_BYTES) as group:
+        monkeypatch.setenv(in_group.GROUP_VARIABLE, str(group))
+        with start("tests.in_group", models=models, threads=2) as service:
+            (found,) = service.logged(r"Images may have (.*) million pixels, not 64 million")
+            side = int((float(found[1]) * 0.9e6) ** 0.5)
+            body = encode(Image.new("L", (side, side)), "PNG")
+
+            def send(query: str) -> int:
+                url = f"{service.url}/v1/segment?model=u2netp&{query}"
+                return httpx.post(url, content=body, timeout=60).status_code
+
+            with ThreadPoolExecutor(4) as clients:
+                answers = list(clients.map(send, ["format=mask", "polygons=true"] * 2))
+            assert 200 in answers
+            assert set(answers) <= {200, 504}, answers
+            assert service.process.poll() is None

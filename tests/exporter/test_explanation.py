@@ -64,7 +64,10 @@ def test_what_is_stated_and_what_is_not(tmp_path: Path) -> None:
         "color": ("rgb", unknown),
         "layout": ("NCHW", "the shape of the file's input"),
         "outputs": ("logits, probabilities, features", "task classify"),
-        "activation": ("softmax", "the graph's end and its values on images"),
+        "activation": (
+            "softmax; that an image has one class is ASSUMED",
+            "assumed: nothing states it",
+        ),
         "precision": ("fp32 (within 0.001)", "default"),
         "proof": found["proof"],
     }
@@ -254,7 +257,7 @@ def test_how_boxes_are_read_is_said_and_what_shows_it(tmp_path: Path) -> None:
     found = detected(tmp_path, queries, **stated)
     assert found["decoder"] == ("detr", "--decoder")
     assert found["boxes"][1] == "--box-format, --box-unit"
-    assert found["suppression"] == ("in each request", "--nms-free")
+    assert found["suppression"] == ("in each request", "--no-nms-free")
 
 
 def test_a_network_that_divides_bytes_itself_says_so(tmp_path: Path) -> None:

@@ -601,3 +601,20 @@ def test_a_request_finds_every_object_of_a_crowd(tmp_path: Path) -> None:
         url = f"{live.url}/v1/detect?max_detections=300"
         result = httpx.post(url, content=image, timeout=30).json()["results"][0]
     assert (result["candidates"], result["kept"]) == (2000, 100)
+
+
+def test_an_objectness_of_its_own_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    parts = {"boxes": boxes_of(30, unit=SIDE), "scores": scores_of(30)}
+    model = detector({**parts, "objectness": np.full((1, 30), 0.5)})
+    with pytest.raises(RecipeError, match=r"objectness \(1, 30\) has one value for each box"):
+        adopt(tmp_path, model, box_unit="pixel")
+
+    done = export_to(
+        tmp_path,
+        "onnx:net.onnx",
+        task="detect",
+        labels=LABELS,
+        outputs=["boxes", "scores"],
+        detect={"box_unit": "pixel"},
+    )
+    require_objects(done.path)

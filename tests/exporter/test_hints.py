@@ -189,3 +189,22 @@ def test_clear_boxes_without_area_show_another_form(empty: int, *, hinted: bool)
 
     assert len(hints) == hinted
     assert all(f"{empty} of 10 boxes" in hint and "--box-format xyxy" in hint for hint in hints)
+
+
+@pytest.mark.parametrize(
+    ("count", "high", "hinted"), [(60, 60, True), (60, 55, True), (60, 50, False), (40, 40, False)]
+)
+def test_high_scores_of_nearly_all_boxes_are_hinted_at(
+    count: int, high: int, *, hinted: bool
+) -> None:
+    """As those of 1 − the probability are: nearly every box shows no object."""
+    scores = np.full((1, count), 0.2, np.float32)
+    scores[0, :high] = 0.98
+    boxes = np.tile(np.array([0.2, 0.2, 0.6, 0.5], np.float32), (1, count, 1))
+    decisions = Decisions(DetectHead(PairDecoder(), DetectRecipe(), count, 3), LABELS)
+    decisions.add({"boxes": boxes, "scores": scores, "classes": np.zeros((1, count), np.int64)})
+
+    hints = [hint for hint in decisions.hints() if "1 − the probability" in hint]
+
+    assert len(hints) == hinted
+    assert all(f"{high} of {count} candidates" in hint for hint in hints)

@@ -18,6 +18,7 @@ from tests.exporter.exporting import export_to
 from tests.exporter.test_activation_end import adopted, network, op, truth
 
 LENGTH_ONE = (op("ReduceL2", "scores", "axis", output="length"), op("Div", "scores", "length"))
+ONE, TWO = np.array(1, np.float32), np.array(2, np.float32)
 WEIGHTS = np.array([[0.6, -0.8, 0], [0, 0.6, 0.8], [1, 0, 0]], np.float32)
 
 
@@ -48,6 +49,8 @@ def unit(*end: onnx.NodeProto, how: str = "ReduceL2") -> onnx.ModelProto:
         least=np.array(1e-12, np.float32),
         table=WEIGHTS,
         factor=np.array(30, np.float32),
+        one=ONE,
+        two=TWO,
     )
     return onnx.shape_inference.infer_shapes(model)
 
@@ -100,6 +103,99 @@ def test_cosines_with_their_factor_are_logits(tmp_path: Path, how: str) -> None:
     power = np.exp(scores)
     right = power / power.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found["probabilities"], right, atol=1e-4)
+
+
+DISTANCES = {
+    "1 - cos": (op("Sub", "one", "cosines"),),
+    "(1 - cos) / 2": (op("Sub", "one", "cosines", output="d"), op("Div", "d", "two")),
+    "30 (1 - cos)": (op("Sub", "one", "cosines", output="d"), op("Mul", "d", "factor")),
+    "-cos": (op("Neg", "cosines"),),
+    "-30 cos": (op("Mul", "cosines", "factor", output="s"), op("Neg", "s")),
+}
+
+
+@pytest.mark.parametrize("end", DISTANCES)
+def test_cosine_distances_need_an_option_since_the_best_one_is_the_smallest(
+    tmp_path: Path, end: str
+) -> None:
+    model = unit(*DISTANCES[end])
+
+    with pytest.raises(RecipeError, match="turns the sign") as refused:
+        adopted(tmp_path, model)
+
+    assert "state --activation softmax or sigmoid" in str(refused.value)
+    _, found = adopted(tmp_path, model, classify={"activation": "softmax"})
+    np.testing.assert_array_equal(
+        found["probabilities"].argmax(axis=1), truth(model).argmax(axis=1)
+    )
+
+
+def test_cosines_moved_to_zero_and_one_need_an_option(tmp_path: Path) -> None:
+    moved = (op("Add", "cosines", "one", output="s"), op("Div", "s", "two"))
+
+    with pytest.raises(RecipeError, match="almost the same probability"):
+        adopted(tmp_path, unit(*moved))
+
+
+@pytest.mark.parametrize("maps", [False, True])
+@pytest.mark.parametrize(
+    "end",
+    [
+        (op("Neg"),),
+        (op("Sub", "two", "scores"),),
+        (op("Mul", "scores", "minus"),),
+        (op("Div", "scores", "minus", output="s"), op("Sub", "s", "two")),
+        (
+            op("Unsqueeze", "scores", "axis", output="one"),
+            op("Mul", "one", "weights", output="m"),
+            op("ReduceSum", "m", "axis", keepdims=0, output="s"),
+            op("Neg", "s"),
+        ),
+    ],
+    ids=["negated", "subtracted", "multiplied", "divided", "a product written as a sum"],
+)
+def test_logits_with_a_turned_sign_need_an_option(
+    tmp_path: Path, end: tuple[onnx.NodeProto, ...], *, maps: bool
+) -> None:
+    model = network(*end, maps=maps, two=TWO, minus=-TWO, axis=integers(1), weights=TWO)
+    task = {"task": "segment", "labels": ("a", "b", "c")} if maps else {}
+
+    with pytest.raises(RecipeError, match="turns the sign"):
+        adopted(tmp_path, model, **task)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        (op("Neg", output="n"), op("Neg", "n")),
+        (op("Mul", "scores", "minus", output="m"), op("Sub", "two", "m")),
+        # Trained factors of each class, two of them negative.
+        (op("Mul", "scores", "each"),),
+        # Sums of squares and their like.
+        (op("Abs", output="a"), op("MatMul", "a", "square", output="d"), op("Neg", "d")),
+        (op("Mul", "scores", "scores", output="a"), op("MatMul", "a", "square", output="d"), op("Sub", "two", "d")),
+        (op("Einsum", "scores", "square", "scores", equation="ni,ij,nj->n", output="d"),
+         op("Unsqueeze", "d", "axis", output="column"), op("Sub", "scores", "column")),
+    ],
+    ids=["twice", "a negative factor", "each", "absolute values", "squares", "a form of squares"],
+)  # fmt: skip
+def test_logits_of_the_right_sign_and_negative_distances_need_none(
+    tmp_path: Path, end: tuple[onnx.NodeProto, ...]
+) -> None:
+    model = network(
+        *end,
+        two=TWO,
+        minus=-TWO,
+        axis=integers(1),
+        each=np.array([-1, -2, 3], np.float32),
+        square=np.eye(3, dtype=np.float32),
+    )
+
+    _, found = adopted(tmp_path, model)
+
+    np.testing.assert_array_equal(
+        found["probabilities"].argmax(axis=1), truth(model).argmax(axis=1)
+    )
 
 
 def test_small_logits_of_a_linear_layer_are_logits(tmp_path: Path) -> None:
@@ -196,18 +292,18 @@ def test_maps_of_negative_log_probabilities_are_refused(tmp_path: Path) -> None:
 class Arc(nn.Module):
     """A face network's head: cosines with the class vectors, without the factor of its training."""
 
-    def __init__(self, factor: float = 1.0) -> None:
+    def __init__(self, factor: float = 1.0, offset: float = 0.0) -> None:
         super().__init__()
         torch.manual_seed(3)
         self.conv, self.classes = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(3, 8))
-        self.factor = factor
+        self.factor, self.offset = factor, offset
 
     def forward(self, pixels: Tensor) -> Tensor:
         features = self.conv(pixels).mean((2, 3))
         cosines = functional.linear(
             functional.normalize(features), functional.normalize(self.classes)
         )
-        return self.factor * cosines
+        return self.factor * cosines + self.offset
 
 
 def test_cosines_of_a_python_network_need_an_option(tmp_path: Path) -> None:
@@ -218,6 +314,10 @@ def test_cosines_of_a_python_network_need_an_option(tmp_path: Path) -> None:
     }
     with pytest.raises(RecipeError, match="cosines"):
         export_to(tmp_path, f"python:{__name__}:Arc", **fields)
+
+    distance = {"factor": -1.0, "offset": 1.0}
+    with pytest.raises(RecipeError, match="turns the sign"):
+        export_to(tmp_path, f"python:{__name__}:Arc", arguments=distance, **fields)
 
     done = export_to(tmp_path, f"python:{__name__}:Arc", arguments={"factor": 30.0}, **fields)
 

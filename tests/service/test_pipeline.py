@@ -1,7 +1,9 @@
 """The way of an image: decoded and fitted, run in a batch, read by a head."""
 
+import asyncio
 import math
 import struct
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.engine import Engine, open_engine
 from service.errors import (
@@ -21,12 +24,13 @@ from service.errors import (
     UnsupportedImageError,
 )
 from service.heads.outputs import Outputs
+from service.heavy_jobs import HeavyJobs
 from service.imaging.room import TIGHT_JPEG_SHARE
 from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult
 from service.settings import Settings
-from tests.images import photograph, plain
+from tests.images import encode, photograph, plain
 from tests.pngs import RGB, SIGNATURE, header
 from tests.servables import SIDE, write_servable
 from tests.service.api.clock import Clock
@@ -126,8 +130,13 @@ class Stage:
     submitted: list[tuple[list[Job[Any, Any]], float, object]] = field(default_factory=list)
     held: list[tuple[int, float]] = field(default_factory=list)
     prepared: list[tuple[bytes, object, float]] = field(default_factory=list)
+    low_priority: list[bool] = field(default_factory=list)
+    spreads: list[bool] = field(default_factory=list)
     draws: list[bool] = field(default_factory=list)
     late: bool = False
+    pixels: int = 64_000_000
+    largest: int | None = None
+    heavy: HeavyJobs = field(default_factory=lambda: HeavyJobs(2, 100))
 
     def prepare(
         self, image: bytes, target: object, until: float, *, draws: bool
@@ -153,14 +162,18 @@ class Stage:
         jobs: list[Job[Any, Any]],
         *,
         timeout_seconds: float,
-        disconnected: object,
+        disconnected: object = None,
         low_priority: bool,
         is_request: bool,
+        bounded: bool = False,
+        spreads: bool = False,
     ) -> list[Any]:
         assert is_request
-        assert not low_priority
+        assert low_priority == bounded
+        self.low_priority.append(low_priority)
+        self.spreads.append(spreads)
         self.submitted.append((jobs, timeout_seconds, disconnected))
-        return []
+        return list(jobs)
 
     @contextmanager
     def hold(self, pixels: int, until: float, *, tight_share: int = 1) -> Iterator[None]:
@@ -170,15 +183,14 @@ class Stage:
 
     def made(self) -> Pipeline:
         room, ahead = cast("Any", self), cast("Any", SimpleNamespace(run=self.run))
-        return Pipeline(cast("Any", self), self.most, room, ahead, self.clock)
+        return Pipeline(cast("Any", self), self.most, room, ahead, self.heavy, self.clock)
 
     async def predict(self, *images: EncodedImage, seconds: float = 10) -> list[Job[Any, Any]]:
-        """Return the jobs that were submitted."""
+        """Return the jobs that were submitted, or the errors in their places, in order."""
         model: Any = SimpleNamespace(queue=self, card=SimpleNamespace(image_input="target"))
-        await self.made().predict(model, images, read, timeout_seconds=seconds, disconnected=gone)
-        (jobs, _, disconnected), *others = self.submitted
-        assert (others, disconnected) == ([], gone)
-        return jobs
+        return await self.made().predict(
+            model, images, read, timeout_seconds=seconds, disconnected=gone
+        )  # type: ignore[return-value]
 
     @property
     def left(self) -> float:
@@ -187,19 +199,21 @@ class Stage:
 
 
 async def gone() -> None:
-    """In place of what waits for the client to leave."""
+    """Wait for a client that does not leave."""
+    await asyncio.Event().wait()
 
 
 async def test_small_images_go_straight_to_the_queue_with_all_of_their_time() -> None:
     stage = Stage()
     jobs = await stage.predict(png(10, 10))
     assert (stage.left, stage.ahead, stage.announced) == (10, [], [])
+    assert (stage.low_priority, stage.submitted[0][2]) == ([False], gone)
     prepared: object = jobs[0].prepare()
     assert prepared == (png(10, 10), "source")
     assert stage.prepared == [(png(10, 10), "target", 110)], "it gives up at the deadline"
 
 
-# `LARGE_PIXELS`, 16 million, is the most that a worker decodes.
+# `LARGE_WORK`, 16 million, is the most that a worker decodes.
 @pytest.mark.parametrize(("width", "count"), [(4000, 0), (4001, 1)])
 @pytest.mark.parametrize("kind", [png, tiff])
 async def test_a_very_large_image_is_decoded_beside_the_workers(
@@ -213,8 +227,9 @@ async def test_a_very_large_image_is_decoded_beside_the_workers(
     assert prepared == (kind(width, 4000), "source")
     assert len(stage.prepared) == 1, "it is prepared once"
     if count:
-        assert stage.ahead == [(1, 10, gone)]
+        assert stage.ahead == [(1, 10, None)]
         assert stage.left == 6, "of the ten seconds"
+    assert (stage.low_priority, stage.spreads) == ([bool(count)], [bool(count)])
 
 
 async def test_only_the_very_large_ones_of_several_are() -> None:
@@ -228,8 +243,10 @@ async def test_only_the_very_large_ones_of_several_are() -> None:
         tiff(5000, 5000),
     ]
     jobs = await stage.predict(*images)
-    assert stage.ahead == [(2, 10, gone)]
+    assert stage.ahead == [(1, 10, None)] * 2
     assert [image for image, *_ in stage.prepared] == [images[1], images[4]]
+    assert [len(jobs) for jobs, *_ in stage.submitted] == [1] * 5
+    assert (stage.low_priority, stage.spreads) == ([True] * 5, [False] * 5)
     with pytest.raises(MalformedBase64Error) as caught:
         jobs[2].prepare()
     assert caught.value is missing
@@ -251,7 +268,7 @@ async def test_time_that_is_over_is_none_and_not_less() -> None:
     assert stage.left == 0
     stage = Stage(announce_seconds=30)
     await stage.predict(tiff(10, 10), tiff(5000, 5000))
-    assert (stage.ahead, stage.left) == ([(1, 0, gone)], 0)
+    assert (stage.ahead, stage.left) == ([(1, 0, None)], 0)
 
 
 async def test_counting_pixels_takes_its_time_from_the_queue() -> None:
@@ -335,3 +352,80 @@ def test_the_decoder_knows_whether_a_head_draws_on_the_image() -> None:
     for draws in (True, False):
         stage.made().job(png(1, 1), card, read, draws=draws).prepare()
     assert stage.draws == [True, False]
+
+
+@pytest.mark.parametrize(("count", "is_heavy"), [(12, False), (13, True)])
+async def test_images_that_take_long_together_are_queued_one_by_one(
+    *, count: int, is_heavy: bool
+) -> None:
+    stage = Stage()
+    images = [png(2000, 2000)] * count
+    jobs = await stage.predict(*images)
+    assert [job.prepare()[0] for job in jobs] == images
+    assert (stage.ahead, stage.low_priority) == ([], [True] * count if is_heavy else [False])
+
+
+@pytest.mark.parametrize(("pixels", "is_heavy"), [(4_000_000, False), (3_999_999, True)])
+async def test_where_memory_is_short_images_that_would_wait_for_room_do_not_wait_on_a_worker(
+    *, pixels: int, is_heavy: bool
+) -> None:
+    stage = Stage(pixels=pixels, largest=pixels)
+    await stage.predict(png(2000, 1000))
+    assert (len(stage.ahead), stage.low_priority) == (int(is_heavy), [is_heavy])
+
+
+async def test_an_image_that_gets_no_place_before_its_deadline_fails_alone() -> None:
+    stage = Stage()
+    async with stage.heavy.place(is_long=True, seconds=1):
+        outcomes = await stage.predict(png(5000, 5000), png(10, 10), seconds=0.01)
+    assert isinstance(outcomes[0], DeadlineError)
+    assert isinstance(outcomes[1], Job)
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Engine]:
+    """Return an engine with two threads that run batches."""
+    write_servable(tmp_path)
+    async with open_engine(Settings(models=tmp_path, threads=2)) as opened:
+        yield opened
+
+
+async def test_heads_of_large_images_leave_a_thread_to_small_ones(pair: Engine) -> None:
+    (model,) = pair.registry.models
+    gate, entered = threading.Event(), threading.Event()
+
+    def draw(_: Outputs, source: SourceImage) -> int:
+        entered.set()
+        assert gate.wait(30)
+        return source.geometry.width
+
+    async def drawn() -> list[Any]:
+        image = plain("red", (4001, 4000))
+        return await pair.pipeline.predict(model, [image], draw, timeout_seconds=30, draws=True)
+
+    drawing = [asyncio.create_task(drawn()) for _ in range(3)]
+    try:
+        assert await asyncio.to_thread(entered.wait, 30)
+        for _ in range(20):
+            (small,) = await predict(pair, plain("red"))
+            assert isinstance(small, JobResult)
+            await asyncio.sleep(0.05)
+        assert not any(one.done() for one in drawing)
+    finally:
+        gate.set()
+    assert [one.value for (one,) in await asyncio.gather(*drawing)] == [4001] * 3
+
+
+async def test_a_request_of_many_scans_lets_small_images_pass(pair: Engine) -> None:
+    image = encode(Image.new("L", (1000, 1000), 128), "JPEG", progressive=True)
+    last = image[image.rfind(b"\xff\xda") : -2]
+    image = image[:-2] + last * (100 - image.count(b"\xff\xda")) + b"\xff\xd9"
+    heavy = asyncio.create_task(predict(pair, *[image] * 40))
+    await asyncio.sleep(0.2)
+    passed = 0
+    while not heavy.done() and passed < 10:
+        (small,) = await predict(pair, plain("red"))
+        assert isinstance(small, JobResult)
+        passed += not heavy.done()
+    assert passed == 10
+    assert all(isinstance(one, JobResult | DeadlineError) for one in await heavy)

@@ -145,11 +145,12 @@ class IsolatedDecoder:
             pixels = 0  # nothing will be decoded
         size = self._decoded(image, text, pixels, frame.data.cast("B"), until)
         if isinstance(size, int):  # only its reader knows the size of this image
-            size = self._decoded(image, text, size, frame.data.cast("B"), until)
+            pixels = size
+            size = self._decoded(image, text, pixels, frame.data.cast("B"), until)
         if isinstance(size, int):
             raise BadReplyError(f"{size} pixels are refused for want of room, and there was room")
         again = partial(self._displayed, size=size, until=until)
-        return frame, SourceImage(image, plan(*size, target), self._limits, again)
+        return frame, SourceImage(image, plan(*size, target), self._limits, again, held=pixels)
 
     def announced_pixels(self, images: Sequence[bytes]) -> int:
         """Return the pixels of all images; see `Decoder`."""

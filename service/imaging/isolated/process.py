@@ -76,7 +76,7 @@ def answer(request: Request) -> Parts:
 
 def _frame(request: Request, limits: Limits, go_on: GoOn) -> Parts:
     opened = open_image(request.body, limits)
-    pixels = opened.size[0] * opened.size[1]
+    pixels = opened.held_pixels
     if pixels > max(SMALL_PIXELS, request.granted):
         yield REPLY.pack(Reply.COUNT, pixels, 0)
         return

@@ -100,6 +100,22 @@ def test_labels_beside_the_network_are_taken(file: str, tmp_path: Path) -> None:
     assert given(str(path))["labels"] == str(tmp_path / file)
 
 
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("labels.txt", "the file beside the network"),
+        ("../labels.txt", "the file in the folder above that of the network"),
+    ],
+)
+def test_where_the_file_of_labels_is_is_said(place: str, why: str, tmp_path: Path) -> None:
+    path = graph_file(tmp_path / "runs/net.onnx", ["n", 2])
+    (path.parent / place).write_text("[]")
+
+    (found,) = [one for one in guess(str(path), {}).granted if one.parameter == "labels"]
+
+    assert (Path(found.value).resolve(), found.why) == ((path.parent / place).resolve(), why)
+
+
 def test_labels_in_the_metadata_are_taken(tmp_path: Path) -> None:
     path = graph_file(tmp_path / "net.onnx", ["n", 2], classes="cat,dog")
     assert given(str(path))["labels"] == str(path)

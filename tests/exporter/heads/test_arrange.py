@@ -401,3 +401,50 @@ def test_maps_of_several_heads_are_asked_about() -> None:
     assert names("segment", Tensor("aux", (1, 5, 8, 8)), other) == ["24", "aux"]
     wide = Tensor("25", (1, 7, 8, 8))
     assert names("segment", head, wide, labels=7) == ["25", "23"]
+
+
+FIFTY = Tensor("boxes", (1, 50, 4))
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [FIFTY, Tensor("objectness", (1, 50)), Tensor("class_probs", (1, 50, 5))],
+        [Tensor("scores", (1, 5, 50)), FIFTY, Tensor("centerness", (1, 50, 1))],
+        [Tensor("output0", (1, 50, 4)), Tensor("output1", (1, 50)), Tensor("output2", (1, 50, 5))],
+        [FIFTY, Tensor("conf", (1, 50, 1)), Tensor("probs", (1, 50, 5))],
+        [FIFTY, Tensor("output1", (1, 50, 1)), Tensor("output2", (1, 50, 5))],
+        [Tensor("output0", (1, 50, 9)), Tensor("output1", (1, 50, 1))],
+        [Tensor("output0", (1, 9, 50)), Tensor("output1", (1, 1, 50))],
+    ],
+    ids=["named", "scores in columns", "unnamed", "first", "first, unnamed", "rows", "columns"],
+)
+def test_an_objectness_of_its_own_is_asked_about(outputs: list[Tensor]) -> None:
+    with pytest.raises(RecipeError, match=r"has one value for each box, beside .*--outputs"):
+        names("detect", *outputs, labels=5)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Tensor("labels", (1, 50)),
+        Tensor("output1", (1, 50), is_integer=True),
+        Tensor("num_detections", (1, 50)),
+        Tensor("max_scores", (1, 50)),
+        Tensor("features", (1, 50, 32)),
+        Tensor("areas", (1, 49)),
+    ],
+    ids=lambda one: one.name,
+)
+def test_other_outputs_beside_scores_of_the_classes_are_left_out(other: Tensor) -> None:
+    scores = Tensor("scores", (1, 50, 5))
+    assert names("detect", FIFTY, scores, other, labels=5) == ["boxes", "scores"]
+
+
+def test_what_is_to_be_read_can_be_named_without_the_objectness() -> None:
+    scores = Tensor("class_probs", (1, 50, 5))
+    stated = ["boxes", "class_probs"]
+    assert names("detect", FIFTY, scores, labels=5, outputs=stated) == stated
+    every = [FIFTY, Tensor("objectness", (1, 50)), scores]
+    with pytest.raises(RecipeError, match=r"--outputs boxes,class_probs$"):
+        names("detect", *every, labels=5, outputs=[one.name for one in every])

@@ -39,9 +39,13 @@ LOG_SHARES = [[float(np.log(0.25)), float(np.log(0.75))]]
 
 
 def test_logits_and_their_logarithms_are_left_to_the_head() -> None:
-    for end, rows in ((None, LOGITS), ("LogSoftmax", LOG_SHARES)):
-        for head in (ClassifyHead(2), ClassifyHead(2, stated="softmax")):
-            assert classified(head, end, *rows) == head
+    assumed = ClassifyHead(2, assumes_softmax=True)
+    assert classified(ClassifyHead(2), None, *LOGITS) == assumed
+    # A log-softmax says that an image has one class.
+    assert classified(ClassifyHead(2), "LogSoftmax", *LOG_SHARES) == ClassifyHead(2)
+    stated = ClassifyHead(2, stated="softmax")
+    assert classified(stated, None, *LOGITS) == stated
+    assert classified(stated, "LogSoftmax", *LOG_SHARES) == stated
     several = ClassifyHead(2, multi_label=True)
     assert classified(several, None, *LOGITS) == several
 
@@ -172,9 +176,10 @@ TWO = SegmentHead(2, (1, 2))
 
 
 def test_maps_of_logits_are_left_to_the_head_and_probabilities_stay() -> None:
-    assert segmented(TWO, None, [[[3.0, -1.0]], [[0.5, 9.0]]]) == TWO
+    assumed = replace(TWO, assumes_softmax=True)
+    assert segmented(TWO, None, [[[3.0, -1.0]], [[0.5, 9.0]]]) == assumed
     # A linear layer's values that happen to be positive are logits.
-    assert segmented(TWO, None, [[[3.0, 1.0]], [[0.5, 9.0]]]) == TWO
+    assert segmented(TWO, None, [[[3.0, 1.0]], [[0.5, 9.0]]]) == assumed
     assert segmented(TWO, "Softmax", [[[0.2, 0.9]], [[0.8, 0.1]]]).activation == "none"
     assert segmented(ONE, "Sigmoid", [[[0.2, 0.9]]]).activation == "none"
 

@@ -17,6 +17,7 @@ def test_what_the_graph_shows_needs_no_question() -> None:
         "cosine",
         "signed",
         "distance",
+        "negated",
         "amount",
         "scaled",
         "positive",

@@ -183,3 +183,22 @@ def test_another_scale_and_order_of_colors_are_stated_too(tmp_path: Path) -> Non
     assert [options for options, _ in found.scores] == [
         "--mean 51.77,58.14,61.84 --std 28.69,28.56,29.2"
     ]
+
+
+def test_values_that_give_no_numbers_are_passed_over(tmp_path: Path) -> None:
+    """A network that takes the logarithm of shares has NaN for what is below zero."""
+
+    class Logarithm(Judge):
+        def run(self, pixels: Array) -> tuple[Array, ...]:
+            (raw,) = super().run(pixels)
+            return (np.where(pixels.min() < 0, np.float32(np.nan), raw),)
+
+    net = network(lambda mean: mean > 100)
+    found = better_pixels(
+        replace(net, reference=cast("Reference", Logarithm(lambda mean: mean > 100))),
+        LABELS,
+        both(tmp_path),
+    )
+
+    assert found is not None
+    assert [options for options, _ in found.scores] == ["--scale 1 --mean 0 --std 1"]

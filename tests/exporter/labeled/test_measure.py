@@ -65,15 +65,16 @@ def save_network(
     return "onnx:net.onnx"
 
 
-def color_network(folder: Path) -> str:
-    """Write a classifier whose logits are ten times the mean of each channel."""
+def color_network(folder: Path, factor: float = 1) -> str:
+    """Write a classifier whose logits are ten times the mean of each channel, times a factor in the weights."""
     return save_network(
         folder,
         helper.make_node("Conv", ["pixels", "ten"], ["large"]),
         helper.make_node("GlobalAveragePool", ["large"], ["mean"]),
         helper.make_node("Flatten", ["mean"], ["row"]),
-        helper.make_node("MatMul", ["row", "same"], ["raw"]),
+        helper.make_node("MatMul", ["row", "weights"], ["raw"]),
         raw=(3,),
+        weights=factor * np.eye(3, dtype=np.float32),
     )
 
 
@@ -123,6 +124,25 @@ def test_colors_in_the_wrong_order_show_in_the_accuracy(tmp_path: Path) -> None:
     done = exported(tmp_path, color_network(tmp_path), labeled, pixels={"color": "bgr"})
     assert done.card.certificate.agreement == 1
     assert measured(done).by_label["blue"] == {"accuracy": 0.0}
+
+
+@pytest.mark.parametrize("factor", [1, -1])
+def test_that_the_smallest_score_is_the_right_one_is_said(factor: int, tmp_path: Path) -> None:
+    done = exported(tmp_path, color_network(tmp_path, factor), colors_folder(tmp_path))
+
+    said = "The class with the smallest score is right for 96.7% of 30 labeled images"
+    assert any(said in hint and "opposite sign" in hint for hint in done.hints) == (factor < 0)
+
+
+def test_with_two_classes_the_labels_may_be_exchanged(tmp_path: Path) -> None:
+    for name, color in COLORS.items():
+        if name != "blue":
+            for index in range(10):
+                paint(tmp_path / "set" / name / f"{index}.png", color)
+
+    done = exported(tmp_path, color_network(tmp_path), "set", labels=("green", "red", "blue"))
+
+    assert any("Or the two labels are exchanged" in hint for hint in done.hints)
 
 
 def test_unknown_folders_are_refused_before_the_network_is_read(tmp_path: Path) -> None:

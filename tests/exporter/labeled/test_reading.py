@@ -108,6 +108,28 @@ def test_a_table_with_several_labels_for_an_image(tmp_path: Path, text: str) -> 
         check_answers(labeled, PETS, several=False)
 
 
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        (
+            "dog|bird",
+            r"a\.png has the labels dog\|bird, and an image can .*only one.*--multi-label",
+        ),
+        ("wolf|bird", r"'wolf\|bird'.*: the network has no such class"),
+        ("none", "'none': the network has no such class"),
+    ],
+)
+def test_several_labels_in_a_cell_name_the_option_for_them(
+    tmp_path: Path, cell: str, words: str
+) -> None:
+    put(tmp_path, "a.png", "b.png")
+    (tmp_path / "set.csv").write_text(f"file,label\na.png,{cell}\nb.png,dog\n")
+    labeled = read_table(tmp_path / "set.csv", None, masks=False)
+
+    with pytest.raises(LabelsError, match=words):
+        check_answers(labeled, PETS, several=False)
+
+
 def test_a_table_that_lacks_the_columns_of_most_labels_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "a.png")
     (tmp_path / "set.csv").write_text("file,dog,puppy\na.png,1,0\n")

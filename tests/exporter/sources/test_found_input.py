@@ -283,10 +283,13 @@ def test_one_channel_is_gray_and_the_stated_color_must_fit() -> None:
     assert settle_pixels(gray, recipe()).color == "gray"
     assert settle_pixels(free, recipe(pixels={"color": "gray"})).color == "gray"
     with pytest.raises(
-        RecipeError, match="--color rgb: it has 3 channels, and the input 'x' has 1"
+        RecipeError,
+        match=r"--color rgb: it has 3 channels, and the input 'x' has 1\. Leave --color out",
     ):
         settle_pixels(gray, recipe(pixels={"color": "rgb"}))
-    with pytest.raises(RecipeError, match=r"--color gray: it has 1 channels.*has 3"):
+    with pytest.raises(
+        RecipeError, match=r"it has 1 channels.*has 3\. Leave --color out: the three"
+    ):
         settle_pixels(three, recipe(pixels={"color": "gray"}))
 
 

@@ -25,6 +25,7 @@ from exporter.torch_network import TorchModel
 from exporter.training.lenet5 import PIXELS
 from tests.exporter.exporting import QUICK
 from tests.exporter.nets import SIDE, conv_onnx, save_weights, small
+from tests.exporter.test_activation_end import network, op
 
 pytestmark = [pytest.mark.filterwarnings("ignore")]  # PyTorch's own, while it traces and scripts
 
@@ -167,7 +168,7 @@ def exported(make: Make, folder: Path, **fields: Any) -> tuple[Exported, list[st
 
 def table(done: Exported) -> str:
     console = Console(width=250, file=io.StringIO(), record=True)
-    console.print(show_card(done.path, done.card, done.activation))
+    console.print(show_card(done.path, done.card, done.activation, done.assumed))
     return console.export_text()
 
 
@@ -188,6 +189,78 @@ def test_nothing_that_is_not_stated_goes_unsaid(kind: str, tmp_path: Path) -> No
     assert done.card.input is not None
     assert done.card.input.words in shown
     assert "softmax" in shown
+
+
+SILENT = {"python", "python, random weights", "program", "torchscript", "onnx"}
+"""The kinds of source that can not state the softmax, the order of the colors and the resize."""
+
+ASSUMED = "ASSUMED, since nothing states it"
+STATED: dict[str, Any] = {
+    "classify": {"activation": "softmax"},
+    "input": {**SIZE, "resize": "stretch"},
+    "pixels": {"color": "rgb"},
+}
+
+
+@pytest.mark.parametrize("kind", UNSTATED)
+def test_softmax_colors_and_resize_are_named_where_nothing_states_them(
+    kind: str, tmp_path: Path
+) -> None:
+    make, _, _ = UNSTATED[kind]
+    is_silent = kind in SILENT
+
+    done, _ = exported(make, tmp_path)
+
+    hints = [hint for hint in done.hints if hint.startswith(ASSUMED)]
+    assert len(hints) == is_silent
+    for said in ("--multi-label", "RGB (else --color bgr)", "(else --resize "):
+        assert all(said in hint for hint in hints)
+    shown = table(done)
+    for row in (
+        "softmax; that an image has one class is ASSUMED",
+        "rgb (ASSUMED)",
+        "the resize is ASSUMED",
+    ):
+        assert (row in shown) == is_silent
+    rows = explain(recipe_of(make, tmp_path), tmp_path / "m.onnx", (), SilentProgress())
+    origins = {row.part: row.origin for row in rows}
+    assert origins["color"].startswith("default: ") or not is_silent
+    assert origins["activation"].startswith("assumed: ") == is_silent
+
+
+@pytest.mark.parametrize("kind", sorted(SILENT))
+def test_softmax_colors_and_resize_that_are_stated_are_not_assumed(
+    kind: str, tmp_path: Path
+) -> None:
+    make, _, _ = UNSTATED[kind]
+
+    done, _ = exported(lambda folder: {**make(folder), **STATED}, tmp_path)
+
+    assert done.assumed == ()
+    assert not any(hint.startswith(ASSUMED) for hint in done.hints)
+    assert "ASSUMED" not in table(done).replace("mean and std ASSUMED", "")
+
+
+def _maps(folder: Path, *end: onnx.NodeProto) -> dict[str, Any]:
+    onnx.save(network(*end, maps=True), folder / "net.onnx")
+    return {"source": "onnx:net.onnx", "task": "segment", "labels": ("a", "b", "c")}
+
+
+def test_that_a_pixel_has_one_class_is_assumed_of_maps_of_logits(tmp_path: Path) -> None:
+    done, _ = exported(lambda folder: _maps(folder, op("Identity")), tmp_path)
+
+    (hint,) = [one for one in done.hints if one.startswith(ASSUMED)]
+    assert "each pixel has one class, by a softmax over all" in hint
+    assert done.activation == "softmax; that a pixel has one class is ASSUMED"
+
+
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+def test_a_softmax_in_the_graph_is_not_assumed(operator: str, tmp_path: Path) -> None:
+    done, _ = exported(lambda folder: _maps(folder, op(operator, axis=1)), tmp_path)
+
+    assert done.assumed == ("color", "resize")
+    assert done.activation is not None
+    assert "ASSUMED" not in done.activation
 
 
 @pytest.mark.parametrize("kind", UNSTATED)

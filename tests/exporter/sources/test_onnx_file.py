@@ -182,7 +182,7 @@ def test_a_softmax_over_the_whole_batch_is_refused_as_that(tmp_path: Path) -> No
     ]
     shapes: dict[str, Any] = {"whole": np.array([1, -1]), "rows": np.array([-1, 4])}
 
-    with pytest.raises(GraphError, match=r"depends on the others of its batch.*fixed batch of 1"):
+    with pytest.raises(GraphError, match=r"depends on the others of its batch.*--largest-batch 1"):
         loaded(tmp_path, model_of(*nodes, **shapes), labels=LABELS)
 
     network, _ = loaded(tmp_path, model_of(*nodes, batch=1, **shapes), labels=LABELS)
@@ -354,3 +354,36 @@ def test_a_file_that_onnx_runtime_does_not_run_is_refused_in_its_words(tmp_path:
 
     with pytest.raises(GraphError):
         loaded(tmp_path, model)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT8, TensorProto.UINT8, TensorProto.INT64])
+def test_whole_numbers_are_no_scores(kind: int, tmp_path: Path) -> None:
+    rounded = [*POOLED, op("MatMul", "f to_four", "s"), op("Cast", "s", "raw", to=kind)]
+    model = model_of(*rounded)
+    model.graph.output[0].type.tensor_type.elem_type = kind
+    with pytest.raises(GraphError, match=r"'raw' \(1, 4\) has whole numbers.*--outputs"):
+        loaded(tmp_path, model, labels=LABELS)
+    assert loaded(tmp_path, model, labels=LABELS, outputs=["s"])[0].raw
+
+
+def test_convolutions_in_double_are_named_as_what_no_opset_mends(tmp_path: Path) -> None:
+    wide = np.zeros((12, 3, 2, 2))
+    model = model_of(op("GlobalAveragePool", "m", "raw"), w=wide)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    with pytest.raises(GraphError, match=r"computes in double.*float32 \(model\.float\(\)\)"):
+        loaded(tmp_path, model, labels=LABELS)
+
+
+def test_a_fixed_batch_of_one_is_kept_where_images_would_change_each_other(tmp_path: Path) -> None:
+    by_largest = [
+        op("ReduceMax", "x", "largest", keepdims=1),
+        op("Div", "x largest", "even"),
+        op("Conv", "even w", "e", strides=[2, 2]),
+        op("GlobalAveragePool", "e", "p"),
+        op("Flatten", "p", "f"),
+        op("MatMul", "f to_four", "raw"),
+    ]
+    network, warnings = loaded(tmp_path, model_of(*by_largest, batch=1), labels=LABELS)
+    assert network.max_batch == 1
+    assert "one image at a time" in warnings[0]

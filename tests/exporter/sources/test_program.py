@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from exporter.errors import SourceError
+from exporter.errors import GraphError, SourceError
 from exporter.network import Network
 from exporter.progress import SilentProgress
 from exporter.recipe import make_recipe
@@ -73,6 +73,39 @@ def test_a_program_of_a_free_size_takes_the_stated_one(tmp_path: Path) -> None:
     save_program(Small(), (2, 3, SIDE, SIDE), tmp_path / "net.pt2", axes=axes)
     network = loaded(tmp_path, "program:net.pt2", input={"height": 48, "width": 40})
     assert (network.image_input.height, network.image_input.width) == (48, 40)
+
+
+class Standardized(nn.Module):
+    """Standardizes its weights by a batch norm, as timm does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, 2, 1)
+        self.classifier = nn.Linear(8, 4)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        rows = self.conv.weight.reshape(1, 8, -1)
+        weight = nn.functional.batch_norm(rows, None, None, training=True)
+        maps = nn.functional.conv2d(pixels, weight.reshape_as(self.conv.weight), stride=2)
+        logits: Tensor = self.classifier(maps.mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("module", [nn.BatchNorm2d(3), nn.Dropout(0.5)])
+def test_a_program_in_training_mode_is_refused_as_that(module: nn.Module, tmp_path: Path) -> None:
+    net = nn.Sequential(module, small())
+    net[1].eval()
+    program = torch.export.export(
+        net, (torch.rand(2, 3, SIDE, SIDE),), dynamic_shapes=({0: DYNAMIC},)
+    )
+    torch.export.save(program, tmp_path / "net.pt2")
+    with pytest.raises(GraphError, match=r"net\.pt2: .*in training mode.*model\.eval\(\)"):
+        loaded(tmp_path, "program:net.pt2")
+
+
+def test_weights_that_a_batch_norm_standardizes_are_no_training(tmp_path: Path) -> None:
+    save_program(Standardized(), (2, 3, SIDE, SIDE), tmp_path / "net.pt2")
+    assert loaded(tmp_path, "program:net.pt2").raw
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ def test_a_size_that_becomes_a_multiple_is_that_one(name: str, fields: dict[str,
     assert made.transform is not None
 
 
-class KeepsSize(tf.ViTImageProcessorPil):  # type: ignore[name-defined,misc]
+class KeepsSize(tf.ViTImageProcessorPil):  # type: ignore[misc, name-defined]  # importorskip has no types
     """States a size that it does not make."""
 
     def resize(self, image: Any, *_: Any, **__: Any) -> Any:

@@ -107,6 +107,22 @@ async def test_one_in_use_is_never_unloaded() -> None:
         assert getattr(outcome, "value", None) == 2
 
 
+async def test_a_model_that_rests_is_not_explained_though_its_copy_is_loaded_anew() -> None:
+    async with running(limit=1) as bench:
+        model, now = bench.models[0], bench.explainers.workers.clock()
+        for _ in range(2):
+            model.stuck_runs.back_off.note_stuck(now, 60.0)
+        job = Job(lambda: (np.ones(2, np.uint8), None), lambda outputs, _: outputs["echo"].sum())
+        for _ in range(2):
+            async with bench.explainers.use(model) as explainer:
+                with pytest.raises(NotReadyError, match="not run again for 60 s"):
+                    await explainer.batcher.submit([job], timeout_seconds=5)
+            async with bench.explainers.use(bench.models[1]) as other:
+                (outcome,) = await other.batcher.submit([job], timeout_seconds=5)
+                assert getattr(outcome, "value", None) == 2
+        assert bench.opener.opened == ["a", "b", "a", "b"]
+
+
 async def test_a_failed_loading_is_tried_again() -> None:
     async with running() as bench:
         bench.opener.faults = 1

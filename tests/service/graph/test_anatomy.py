@@ -87,6 +87,14 @@ def test_a_stage_that_is_an_output_already_is_not_added_again(path: Path) -> Non
     assert outputs_of(graph) == ["logits", "map_1", "map_2", "features"]
 
 
+def test_a_stage_that_the_graph_lacks_is_named_and_left_out(path: Path) -> None:
+    stages = (Stage(name="gone", tensor="no_such_map", channels=3, stride=9), *STAGES)
+    found = instrument_graph(path, card_with(stages=stages))
+    assert found.anatomy.lacking == ("gone",)
+    assert outputs_of(found.graph) == ["logits", "map_1", "map_2", "features"]
+    assert not instrument_graph(path, card_with()).anatomy.lacking
+
+
 def test_the_map_that_the_head_pools_is_an_output_without_any_stage(path: Path) -> None:
     instrumented = instrument_graph(path, card_with(stages=()))
     assert outputs_of(instrumented.graph) == ["logits", "map_2", "map_1", "features"]

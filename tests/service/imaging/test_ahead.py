@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from service.bounded_thread import NO_THREAD
 from service.errors import (
@@ -20,8 +19,7 @@ from service.errors import (
     OverloadedError,
     UnavailableError,
 )
-from service.imaging.ahead import LARGE_PIXELS, DecodingAhead, find_large, is_large
-from tests.images import encode
+from service.imaging.ahead import DecodingAhead
 
 pytestmark = pytest.mark.anyio
 
@@ -31,25 +29,6 @@ def ahead() -> Iterator[DecodingAhead]:
     made = DecodingAhead(1, 4)
     yield made
     made.close()
-
-
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF", "BMP"])
-def test_an_image_is_large_by_the_pixels_of_its_header(kind: str) -> None:
-    side = LARGE_PIXELS // 4000
-    assert not find_large(encode(Image.new("L", (4000, side)), kind))
-    assert find_large(encode(Image.new("L", (4000, side + 1)), kind))
-
-
-def test_what_is_sent_most_takes_no_thread_to_be_known() -> None:
-    assert is_large(encode(Image.new("L", (40, 40)), "JPEG")) is False
-    assert is_large(encode(Image.new("L", (40, 40)), "PNG")) is False
-    assert is_large(encode(Image.new("L", (40, 40)), "TIFF")) is None
-
-
-def test_a_jpeg_is_large_where_its_bytes_may_be_many_pixels() -> None:
-    image = encode(Image.new("L", (8000, 4001)), "JPEG")
-    assert is_large(image + bytes(200_000))
-    assert not is_large(encode(Image.new("L", (8000, 4000)), "JPEG") + bytes(200_000))
 
 
 async def test_every_call_has_its_own_outcome_in_order(ahead: DecodingAhead) -> None:

@@ -10,6 +10,7 @@ from service.errors import ImageError
 from service.imaging.announced import announced_pixels, quick_pixels
 from service.imaging.decode import Limits, open_image
 from tests.images import encode
+from tests.tiffs import PACKBITS, tiled
 
 SIZE = (37, 21)
 
@@ -66,10 +67,9 @@ def test_a_bmp_counts_with_its_header_whatever_its_depth_and_direction(bits: int
 def pixels_of(body: bytes) -> int:
     """Return the pixels of an image that is opened, 0 of one that is refused."""
     try:
-        width, height = open_image(body, Limits()).size
+        return open_image(body, Limits()).pixels
     except ImageError:
         return 0
-    return width * height
 
 
 @pytest.mark.filterwarnings("ignore")  # the engine switches them off
@@ -113,3 +113,22 @@ def test_what_can_not_be_read_counts_as_none(kind: str, cut: int) -> None:
 
 def test_no_bytes_and_no_image_have_no_pixels() -> None:
     assert announced_pixels([b"", b"text", bytes(100)]) == 0
+
+
+@pytest.mark.parametrize("compression", [PACKBITS, 5, 7, 8])
+@pytest.mark.parametrize(
+    ("size", "tile", "expected"),
+    [
+        ((37, 21), (16, 16), 37 * 21),
+        ((37, 21), (256, 256), 256 * 256 // 2),
+        ((37, 21), (512, 512), 512 * 512 // 2),
+        ((1, 20_000), (64, 64), 64 * 20_032 // 2),
+        ((1, 1_000_000), (65_520, 16), 65_520 * 1_000_000 // 2),
+    ],
+)
+def test_tiles_that_reach_far_over_the_edges_of_a_tiff_count(
+    size: tuple[int, int], tile: tuple[int, int], expected: int, compression: int
+) -> None:
+    body = tiled(size, tile, b"data", compression=compression)
+    assert announced_pixels([body]) == expected
+    assert pixels_of(body) in {expected, 0}

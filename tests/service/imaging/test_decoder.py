@@ -1,5 +1,7 @@
 """Decoding on the thread of the caller: an image that a head draws on is decoded once, and looks the same."""
 
+import zlib
+from contextlib import nullcontext
 from io import BytesIO
 
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 from PIL import Image
 
 from service.card import ImageInput
-from service.errors import BrokenImageError
+from service.errors import BrokenImageError, DeadlineError, TooManyPixelsError
 from service.imaging.decode import Limits
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.room import PixelRoom
 from service.imaging.source_image import SourceImage, displayed_image
 from tests.images import encode, photograph
+from tests.tiffs import DEFLATE, FLOAT, RGB, tiff_of, tiled
 
 FRAME = ImageInput(height=24, width=24, resize="crop", shorter_side=26)
 LIMITS = Limits(10**8)
@@ -48,6 +51,35 @@ def test_an_image_that_is_drawn_on_is_decoded_once_and_looks_as_if_decoded_again
     assert source.pixels.mode == again.mode == "RGB"
     assert np.array_equal(np.asarray(source.pixels), np.asarray(again))
     assert prepared(body, draws=False)[0] == frame
+
+
+@pytest.mark.parametrize("tile", [16, 256])
+def test_a_small_tiff_in_large_tiles_has_a_deadline_as_a_large_image_has(tile: int) -> None:
+    body = tiled((1, 20_000), (tile, tile), zlib.compress(bytes(tile * tile)))
+    decoder = ThreadDecoder(LIMITS, PixelRoom(10**9), clock=lambda: 2.0)
+    with pytest.raises(DeadlineError) if tile > 16 else nullcontext():
+        decoder.prepare(body, FRAME, until=1.0)
+
+
+@pytest.mark.parametrize(("bits", "held"), [(16, 1_200_000), (32, 1_600_000), (64, 3_200_000)])
+def test_deep_samples_take_room_for_the_memory_that_they_take(bits: int, held: int) -> None:
+    form = FLOAT if bits > 16 else 1
+    tags: dict[int, int | tuple[int, ...]] = {
+        256: 1200,
+        258: (bits,) * 3,
+        262: RGB,
+        277: 3,
+        339: (form,) * 3,
+    }
+    body = tiff_of([bytes(1200 * 3 * bits // 8)] * 1000, tags, compression=DEFLATE)
+    room = PixelRoom(10**9)
+    decoder = ThreadDecoder(LIMITS, room)
+    room.fit(held, held)
+    _, source = decoder.prepare(body, FRAME, float("inf"))
+    assert source.held_pixels == held
+    room.fit(held - 1, held - 1)
+    with pytest.raises(TooManyPixelsError):
+        decoder.prepare(body, FRAME, float("inf"))
 
 
 def test_what_is_drawn_does_not_change_the_pixels_that_are_kept() -> None:

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image, ImageFile
 
 from service.errors import BrokenImageError, ImageError, UnsupportedImageError
-from service.imaging.ahead import find_large
 from service.imaging.announced import announced_pixels
 from service.imaging.decode import Limits, open_image, read_pixels
 from service.imaging.formats import FORMATS, formats_of
+from service.imaging.work import announced_work
 from tests.images import encode
 
 GRADIENT = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
@@ -118,7 +118,7 @@ def test_no_reader_outside_the_list_sees_an_image_at_any_step(witness: list[byte
     with pytest.raises(ImageError):
         open_image(body, only("png"))
     assert announced_pixels([body, body]) == 0
-    assert not find_large(body)
+    assert announced_work(body) == 0
     assert witness == []
 
 

@@ -188,6 +188,33 @@ def test_polygons_reach_the_images_edge() -> None:
     assert (max(outline[::2]), max(outline[1::2]), min(outline)) == (8, 5, 0)
 
 
+def rotated(outline: list[float]) -> list[tuple[float, float]]:
+    points = list(zip(outline[::2], outline[1::2], strict=True))
+    first = points.index(min(points))
+    return points[first:] + points[:first]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.97, 1.0])
+def test_polygons_of_a_large_region_are_those_of_the_part_that_holds_it(share: float) -> None:
+    made = np.random.default_rng(3)
+    part = np.kron(made.random((200, 40)) < share, np.ones((10, 12), bool))
+    part[made.random(part.shape) < 0.0005] ^= True
+    whole = np.zeros((2000, 3 * 480), bool)
+    whole[:, :480] = part
+    found = polygons(whole)
+    assert sorted(map(rotated, found)) == sorted(map(rotated, polygons(part)))
+
+
+def test_an_outline_of_a_large_region_comes_before_those_of_its_holes() -> None:
+    region = np.zeros((3000, 1000), bool)
+    region[10:2990, 10:990] = True
+    region[20:2980, 20:980] = False
+    region[30:2970, 30:970] = True
+    sizes = [shoelace(outline) for outline in polygons(region)]
+    assert len(sizes) == 3
+    assert sizes == sorted(sizes, reverse=True)
+
+
 def shoelace(outline: list[float]) -> float:
     """The area that a flat [x, y, …] outline encloses."""
     x, y = np.array(outline[::2]), np.array(outline[1::2])

@@ -2,12 +2,13 @@
 
 import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.errors import BrokenImageError, TooManyPixelsError, UnsupportedImageError
+from service.errors import BrokenImageError, ImageError, TooManyPixelsError, UnsupportedImageError
 from service.imaging.decode import Limits, open_image, orientation, read_pixels
 from tests.pngs import packed
 from tests.tiffs import (
@@ -15,11 +16,13 @@ from tests.tiffs import (
     DEFLATE,
     FLOAT,
     NO_COMPRESSION,
+    PACKBITS,
     RGB,
     SIGNED,
     UNSIGNED,
     WHITE_IS_ZERO,
     tiff_of,
+    tiled,
 )
 
 LIMITS = Limits()
@@ -452,3 +455,60 @@ def test_floats_that_are_no_numbers_are_the_ends_of_the_range() -> None:
     row = np.array([np.nan, np.inf, -np.inf, -3, 1, 200], "<f4")
     tags = {256: 6, 258: 32, 262: BLACK_IS_ZERO, 339: FLOAT}
     assert shown(tiff_of([row.tobytes()], tags)).tolist() == [[0, 255, 0, 0, 1, 200]]
+
+
+@pytest.mark.parametrize(
+    ("size", "tile"),
+    [
+        ((1, 1), (512, 512)),
+        ((100, 70), (256, 256)),
+        ((300, 260), (256, 256)),
+        ((1, 20_000), (256, 256)),
+        ((1, 1_000_000), (64, 64)),
+        ((40, 40), (2048, 2048)),
+    ],
+)
+def test_an_image_within_the_tiles_of_a_usual_writer_is_read(
+    size: tuple[int, int], tile: tuple[int, int]
+) -> None:
+    body = tiled(size, tile, zlib.compress(b"\x07" * (tile[0] * tile[1])))
+    pixels = np.asarray(read_pixels(open_image(body, Limits())))
+    assert pixels.shape == size[::-1]
+    assert (pixels == 7).all()
+
+
+@pytest.mark.parametrize(
+    "tags", [{}, {258: 16}, {258: (16,) * 103, 277: 103, 262: RGB, 338: (0,) * 100}]
+)
+@pytest.mark.parametrize("compression", [PACKBITS, DEFLATE, 3, 4, 5, 7])
+@pytest.mark.parametrize(
+    ("size", "tile"),
+    [((1, 1_000_000), (65_520, 16)), ((1_000_000, 1), (16, 65_520)), ((1, 1), (11_008, 11_008))],
+)
+def test_tiles_that_have_far_more_pixels_than_the_image_are_refused_before_they_are_decoded(
+    size: tuple[int, int],
+    tile: tuple[int, int],
+    compression: int,
+    tags: dict[int, int | tuple[int, ...]],
+) -> None:
+    body = tiled(size, tile, b"data", compression=compression, tags=tags)
+    with pytest.raises(TooManyPixelsError, match=r"tiles of \d+×\d+ pixels have .* smaller tiles"):
+        open_image(body, Limits())
+
+
+@pytest.mark.filterwarnings("ignore")  # the engine switches them off
+@pytest.mark.parametrize("tag", [322, 323])
+@pytest.mark.parametrize("values", [(16, 17), 0, 1 << 31])
+def test_a_tile_without_a_plain_size_is_an_error_of_the_image(
+    tag: int, values: int | tuple[int, ...]
+) -> None:
+    data = zlib.compress(bytes(256))
+    with pytest.raises(ImageError):
+        read_pixels(open_image(tiled((16, 16), (16, 16), data, tags={tag: values}), Limits()))
+
+
+def test_deep_samples_of_tiles_count_with_what_is_beside_the_image() -> None:
+    tags: dict[int, int | tuple[int, ...]] = {258: (16,) * 103, 277: 103, 262: RGB, 338: (0,) * 100}
+    body = tiled((16, 16), (4000, 4000), b"data", tags=tags)
+    with pytest.raises(TooManyPixelsError, match="smaller tiles"):
+        open_image(body, Limits())

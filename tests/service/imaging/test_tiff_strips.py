@@ -7,9 +7,11 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from service.errors import BrokenImageError
 from service.imaging.decode import Limits, open_image, read_pixels
+from service.imaging.tiff_strips import check_strips
 from tests.images import encode, photograph
 from tests.tiffs import DEFLATE, tiff_of
 
@@ -142,3 +144,18 @@ def test_a_jpeg_strip_with_far_more_pixels_than_its_place_is_refused() -> None:
 
     with pytest.raises(BrokenImageError, match="a strip of it"):
         load(strip(64))
+
+
+def test_strips_that_the_image_does_not_need_are_not_looked_at() -> None:
+    data = zlib.compress(bytes(64))
+    places: dict[int, int | tuple[int, ...]] = {273: (8,) * 50_000, 279: (len(data),) * 50_000}
+    body = tiff_of([bytes(64)], {256: 64, 258: 8, **places}, compression=DEFLATE)
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+
+    file = TiffImageFile(BytesIO(body))
+    check_strips(file, body, count)
+    assert 0 < calls < 10

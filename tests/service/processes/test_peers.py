@@ -102,3 +102,27 @@ async def own_requests(process: Process) -> float:
     process.count(1)
     requests, _ = await requests_reported(process)
     return requests
+
+
+def is_answer(task: "asyncio.Task[object]") -> bool:
+    return "Peers._answer" in repr(task)
+
+
+async def test_an_answer_that_the_end_of_the_process_cancels_is_no_error_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slot = WorkerSlot(tmp_path, 0, 2)
+    async with Process(slot).peers.listening():
+        before = asyncio.all_tasks()
+        reader, writer = await asyncio.open_unix_connection(slot.socket)
+        writer.write(b"half a que")
+        while not any(map(is_answer, answering := asyncio.all_tasks() - before)):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # it has begun
+        for task in answering:
+            task.cancel()
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+    assert not caplog.records

@@ -341,6 +341,17 @@ async def test_one_image_after_the_other_gets_all_cores() -> None:
         assert wide.batches == [[2], [3]], "only the second in a row is known to be alone"
 
 
+async def test_a_job_of_low_priority_gets_all_cores_where_it_may() -> None:
+    network, wide = DoublingNetwork.running(), DoublingNetwork.running()
+    async with bench(network.run, network.run, workers=2, wide=wide.run) as b:
+        for value, spreads in ((1, True), (2, True), (3, False)):
+            outcomes = await b.batcher.submit(
+                [number(value)], timeout_seconds=10, low_priority=True, spreads=spreads
+            )
+            assert values(outcomes) == [2 * value]
+        assert wide.batches == [[2]]
+
+
 async def test_an_image_beside_another_run_does_not_spread() -> None:
     network, wide = DoublingNetwork(), DoublingNetwork.running()
     async with bench(network.run, network.run, workers=2, wide=wide.run) as b:

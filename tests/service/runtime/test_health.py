@@ -25,7 +25,10 @@ pytestmark = pytest.mark.anyio
 
 
 class Network:
-    """Counts its runs; each takes `seconds` of the clock, and may be held, be broken or give nonsense."""
+    """Counts its runs; each takes `seconds` of the clock, and may be held, be broken or give nonsense.
+
+    Where it `divides`, it has no number for a blank image.
+    """
 
     def __init__(self, clock: ManualClock) -> None:
         self.runs = 0
@@ -33,6 +36,7 @@ class Network:
         self.seconds = 0.0
         self.broken = False
         self.output = 0.0
+        self.divides = False
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
         self.gate.set()
@@ -46,7 +50,8 @@ class Network:
         if self.broken:
             raise RuntimeError("broken")
         self.runs += 1
-        return {"logits": np.full((len(batch), 3), self.output)}
+        output = self.output if batch.any() or not self.divides else np.nan
+        return {"logits": np.full((len(batch), 3), output)}
 
 
 class Pauses:
@@ -143,10 +148,24 @@ async def test_a_model_whose_output_is_not_finite_is_not_ready_and_the_log_names
             await w.admit()
         assert w.model.state == "failed"
         assert w.model.reason == (
-            "did not answer its health check: output logits of a blank image is not finite"
+            "did not answer its health check: "
+            "output logits is not finite, for a blank image and for noise"
         )
     (record,) = [one for one in caplog.records if one.getMessage() == "health check failed"]
     assert "colors" in str(record.__dict__)
+
+
+async def test_a_model_without_an_answer_for_a_blank_image_alone_is_checked_with_noise() -> None:
+    async with ward() as w:
+        w.model.blank = np.zeros((4, 4, 3), np.uint8)
+        w.network.divides = True
+        await w.admit()
+        assert (w.model.reason, w.network.runs) == ("", 2)
+        assert await w.make_round() == 1
+        assert not w.model.reason
+        w.network.output = np.nan
+        await w.watcher.make_round()
+        assert w.model.reason
 
 
 async def test_a_model_that_answers_again_is_ready_again() -> None:

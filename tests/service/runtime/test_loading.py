@@ -35,7 +35,7 @@ from service.runtime.session import Session, open_session
 from service.runtime.trial import Trial
 from service.runtime.tuning import FEW_THREADS, best_batch
 from tests.bad_networks import endless, endless_when_bright, failing
-from tests.servables import color_card, color_model, write_servable
+from tests.servables import color_card, color_model, own_largest_model, write_servable
 from tests.service.runtime.clocks import ManualClock
 
 CPU = Device("cpu")
@@ -424,6 +424,7 @@ def test_a_network_whose_card_says_that_it_is_heavy_is_opened_once_and_not_timed
         settings = {"limit": limit, "largest": largest, "threads": 2, "plans": {}}
         loaded = on_processor(heavy, opener, "cpu", clock=no_clock, **settings)
         assert [plan.intra_threads for plan in opener.plans] == [2]
+        assert not opener.plans[0].memory_pattern, "its second run would take as much again"
         assert (len(loaded.runs), loaded.largest, loaded.cores) == (1, expected, 2)
 
 
@@ -546,10 +547,18 @@ def test_beside_the_traffic_a_network_that_answers_nothing_finite_is_refused(
     model = color_model()
     model.graph.initializer[0].CopyFrom(helper.make_tensor("scale", TensorProto.FLOAT, [], [0.0]))
     one = servable(tmp_path, model=model)
-    with pytest.raises(ServableError, match="output logits of a blank image is not finite"):
+    with pytest.raises(ServableError, match="output logits is not finite, for a blank image"):
         ModelLoader(outputs=OUTPUTS, device=CPU, largest=4, instances=1, cache=Path()).load_beside(
             one
         )
+
+
+def test_a_network_without_an_answer_for_a_blank_image_alone_is_loaded_beside_the_traffic(
+    tmp_path: Path,
+) -> None:
+    one = servable(tmp_path, model=own_largest_model())
+    loader = ModelLoader(outputs=OUTPUTS, device=CPU, largest=4, instances=1, cache=Path())
+    assert loader.load_beside(one).checked
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,33 @@ async def test_a_version_is_ready_after_its_memory_was_measured_and_its_first_ru
         await asyncio.to_thread(workers.stop)
     seconds = 2 * MEASURING_SECONDS + OPENING_SECONDS + FIRST_RUN_SECONDS
     assert f"slow version 1 is ready after {seconds:.2f} s: classify in fp32 on cpu" in caplog.text
+
+
+@pytest.mark.parametrize(("device", "rests"), [(Device("cpu"), True), (Device("cuda"), False)])
+async def test_stuck_runs_of_explanations_count_for_a_model_that_runs_on_the_cpu_too(
+    device: Device, *, rests: bool
+) -> None:
+    loader, workers, model = Loader(), Workers(1), Model(servable("a"))
+    loader.gate.set()
+    opener = Opener(
+        device=device,
+        open_model=loader,
+        workers=workers,
+        metrics=Metrics(),
+        batching=Batching(capacity=8),
+        release_memory=loader.note_release,
+    )
+    workers.start()
+    try:
+        for _ in range(2):
+            model.stuck_runs.back_off.note_stuck(workers.clock(), 60.0)
+        await opener.start(model, await opener.open(model))
+        assert model.state == "ready", "it was loaded again"
+        for _ in range(2):
+            model.stuck_runs.back_off.note_stuck(workers.clock(), 60.0)
+        model.batcher.look()
+        assert model.batcher.rests is rests
+        assert bool(model.reason) is rests
+    finally:
+        await model.retire()
+        await asyncio.to_thread(workers.stop)

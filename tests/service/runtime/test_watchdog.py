@@ -23,8 +23,9 @@ from service.runtime.instances import (
     STUCK_TIMES,
 )
 from service.runtime.job import Job, JobResult, Outputs, Tensor
+from service.runtime.stuck_runs import StuckRuns
 from service.runtime.watchdog import RETURN_SECONDS, Watchdog
-from service.runtime.workers import Worker, Workers
+from service.runtime.workers import LAST_SPARES, Worker, Workers
 from tests.samples import total
 from tests.service.runtime.clocks import ManualClock
 
@@ -208,6 +209,56 @@ async def test_two_models_whose_runs_hold_all_threads_leave_one_to_a_third() -> 
         assert (b.workers.left, b.workers.stuck, b.stuck_count()) == (2, 0, None)
 
 
+async def test_models_whose_runs_never_end_leave_a_thread_however_many_models_they_are() -> None:
+    async with bench(workers=2) as b:
+        neighbor = b.serve(Network(b.clock), "n")
+        for index in range(3):
+            network = Network(b.clock)
+            batcher = b.serve(network, f"m{index}")
+            await b.ask(batcher, 1)
+            for _ in range(b.workers.left):
+                await b.hold(batcher, network)
+            b.rounds(OVERDUE_ROUNDS)
+            (answer,) = await b.ask(neighbor, 4)
+            assert getattr(answer, "value", None) == 8
+            b.rounds(ROUNDS + 1)
+            (answer,) = await b.ask(neighbor, 5)
+            assert getattr(answer, "value", None) == 10
+        assert (b.workers.stuck, b.workers.left) == (5, 1)
+        assert b.batchers[-1].broken, (
+            "a single run of it is stuck, but it would take the last thread"
+        )
+        with pytest.raises(NotReadyError, match="has runs that do not end"):
+            await b.ask(b.batchers[-1], 2)
+        for gate in b.gates:
+            gate.set()
+        await until(lambda: not b.workers.stuck)
+        b.clock.advance(STUCK_SECONDS)
+        b.rounds(1)
+        for batcher in b.batchers:
+            (answer,) = await b.ask(batcher, 6)
+            assert getattr(answer, "value", None) == 12
+        assert (b.workers.left, b.workers.alive) == (2, 2)
+
+
+async def test_runs_that_hold_all_threads_though_others_never_end_leave_one_soon() -> None:
+    async with bench(workers=2) as b:
+        neighbor, never, slow = b.serve(Network(b.clock), "n"), Network(b.clock), Network(b.clock)
+        for index, network in enumerate((never, slow)):
+            batcher = b.serve(network, f"m{index}")
+            await b.ask(batcher, 1)
+            held = [await b.hold(batcher, network) for _ in range(2)]
+            if network is never:
+                b.rounds(ROUNDS + 1)
+        b.rounds(OVERDUE_ROUNDS)
+        (answer,) = await b.ask(neighbor, 4)
+        assert getattr(answer, "value", None) == 8
+        slow.gate.set()
+        for (outcome,) in await asyncio.gather(*held):
+            assert getattr(outcome, "value", None) == 2 * STUCK, "it was only slow"
+        await until(lambda: b.workers.alive == 2)
+
+
 async def test_a_single_thread_that_is_overdue_gets_a_spare_one_and_the_surplus_ends() -> None:
     async with bench() as b:
         network, other = Network(b.clock), Network(b.clock)
@@ -321,6 +372,92 @@ async def test_a_network_with_many_stuck_runs_is_mended_for_the_reason_that_it_w
         await until(lambda: mended == reasons[-1:])
 
 
+@pytest.mark.parametrize("kind", [StoppableNetwork, Network])
+async def test_stuck_runs_of_all_queues_of_a_model_count_together_and_all_of_them_rest(
+    kind: type[Network],
+) -> None:
+    reasons: list[str] = []
+    mended: list[str] = []
+    async with bench(workers=2) as b:
+        stuck, network, copy = StuckRuns(), kind(b.clock), kind(b.clock)
+        batcher = b.serve(network, stuck=stuck, on_broken=reasons.append, on_mended=mended.append)
+        explainer = b.serve(copy, stuck=stuck)
+        neighbor = b.serve(Network(b.clock), "n")
+        held = []
+        for queue, its in ((explainer, copy), (batcher, network)):
+            await b.ask(queue, 1)
+            held.append(await b.hold(queue, its))
+        b.rounds(ROUNDS + 1)
+        for (outcome,) in await asyncio.gather(*held):
+            assert isinstance(outcome, StuckError)
+        later = b.serve(kind(b.clock), stuck=stuck)  # unloaded and loaded again
+        for queue in (batcher, explainer, later):
+            with pytest.raises(NotReadyError, match="not run again for 10 s"):
+                await b.ask(queue, 2)
+        (answer,) = await b.ask(neighbor, 4)
+        assert getattr(answer, "value", None) == 8
+        b.clock.advance(STUCK_SECONDS)
+        b.rounds(1)
+        if kind is Network:
+            for queue in (batcher, explainer, later):
+                with pytest.raises(NotReadyError, match="has runs that do not end"):
+                    await b.ask(queue, 2)
+            copy.gate.set()
+            await until(lambda: len(stuck.out) == 1)
+            b.rounds(1)
+        for queue in (batcher, explainer, later):
+            (answer,) = await b.ask(queue, 5)
+            assert getattr(answer, "value", None) == 10
+        assert mended == reasons[-1:]
+
+
+async def test_a_rest_for_the_runs_of_another_queue_is_told_though_its_own_came_back_before() -> (
+    None
+):
+    reasons: list[str] = []
+    async with bench(workers=2) as b:
+        stuck, networks = StuckRuns(), [Network(b.clock) for _ in range(2)]
+        batcher = b.serve(networks[0], stuck=stuck, on_broken=reasons.append)
+        explainer = b.serve(networks[1], stuck=stuck)
+        b.serve(Network(b.clock), "n")
+        for queue, network in zip((batcher, explainer), networks, strict=True):
+            await b.ask(queue, 1)
+            await b.hold(queue, network)
+            ((worker, turn),) = [one[:2] for one in b.workers.at_work() if not one[1].given_up]
+            assert b.workers.give_up(worker, turn)
+            queue.answer(turn, 1)
+        assert explainer.broken
+        networks[0].gate.set()
+        await until(lambda: len(stuck.out) == 1)
+        b.rounds(1)
+        assert reasons == [explainer.broken]
+
+
+async def test_the_queues_of_a_model_that_is_alone_do_not_rest() -> None:
+    async with bench(workers=2) as b:
+        stuck, networks = StuckRuns(), [StoppableNetwork(b.clock) for _ in range(2)]
+        batchers = [b.serve(network, stuck=stuck) for network in networks]
+        for batcher, network in zip(batchers, networks, strict=True):
+            await b.ask(batcher, 1)
+            held = await b.hold(batcher, network)
+            b.rounds(ROUNDS + 1)
+            assert isinstance((await held)[0], StuckError)
+            await until(lambda: not b.workers.stuck)
+        assert not any(one.rests for one in batchers)
+
+
+async def test_a_first_run_that_compiles_nothing_is_overdue_soon() -> None:
+    async with bench() as b:
+        network = Network(b.clock)
+        batcher = b.serve(network, first_run_seconds=0.1)
+        neighbor = b.serve(Network(b.clock), "n")
+        held = await b.hold(batcher, network)
+        b.rounds(OVERDUE_ROUNDS)
+        (answer,) = await b.ask(neighbor, 4)
+        assert getattr(answer, "value", None) == 8
+        assert not held.done()
+
+
 async def test_a_model_that_was_calm_for_long_enough_has_all_its_threads_again() -> None:
     async with bench(workers=2) as b:
         network = StoppableNetwork(b.clock)
@@ -395,15 +532,16 @@ async def test_a_run_that_comes_back_before_its_batch_is_answered_leaves_the_net
         assert getattr(answer, "value", None) == 10
 
 
-async def test_so_many_threads_are_replaced_as_there_are_and_then_readiness_ends() -> None:
+async def test_so_many_threads_are_replaced_as_may_be_and_then_readiness_ends() -> None:
     async with bench() as b:
-        networks = [Network(b.clock) for _ in range(2)]
+        networks = [Network(b.clock) for _ in range(2 + LAST_SPARES)]
         for index, network in enumerate(networks):
+            assert b.workers.left == 1
             batcher = b.serve(network, f"m{index}")
             await b.ask(batcher, 1)
             await b.hold(batcher, network)
             b.rounds(ROUNDS + 1)
-        assert (b.workers.stuck, b.workers.left) == (2, 0)
+        assert (b.workers.stuck, b.workers.left) == (len(networks), 0)
         networks[0].gate.set()
         await until(lambda: b.workers.left == 1)
         (answer,) = await b.ask(b.batchers[0], 5)

@@ -1,0 +1,180 @@
+"""Wrong answers that would be right if the labels were in another order: the order, and the accuracy that it has."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from exporter.labeled.alternatives import CLEARLY_BETTER
+from exporter.labeled.chance import is_luck
+from exporter.labeled.measure import Measurement
+from service.labeled.scores import chance, is_at_chance
+from service.labeled.truth import LabeledImages
+
+FAR_BETTER = 0.2
+MOSTLY = 0.5
+"""An order without a name is believed from this accuracy on, on images that it was not made from."""
+
+SEVERAL = 5
+MOST_LOST = 0.1
+"""The share of the classes with several images that may have no right answer: an order gives each class its own."""
+
+SHOWN = 5
+UNKNOWN = -1
+
+Order = Sequence[int]
+"""For each output of the network, the index of its label in the list of labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherOrder:
+    """An order of the labels with which far more answers are right; `words` name it, or some of its pairs."""
+
+    words: str
+    accuracy: float
+
+
+def order_hints(
+    measurement: Measurement,
+    labels: tuple[str, ...],
+    labeled: LabeledImages,
+    *,
+    explained: float = 0.0,
+) -> list[str]:
+    """Return that the labels are probably in another order, if they are.
+
+    Args:
+        measurement: the answers and the truth of a network with one class an image; others show nothing here.
+        labels: the network's, by class id.
+        labeled: the images, whose classes may be named by index.
+        explained: the best accuracy that another input has, which explains the answers where an order is no better.
+    """
+    answers, truth = measurement.answers, measurement.truth
+    if not answers:
+        return []
+    found = _named(answers, truth, labels)
+    if found is None or found.accuracy < explained - CLEARLY_BETTER:
+        found = _unnamed(answers, truth, labels, explained)
+    if found is None:
+        return []
+    now = sum(map(int.__eq__, answers, truth)) / len(truth)
+    would = (
+        f"top1 is {now:.1%}, and would be {found.accuracy:.1%} on the same {len(truth)} labeled images if the labels "
+        f"were in another order: {found.words}"
+    )
+    return [f"{would}. {_advice(labels, labeled)}"]
+
+
+def _advice(labels: Sequence[str], labeled: LabeledImages) -> str:
+    give = "give --labels in the order of the training, one for each output of the network"
+    cells = {cell for image in labeled.images for cell in image.cells}
+    if cells.isdisjoint(labels) and all(cell.isdecimal() for cell in cells):
+        return (
+            f"The classes of {labeled.name} are numbers, which are read as indices of the labels. If they are others, "
+            f"as numbers of the folders of the training, name the classes by their labels; else {give}"
+        )
+    return give.capitalize()
+
+
+def _named(
+    answers: Sequence[int], truth: Sequence[int], labels: Sequence[str]
+) -> OtherOrder | None:
+    found = [
+        OtherOrder(f"{words} ({_listed(order, labels)})", _accuracy(order, answers, truth))
+        for words, order in _orders(labels)
+        if _is_far_better(order, answers, truth)
+    ]
+    return max(found, key=lambda one: one.accuracy, default=None)
+
+
+def _orders(labels: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
+    """Yield the orders that trainings and files of labels differ by, each once."""
+    count = len(labels)
+    ids = range(count)
+    folders = "as a training on folders sorts them"
+    known = {
+        f"by their ids as text, {folders}": sorted(ids, key=str),
+        f"by their text, {folders}": sorted(ids, key=lambda at: labels[at]),
+        f"by their text without regard to case, {folders}": sorted(
+            ids, key=lambda at: labels[at].casefold()
+        ),
+        "reversed": [*reversed(ids)],
+        "shifted by one, the first output has the second label": [(at + 1) % count for at in ids],
+        "shifted by one, the second output has the first label": [(at - 1) % count for at in ids],
+    }
+    if all(label.isascii() and label.isdecimal() for label in labels):
+        known["by their numbers"] = sorted(ids, key=lambda at: int(labels[at]))
+    seen = [list(ids)]
+    for words, order in known.items():
+        if order not in seen:
+            seen.append(order)
+            yield words, order
+
+
+def _listed(order: Order, labels: Sequence[str]) -> str:
+    more = ", …" if len(order) > SHOWN else ""
+    return ", ".join(labels[at] for at in order[:SHOWN]) + more
+
+
+def _unnamed(
+    answers: Sequence[int], truth: Sequence[int], labels: Sequence[str], explained: float
+) -> OtherOrder | None:
+    """Return the order that fits the answers best, None where it is not far better on images it was not made from.
+
+    Every second image makes the order that the others are judged by: they are sorted by class.
+    """
+    halves = [(answers[begin::2], truth[begin::2]) for begin in range(2)]
+    made = [_fitted(*half, len(labels)) for half in halves]
+    orders = [made[1 - at % 2] for at in range(len(truth))]
+    read = [order[answer] for order, answer in zip(orders, answers, strict=True)]
+    order = _fitted(answers, truth, len(labels))
+    if not (_gains(read, answers, truth) and _is_far_better(order, answers, truth)):
+        return None
+    accuracy = sum(map(int.__eq__, read, truth)) / len(truth)
+    if accuracy < max(MOSTLY, explained + CLEARLY_BETTER):
+        return None
+    pairs = Counter(zip(answers, truth, strict=True))
+    shown = [
+        f"{labels[true]!r} where {labels[answer]!r} is answered ({pairs[answer, true]} images)"
+        for answer, true in enumerate(order)
+        if true not in {answer, UNKNOWN}
+    ]
+    return OtherOrder(", ".join(shown[:SHOWN]) + ", …" * (len(shown) > SHOWN), accuracy)
+
+
+def _fitted(answers: Sequence[int], truth: Sequence[int], count: int) -> list[int]:
+    """Return the class that each answer stands for, each at most once, the commonest pairs first."""
+    order = [UNKNOWN] * count
+    taken: set[int] = set()
+    for (answer, true), _ in Counter(zip(answers, truth, strict=True)).most_common():
+        if order[answer] == UNKNOWN and true not in taken:
+            order[answer] = true
+            taken.add(true)
+    return order
+
+
+def _accuracy(order: Order, answers: Sequence[int], truth: Sequence[int]) -> float:
+    right = [order[answer] == true for answer, true in zip(answers, truth, strict=True)]
+    return sum(right) / len(truth)
+
+
+def _is_far_better(order: Order, answers: Sequence[int], truth: Sequence[int]) -> bool:
+    return _gains([order[answer] for answer in answers], answers, truth)
+
+
+def _gains(read: Sequence[int], answers: Sequence[int], truth: Sequence[int]) -> bool:
+    """Return whether far more answers are right as they are read, not by luck nor as most images are of one class."""
+    new = [float(one == true) for one, true in zip(read, truth, strict=True)]
+    old = [float(one == true) for one, true in zip(answers, truth, strict=True)]
+    gain = (sum(new) - sum(old)) / len(truth)
+    if gain < FAR_BETTER or is_luck(new, old) or _loses_classes(new, truth):
+        return False
+    known = [one if one != UNKNOWN else max(*read, *truth) + 1 for one in read]
+    by_chance = chance(known, truth)
+    return by_chance is not None and not is_at_chance(sum(new) / len(truth), by_chance, len(truth))
+
+
+def _loses_classes(right: Sequence[float], truth: Sequence[int]) -> bool:
+    """Return whether classes have no right answer, as where a network has the same few answers for all images."""
+    several = [one for one, count in Counter(truth).items() if count >= SEVERAL]
+    found = {true for one, true in zip(right, truth, strict=True) if one}
+    return sum(one not in found for one in several) > MOST_LOST * len(several)

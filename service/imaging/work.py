@@ -1,0 +1,66 @@
+"""An encoded image → how long its decoding takes, by its header: as that of an ordinary image of so many pixels."""
+
+from collections.abc import Callable, Sequence
+
+from service.imaging import png
+from service.imaging.announced import announced_pixels, jpeg_frame, quick_pixels
+from service.imaging.jpeg_header import JPEG_START
+from service.imaging.jpeg_scans import MAX_SCANS, SCAN_MARKER, count_markers
+
+LARGE_WORK = 16_000_000
+"""An image of more takes hundreds of milliseconds and more; it is decoded beside the threads that run batches."""
+LONG_WORK = 8_000_000
+"""An image of more takes about a tenth of a second or more."""
+REQUEST_WORK = 48_000_000
+"""The images of one request may take so much together and still be queued all at once: 8 photographs of 12 million
+pixels, or 64 of 1.5 million, as JPEG."""
+
+JPEG_SHARE = 2
+"""A JPEG, which is decoded at a reduced scale, takes half of another image at most."""
+USUAL_SCANS = 10
+"""Of a progressive JPEG. Each further one costs as much again, however few bytes it has."""
+SMALL_JPEG_BYTES = 128 * 1024
+"""In so few bytes scans are counted at once. A JPEG of so few whose header is out of order is small, unless it has many
+scans."""
+_DEPTH, _INTERLACE = 24, 28
+"""The places of these bytes in a PNG."""
+_DEEP = 16
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})
+"""The frames of a JPEG with one scan where that has all of its components."""
+
+
+def quick_work(image: bytes) -> int | None:
+    """Return an image's work in a few microseconds; None where it takes a reader to know it."""
+    if image.startswith(JPEG_START):
+        return _jpeg_work(image)
+    pixels = quick_pixels(image)
+    if pixels is None or not image.startswith(png.SIGNATURE):
+        return pixels
+    return pixels * (2 if image[_DEPTH] == _DEEP else 1) * (2 if image[_INTERLACE] else 1)
+
+
+def announced_work(
+    image: bytes, announced: Callable[[Sequence[bytes]], int] = announced_pixels
+) -> int:
+    """Return an image's work; `announced` returns the pixels of images by their headers. For a thread."""
+    work = quick_work(image)
+    if work is not None:
+        return work
+    pixels = announced([image])
+    return _of_scans(image, pixels) if image.startswith(JPEG_START) else pixels
+
+
+def _jpeg_work(image: bytes) -> int | None:
+    frame, is_short = jpeg_frame(image), len(image) <= SMALL_JPEG_BYTES
+    if frame is None:
+        return 0 if is_short and count_markers(image) <= USUAL_SCANS else None
+    pixels, kind, components, place = frame
+    is_scan = image.startswith(SCAN_MARKER, place)
+    if kind in _SEQUENTIAL and is_scan and image[place + 4] == components:
+        return pixels // JPEG_SHARE
+    return _of_scans(image, pixels) if is_short else None
+
+
+def _of_scans(image: bytes, pixels: int) -> int:
+    scans = min(count_markers(image), MAX_SCANS)
+    return pixels * max(USUAL_SCANS, scans) // (USUAL_SCANS * JPEG_SHARE)

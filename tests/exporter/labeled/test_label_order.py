@@ -1,0 +1,144 @@
+"""Labels in another order than the network's outputs show in the answers, and the order is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from exporter.labeled.label_order import order_hints
+from exporter.labeled.measure import Measurement
+from service.card import Accuracy
+from service.labeled.truth import LabeledImage, LabeledImages
+from tests.exporter.labeled.test_measure import exported, measured, paint, save_network
+
+NUMBERS = tuple(str(at) for at in range(12))
+WORDS = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "koi", "lark")
+AS_TEXT = [0, 1, 10, 11, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def found(answers: list[int], truth: list[int]) -> Measurement:
+    accuracy = Accuracy(images=len(truth), scores={"top1": 0.5})
+    return Measurement(accuracy, "set", tuple(answers), tuple(truth))
+
+
+def by_order(order: list[int], each: int = 6) -> Measurement:
+    """Return what a network answers whose output i is the class order[i], every answer right by that."""
+    truth = [one for one in range(len(order)) for _ in range(each)]
+    return found([order.index(one) for one in truth], truth)
+
+
+def images(*cells: str) -> LabeledImages:
+    return LabeledImages("set", tuple(LabeledImage(Path("a.png"), (cell,)) for cell in cells))
+
+
+def hints(
+    seen: Measurement, labels: tuple[str, ...], *cells: str, explained: float = 0.0
+) -> list[str]:
+    return order_hints(seen, labels, images(*(cells or labels)), explained=explained)
+
+
+def gray_network(folder: Path, order: list[int]) -> str:
+    """Write a classifier of twelve gray levels, 20 apart: the nearest has the best score, the outputs in this order."""
+    levels = np.array([20 * at + 10 for at in order], np.float32) / 255
+    # −(x − level)² without x², which is the same for all.
+    return save_network(
+        folder,
+        helper.make_node("Conv", ["pixels", "ten"], ["large"]),
+        helper.make_node("GlobalAveragePool", ["large"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["row"]),
+        helper.make_node("MatMul", ["row", "slope"], ["sloped"]),
+        helper.make_node("Add", ["sloped", "offset"], ["raw"]),
+        raw=(12,),
+        slope=np.stack([200 * levels / 10, 0 * levels, 0 * levels]).astype(np.float32),
+        offset=(-100 * levels**2).astype(np.float32),
+    )
+
+
+def gray_folders(folder: Path) -> str:
+    for at in range(12):
+        for index in range(4):
+            paint(folder / "set" / str(at) / f"{index}.png", (20 * at + 10 + index,) * 3)
+    return "set"
+
+
+@pytest.mark.parametrize("labels", [NUMBERS, WORDS])
+def test_a_training_on_folders_sorts_numbers_as_text(
+    labels: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The folders are ids beside words, too."""
+    done = exported(
+        tmp_path, gray_network(tmp_path, AS_TEXT), gray_folders(tmp_path), labels=labels
+    )
+
+    assert measured(done).scores["top1"] == pytest.approx(2 / 12, abs=1e-6)
+    (hint,) = [one for one in done.hints if "another order: " in one]
+    assert hint.startswith("top1 is 16.7%, and would be 100.0% on the same 48 labeled images")
+    assert "by their ids as text, as a training on folders sorts them" in hint
+    assert ("numbers, which are read as indices" in hint) == (labels is WORDS)
+
+
+def test_a_network_whose_labels_are_in_its_order_is_not_doubted(tmp_path: Path) -> None:
+    source = gray_network(tmp_path, list(range(12)))
+    done = exported(tmp_path, source, gray_folders(tmp_path), labels=WORDS)
+
+    assert measured(done).scores["top1"] == 1
+    assert not any("another order: " in one for one in done.hints)
+
+
+@pytest.mark.parametrize(
+    ("labels", "order", "words"),
+    [
+        (WORDS, [*reversed(range(12))], "reversed (lark, koi, jay, ibis, hen, …)"),
+        (WORDS, [*range(1, 12), 0], "the first output has the second label (bee, cat,"),
+        (WORDS, [11, *range(11)], "the second output has the first label (lark, ant,"),
+        (("dog", "cat", "ant"), [2, 1, 0], "by their text, as a training on folders sorts them"),
+        (("0", "1", "10", "2"), [0, 1, 3, 2], "by their numbers (0, 1, 2, 10)"),
+        (("b", "A", "c"), [1, 0, 2], "by their text"),
+    ],
+)
+def test_the_order_is_named(labels: tuple[str, ...], order: list[int], words: str) -> None:
+    (hint,) = hints(by_order(order), labels)
+
+    assert words in hint
+
+
+def test_an_order_without_a_name_has_its_pairs() -> None:
+    (hint,) = hints(by_order([2, 0, 1, 4, 3]), WORDS[:5])
+
+    assert "top1 is 0.0%, and would be 100.0%" in hint
+    assert "'cat' where 'ant' is answered (6 images)" in hint
+
+
+def test_another_input_that_explains_the_answers_as_well_leaves_such_an_order_out() -> None:
+    seen = by_order([2, 0, 1, 4, 3])
+
+    assert hints(seen, WORDS[:5], explained=1.0) == []
+    assert hints(seen, WORDS[:5], explained=0.5)
+
+
+@pytest.mark.parametrize(
+    ("answers", "truth"),
+    [
+        ([0] * 40, [0] * 10 + [1] * 30),  # one answer for all images: most are of another class
+        ([2, 2, 1] * 10, [0, 1, 2] * 10),  # two answers: a class has none
+        ([1, 2, 0], [0, 1, 2]),  # too few images
+        ([at * 7 % 5 for at in range(100)], [at * at % 11 % 5 for at in range(100)]),
+    ],
+)
+def test_wrong_answers_of_other_kinds_are_no_order(answers: list[int], truth: list[int]) -> None:
+    assert hints(found(answers, truth), WORDS[:5]) == []
+
+
+def test_a_network_without_one_class_an_image_shows_no_order() -> None:
+    seen = Measurement(Accuracy(images=3, scores={"map": 0.1}), "set")
+
+    assert hints(seen, WORDS) == []
+
+
+def test_chance_makes_no_order() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(100):
+        answers, truth = (sorted(rng.integers(0, 12, 120).tolist()) for _ in range(2))
+        rng.shuffle(answers)
+        assert hints(found(answers, truth), WORDS) == []

@@ -1,0 +1,88 @@
+"""How long an image takes by its header: pixels, times what its format costs."""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.imaging.jpeg_scans import count_markers
+from service.imaging.work import LARGE_WORK, SMALL_JPEG_BYTES, announced_work, quick_work
+from tests.images import encode
+from tests.pngs import RGB, RGB_ALPHA, SIGNATURE, header
+
+SCAN, END = b"\xff\xda", b"\xff\xd9"
+
+
+def jpeg(side: int = 80, **options: Any) -> bytes:
+    return encode(Image.new("RGB", (side, side)), "JPEG", **options)
+
+
+def with_scans(scans: int) -> bytes:
+    """Return a progressive JPEG of 80×80 whose last scan comes again."""
+    image = jpeg(progressive=True)
+    last = image[image.rfind(SCAN) : -2]
+    return image[:-2] + last * (scans - image.count(SCAN)) + END
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF", "BMP"])
+def test_most_images_take_what_their_pixels_do(kind: str) -> None:
+    assert announced_work(encode(Image.new("L", (4000, 40)), kind)) == 160_000
+
+
+def test_what_is_sent_most_takes_no_reader_to_be_known() -> None:
+    assert quick_work(jpeg(40)) == 800
+    assert quick_work(encode(Image.new("L", (40, 40)), "PNG")) == 1600
+    assert quick_work(encode(Image.new("L", (40, 40)), "TIFF")) is None
+
+
+@pytest.mark.parametrize(
+    ("bits", "color", "interlace", "times"),
+    [(8, RGB_ALPHA, 0, 1), (16, RGB, 0, 2), (16, RGB_ALPHA, 1, 4)],
+)
+def test_deep_and_interlaced_pngs_take_longer(
+    bits: int, color: int, interlace: int, times: int
+) -> None:
+    image = bytearray(SIGNATURE + header((100, 50), bits, color))
+    image[28] = interlace
+    assert quick_work(bytes(image)) == times * 5000
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_takes_half_of_its_pixels(options: dict[str, Any]) -> None:
+    assert announced_work(jpeg(**options)) == 3200
+    assert announced_work(jpeg(**options) + bytes(SMALL_JPEG_BYTES)) == 3200
+    assert announced_work(encode(Image.new("L", (8000, 4000)), "JPEG")) == LARGE_WORK
+
+
+@pytest.mark.parametrize(("scans", "work"), [(12, 3840), (100, 32_000), (300, 32_000)])
+@pytest.mark.parametrize("more", [b"", bytes(SMALL_JPEG_BYTES)])
+def test_each_scan_above_ten_takes_a_tenth_more(scans: int, work: int, more: bytes) -> None:
+    assert announced_work(with_scans(scans) + more) == work
+
+
+def test_bytes_between_segments_do_not_hide_scans() -> None:
+    image = with_scans(100)
+    assert announced_work(image[:20] + b"\0" + image[20:]) == 32_000
+    assert quick_work(jpeg()[:20] + b"\0" + jpeg()[20:]) == 0, "it is short and has few"
+
+
+def test_scans_of_a_sequential_jpeg_count_unless_its_first_has_all_components() -> None:
+    image = bytearray(jpeg(subsampling=0))
+    image[image.index(SCAN) + 4] = 1
+    assert announced_work(bytes(image) + SCAN * 39) == 4 * 3200
+    assert announced_work(jpeg() + SCAN * 39) == 3200, "no decoder reads these"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_markers_are_counted_at_odd_and_even_places(seed: int) -> None:
+    made = np.random.default_rng(seed)
+    body = made.choice(np.frombuffer(b"\xff\xda\0", np.uint8), seed).tobytes()
+    assert count_markers(body) == body.count(SCAN)
+
+
+def test_scans_are_as_a_reader_finds_them() -> None:
+    with Image.open(BytesIO(with_scans(100))) as image:
+        image.load()
+        assert image.size == (80, 80)
