@@ -5,9 +5,8 @@ white, and a JPEG strip with gray.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections import Counter
 from io import BytesIO
-from itertools import islice
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
@@ -24,7 +23,7 @@ from PIL.TiffImagePlugin import (
 from service.errors import BrokenImageError
 from service.imaging import jpeg_tail
 from service.imaging.deadline import GoOn, without_end
-from service.imaging.jpeg_scans import check_scans
+from service.imaging.jpeg_scans import MAX_PASSED_PIXELS, check_scans, count_markers
 from service.imaging.tiff_directory import Directory, many, with_directories
 from service.imaging.tiff_places import place_tags, row_bytes, rows_per_strip, strip_count
 
@@ -36,6 +35,9 @@ _JPEG_ROWS = 16
 """The rows of a JPEG's blocks, to which a strip may be padded."""
 MAX_JPEG_STRIPS = 4096
 """So many JPEG strips of a file are looked at; more cost too much time."""
+_OVERLAP = 4
+"""So many times the file's length all JPEG strips may have together. Some writers store a blank tile once: equal places
+count once."""
 
 _HOLE = bytes(3)
 """24 bits of zeros, which no line of G4 or of TIFF's run lengths has."""
@@ -52,11 +54,13 @@ def check_strips(file: TiffImageFile, body: bytes, go_on: GoOn = without_end) ->
         BrokenImageError: a strip is damaged, or lacks pixels.
     """
     compression = int(file.tag_v2.get(COMPRESSION, 1))
-    strips = list(islice(_strips(file.tag_v2, body), strip_count(file.tag_v2)))
+    spans, view = _spans(file.tag_v2), memoryview(body)
+    strips = [view[place : place + size] for place, size in spans]
     if compression in _DEFLATE:
         sizes = _inflated_sizes(file.tag_v2)
         is_whole = all(_inflates(strip, sizes, go_on) for strip in strips)
     elif compression == _JPEG:
+        _check_all_scans(file.tag_v2, spans, body)
         tables, most = file.tag_v2.get(JPEGTABLES), _most_jpeg_pixels(file.tag_v2)
         is_whole = all(
             _is_whole_jpeg(strip, tables, most, go_on) for strip in strips[:MAX_JPEG_STRIPS]
@@ -72,12 +76,31 @@ def check_strips(file: TiffImageFile, body: bytes, go_on: GoOn = without_end) ->
         )
 
 
-def _strips(directory: Directory, body: bytes) -> Iterator[memoryview]:
+def _spans(directory: Directory) -> list[tuple[int, int]]:
+    """Return the place and the size of each strip that the image needs; a file may name more."""
     places, sizes = (many(directory.get(tag, ())) for tag in place_tags(directory))
+    if len(sizes) != len(places):
+        return []
+    return list(zip(places, sizes, strict=True))[: strip_count(directory)]
+
+
+def _check_all_scans(directory: Directory, spans: list[tuple[int, int]], body: bytes) -> None:
+    """Check over how many pixels the scans of all JPEG strips pass together: `check_scans` sees one strip alone.
+
+    Raises:
+        BrokenImageError: over far more than those of any encoder.
+    """
+    times = Counter(spans)
     view = memoryview(body)
-    if len(sizes) == len(places):
-        for place, size in zip(places, sizes, strict=True):
-            yield view[place : place + size]
+    is_usual = sum(size for _, size in times) <= _OVERLAP * len(body)
+    scans = sum(
+        count * count_markers(bytes(view[place : place + size]))
+        for (place, size), count in (times.items() if is_usual else ())
+    )
+    if not is_usual or scans * _strip_pixels(directory) > MAX_PASSED_PIXELS:
+        raise BrokenImageError(
+            "The JPEG strips of the TIFF have too many scans together, or lie over each other. Encode it again."
+        )
 
 
 def _row_counts(directory: Directory) -> set[int]:
@@ -91,10 +114,16 @@ def _inflated_sizes(directory: Directory) -> set[int]:
     return {rows * row_bytes(directory) for rows in _row_counts(directory)}
 
 
+def _strip_pixels(directory: Directory) -> int:
+    """Return how many pixels the largest strip or tile has."""
+    across = int(directory.get(TILEWIDTH) or directory[IMAGEWIDTH])
+    return across * max(_row_counts(directory))
+
+
 def _most_jpeg_pixels(directory: Directory) -> int:
     """Return how many pixels a JPEG strip may have: twice its own, since some writers pad the rows of the last one."""
     across = int(directory.get(TILEWIDTH) or directory[IMAGEWIDTH])
-    return 2 * across * (max(_row_counts(directory)) + _JPEG_ROWS)
+    return 2 * (_strip_pixels(directory) + across * _JPEG_ROWS)
 
 
 def _inflates(strip: memoryview, sizes: set[int], go_on: GoOn) -> bool:

@@ -78,9 +78,8 @@ class Watchdog:
             elif self._workers.give_up(worker, turn):
                 turn.seat.lane.answer(turn, seconds)
                 self._given_up[turn] = 0
-        for (
-            lane
-        ) in self._workers.lanes():  # last: what one has given up counts for all of its model
+        # At the end, since what one lane has given up counts for all of its model.
+        for lane in self._workers.lanes():
             lane.look()
 
     def _abandon_late(self) -> None:

@@ -13,7 +13,8 @@ from service.errors import BrokenImageError
 from service.imaging.decode import Limits, open_image, read_pixels
 from service.imaging.tiff_strips import check_strips
 from tests.images import encode, photograph
-from tests.tiffs import DEFLATE, tiff_of
+from tests.service.imaging.test_jpeg_scans import repeated
+from tests.tiffs import DEFLATE, tiff_of, tiled
 
 LIMITS = Limits()
 MODES = {
@@ -159,3 +160,22 @@ def test_strips_that_the_image_does_not_need_are_not_looked_at() -> None:
     file = TiffImageFile(BytesIO(body))
     check_strips(file, body, count)
     assert 0 < calls < 10
+
+
+JPEG = 7
+
+
+def test_the_scans_of_all_jpeg_tiles_are_counted_together() -> None:
+    tile = repeated(99, of=encode(Image.new("L", (1024, 1024), 90), "JPEG", progressive=True))
+
+    few = tiled((2 * 1024, 1024), (1024, 1024), tile, compression=JPEG)
+    assert np.asarray(read_pixels(open_image(few, LIMITS))).mean() == pytest.approx(90, abs=2)
+    with pytest.raises(BrokenImageError, match="too many scans together"):
+        load(tiled((16 * 1024, 1024), (1024, 1024), tile, compression=JPEG))
+
+
+def test_jpeg_tiles_that_lie_over_each_other_are_not_searched_one_by_one() -> None:
+    tile = encode(Image.new("L", (64, 64), 90), "JPEG") + bytes(10_000)
+    sizes = {325: tuple(len(tile) - index for index in range(64))}
+    with pytest.raises(BrokenImageError, match="lie over each other"):
+        load(tiled((8 * 64, 8 * 64), (64, 64), tile, compression=JPEG, tags=sizes))
