@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.cluster.clients import Tally, clients
 from benchmarks.cluster.local_ray import LocalRay, local_ray
+from tests.e2e.ray_turn import TURN_SECONDS, ray_turn
 from tests.images import plain
 from tests.keys import bearer, write_keys
 from tests.servables import SIDE, write_servable
@@ -19,7 +20,7 @@ from tests.servables import SIDE, write_servable
 pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
 
 # One process, whose tests use one cluster after the other; a loaded machine starts it in a minute or two.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(TURN_SECONDS)]
 
 IMAGE = plain("red")
 PATIENCE_SECONDS = 120.0
@@ -79,7 +80,7 @@ def ray(models: Path) -> Iterator[LocalRay]:
         "FOVEAL_TIMEOUT_MS": "60000",
         "FOVEAL_TRIAL": "false",
     }
-    with local_ray(
+    cluster = local_ray(
         models.parent,
         environment=environment,
         headers=bearer("prometheus"),
@@ -93,7 +94,8 @@ def ray(models: Path) -> Iterator[LocalRay]:
             "models": '{"slow": {"min_replicas": 1, "max_replicas": 2}}',
         },
         end_seconds=0,  # Ray ends as its own users know it, and no test is about that
-    ) as running:
+    )
+    with ray_turn(), cluster as running:
         yield running
 
 

@@ -333,7 +333,7 @@ def test_an_order_that_nothing_shows_is_never_taken_silently(
     assert any("--box-format xyxy states it" in one for one in done.hints)
     done = adopt(tmp_path, detector(outputs), box_format="yxyx", box_unit="frame")
     assert done.card.boxes == BoxForm(format="yxyx", unit="frame")
-    assert not any("states it" in one for one in done.hints)
+    assert not any("--box-format yxyx states it" in one for one in done.hints)
     found = outputs_of(done.path, some_frames(1, SIDE))
     np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-6)
 
