@@ -71,7 +71,9 @@ def test_its_logits_are_asked_about_and_a_label_says_its_background(tmp_path: Pa
     with pytest.raises(RecipeError, match="--activation sigmoid or softmax"):
         export_detr(tmp_path)
     done = export_detr(tmp_path, score_activation="softmax")
-    assert any("the last column of the scores is read so, --background last" in one for one in done.hints)
+    assert any(
+        "the last column of the scores is read so, --background last" in one for one in done.hints
+    )
 
 
 def test_a_server_answers_with_its_queries(tmp_path: Path) -> None:
