@@ -6,8 +6,9 @@ from pydantic import BaseModel
 
 from exporter.errors import RecipeError
 from exporter.file_kind import SAVED, require_saved, require_weights
-from exporter.images import NO_IMAGE, as_recipe_error, require_folder
+from exporter.images import NO_IMAGE, require_folder
 from exporter.input_contradictions import refuse_unread
+from exporter.named_option import naming_option
 from exporter.network import Facts
 from exporter.recipe import LABELED, Recipe, Task
 from exporter.recipe_tables import DetectRecipe
@@ -50,7 +51,7 @@ def _check_folders(recipe: Recipe) -> None:
     images, code, labeled = recipe.proof.images, recipe.code, recipe.proof.labeled
     if images is not None:
         folder = require_folder("--images", recipe.folder / images)
-        with as_recipe_error():
+        with naming_option("--images"):
             is_empty = not has_images(folder)
         if is_empty:
             raise RecipeError(f"--images {images}: {NO_IMAGE}")

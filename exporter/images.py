@@ -1,7 +1,6 @@
 """Real images to prove and to calibrate with: the user's own, or scikit-image's photographs."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
 from itertools import chain, islice
@@ -10,8 +9,9 @@ from pathlib import Path
 from PIL import Image
 
 from exporter.errors import RecipeError
+from exporter.named_option import naming_option
 from service.card import ImageInput
-from service.errors import EmptyImageError, ImageError, LabelsError
+from service.errors import EmptyImageError, ImageError
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 from service.labeled.image_files import SUFFIXES, image_files
@@ -53,7 +53,7 @@ def images_in(folder: Path, limit: int) -> tuple[bytes, ...]:
     Raises:
         RecipeError: there is no such folder or no image in it, or images can not be read; the message names them.
     """
-    with as_recipe_error():
+    with naming_option("--images"):
         files = image_files(require_folder("--images", folder))
     if not files:
         raise RecipeError(f"--images {folder}: {NO_IMAGE}")
@@ -69,19 +69,6 @@ def images_in(folder: Path, limit: int) -> tuple[bytes, ...]:
     if unreadable:
         raise _unreadable_error(unreadable)
     return tuple(bodies)
-
-
-@contextmanager
-def as_recipe_error() -> Iterator[None]:
-    """Name the option where a folder of images can not be listed.
-
-    Raises:
-        RecipeError: for a LabelsError in the block.
-    """
-    try:
-        yield
-    except LabelsError as error:
-        raise RecipeError(f"--images {error}") from error
 
 
 def require_folder(option: str, folder: Path) -> Path:

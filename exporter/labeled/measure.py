@@ -25,7 +25,7 @@ from exporter.labeled.answers import (
     label_scorer,
     mask_scorer,
 )
-from exporter.labeled.reading import as_recipe_error
+from exporter.named_option import naming_option
 from exporter.network import Network, Outputs
 from exporter.progress import Progress
 from exporter.proof import run_graph
@@ -79,7 +79,7 @@ def check_labeled(labeled: LabeledImages, network: Network, labels: Sequence[str
     Raises:
         RecipeError: names, numbers of labels or masks do not fit it.
     """
-    with as_recipe_error():
+    with naming_option("--labeled"):
         check_answers(labeled, labels, several=_several(network))
         if network.head.task == "segment":
             check_masks(labeled.images, len(labels))

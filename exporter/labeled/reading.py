@@ -1,27 +1,12 @@
 """`--labeled`: a folder, a table or annotations → images with known answers, checked before a network is loaded."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.errors import RecipeError
+from exporter.named_option import naming_option
 from exporter.recipe import Recipe
-from service.errors import LabelsError
 from service.labeled.reading import TASKS, read_labels, require_names
 from service.labeled.truth import LabeledImages
-
-
-@contextmanager
-def as_recipe_error() -> Iterator[None]:
-    """Name the option in what is wrong with labels.
-
-    Raises:
-        RecipeError: for a LabelsError in the block.
-    """
-    try:
-        yield
-    except LabelsError as error:
-        raise RecipeError(f"--labeled {error}") from error
 
 
 def read_labeled(recipe: Recipe) -> LabeledImages | None:
@@ -41,7 +26,7 @@ def read_labeled(recipe: Recipe) -> LabeledImages | None:
     if not path.exists():
         raise RecipeError(f"--labeled {stated}: there is no such folder or file")
     images = _images_folder(recipe)
-    with as_recipe_error():
+    with naming_option("--labeled"):
         labeled = read_labels(path, images, recipe.task)
         labels = recipe.label_list()
         if labels is not None:

@@ -9,7 +9,8 @@ import pytest
 
 from exporter.encoding import as_png
 from exporter.errors import RecipeError
-from exporter.labeled.reading import as_recipe_error, read_labeled
+from exporter.labeled.reading import read_labeled
+from exporter.named_option import naming_option
 from exporter.recipe import make_recipe
 from service.errors import LabelsError
 from service.labeled.names import ClassNames
@@ -103,7 +104,7 @@ def test_a_table_with_several_labels_for_an_image(tmp_path: Path, text: str) -> 
     check_answers(labeled, PETS, several=True)
     with (
         pytest.raises(RecipeError, match=r"the network has no such class|only one"),
-        as_recipe_error(),
+        naming_option("--labeled"),
     ):
         check_answers(labeled, PETS, several=False)
 
@@ -279,5 +280,8 @@ def test_an_image_of_two_classes_is_refused_where_only_one_is_possible(tmp_path:
     (tmp_path / "set.csv").write_text("file,label\na.png,dog\na.png,bird\n")
     labeled = read(tmp_path, "set.csv")
     assert answers(labeled) == {"a.png": ["bird", "dog"]}
-    with pytest.raises(RecipeError, match=r"a\.png has the labels .*only one"), as_recipe_error():
+    with (
+        pytest.raises(RecipeError, match=r"a\.png has the labels .*only one"),
+        naming_option("--labeled"),
+    ):
         check_answers(labeled, PETS, several=False)
