@@ -56,8 +56,18 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     """Return a network of torchvision.
 
     Raises:
+        ExportError: it can not be built or not be traced.
+    """
+    return torch_network(build(where, recipe, progress), recipe, progress)
+
+
+def build(where: str, recipe: Recipe, progress: Progress) -> TorchModel:
+    """Return a module of torchvision with its weights, in evaluation mode, before it is traced.
+
+    Raises:
         SourceError: there is no network of that name, or no such weights.
         WeightsError: the weights file does not fit.
+        RecipeError: the labels do not fit the network.
     """
     progress.begin("Build the network")
     if where not in list_models():
@@ -73,7 +83,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         drop_last_layer(built.module)
     described = _described(built, recipe)
     check_labels(recipe, described.facts)
-    return torch_network(described, recipe, progress)
+    return described
 
 
 def choose_weights(where: str, enum: EnumType, recipe: Recipe) -> tuple[Any, str | None]:

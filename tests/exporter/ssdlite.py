@@ -91,7 +91,7 @@ def adopt(
     name: str,
     boxes: str,
     *,
-    limit: int = 8,
+    limit: int = 4,
     images: Path | None = None,
     **detect: Any,
 ) -> Exported:

@@ -32,7 +32,7 @@ class Detr(nn.Module):
         self.backbone = nn.Sequential(
             nn.Conv2d(3, 16, 8, 8), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, WIDTH, 2, 2)
         )
-        self.transformer = nn.Transformer(WIDTH, 4, 2, 2, 64, batch_first=True)
+        self.transformer = nn.Transformer(WIDTH, 4, 1, 1, 64, batch_first=True)
         self.rows = nn.Parameter(torch.randn(4, WIDTH // 2))
         self.columns = nn.Parameter(torch.randn(4, WIDTH // 2))
         self.queries = nn.Parameter(3 * torch.randn(QUERIES, WIDTH))

@@ -3,6 +3,7 @@
 import argparse
 import io
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -172,15 +173,45 @@ def table(done: Exported) -> str:
     return console.export_text()
 
 
-@pytest.mark.parametrize("kind", UNSTATED)
-def test_nothing_that_is_not_stated_goes_unsaid(kind: str, tmp_path: Path) -> None:
-    make, assumed, parts = UNSTATED[kind]
+Found = tuple[Exported, list[str], str]
+"""What is exported, the warnings meanwhile, and the table at its end."""
 
-    done, said = exported(make, tmp_path)
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Found]:
+    """Return an export of each kind of source that states nothing, made once."""
+
+    @cache
+    def of(kind: str) -> Found:
+        done, said = exported(UNSTATED[kind][0], tmp_path_factory.mktemp("export"))
+        return done, said, table(done)
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def origins(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, str]]:
+    """Return where the parts of each kind come from, by `--explain`."""
+
+    @cache
+    def of(kind: str) -> dict[str, str]:
+        folder = tmp_path_factory.mktemp("explain")
+        recipe = recipe_of(UNSTATED[kind][0], folder)
+        return {
+            row.part: row.origin for row in explain(recipe, folder / "m.onnx", (), SilentProgress())
+        }
+
+    return of
+
+
+@pytest.mark.parametrize("kind", UNSTATED)
+def test_nothing_that_is_not_stated_goes_unsaid(kind: str, found: Callable[[str], Found]) -> None:
+    _, assumed, parts = UNSTATED[kind]
+
+    done, said, shown = found(kind)
 
     assert done.card.normalization is not None
     assert done.card.normalization.assumed == assumed
-    shown = table(done)
     assert ("mean and std ASSUMED" in shown) == bool(assumed)
     assert any("are assumed: the network's source" in hint for hint in done.hints) == bool(assumed)
     frame = [hint for hint in done.hints if "of the input (" in hint]
@@ -189,6 +220,21 @@ def test_nothing_that_is_not_stated_goes_unsaid(kind: str, tmp_path: Path) -> No
     assert done.card.input is not None
     assert done.card.input.words in shown
     assert "softmax" in shown
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_mean_and_std_of_published_weights_are_assumed_for_weights_of_a_file(
+    library: str, found: Callable[[str], Found]
+) -> None:
+    done, _, _ = found(f"{library}, weights of a file")
+
+    assert done.card.normalization is not None
+    values = (done.card.normalization.mean, done.card.normalization.std)
+    assert values == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert any(
+        hint.startswith("mean 0.485, 0.456, 0.406 and std") and "assumed" in hint
+        for hint in done.hints
+    )
 
 
 SILENT = {"python", "python, random weights", "program", "torchscript", "onnx"}
@@ -204,28 +250,25 @@ STATED: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", UNSTATED)
 def test_softmax_colors_and_resize_are_named_where_nothing_states_them(
-    kind: str, tmp_path: Path
+    kind: str, found: Callable[[str], Found], origins: Callable[[str], dict[str, str]]
 ) -> None:
-    make, _, _ = UNSTATED[kind]
     is_silent = kind in SILENT
 
-    done, _ = exported(make, tmp_path)
+    done, _, shown = found(kind)
 
     hints = [hint for hint in done.hints if hint.startswith(ASSUMED)]
     assert len(hints) == is_silent
     for said in ("--multi-label", "RGB (else --color bgr)", "(else --resize "):
         assert all(said in hint for hint in hints)
-    shown = table(done)
     for row in (
         "softmax; that an image has one class is ASSUMED",
         "rgb (ASSUMED)",
         "the resize is ASSUMED",
     ):
         assert (row in shown) == is_silent
-    rows = explain(recipe_of(make, tmp_path), tmp_path / "m.onnx", (), SilentProgress())
-    origins = {row.part: row.origin for row in rows}
-    assert origins["color"].startswith("default: ") or not is_silent
-    assert origins["activation"].startswith("assumed: ") == is_silent
+    explained = origins(kind)
+    assert explained["color"].startswith("default: ") or not is_silent
+    assert explained["activation"].startswith("assumed: ") == is_silent
 
 
 @pytest.mark.parametrize("kind", sorted(SILENT))
@@ -264,16 +307,18 @@ def test_a_softmax_in_the_graph_is_not_assumed(operator: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", UNSTATED)
-def test_an_explanation_says_what_is_not_stated(kind: str, tmp_path: Path) -> None:
-    make, assumed, parts = UNSTATED[kind]
+def test_an_explanation_says_what_is_not_stated(
+    kind: str, origins: Callable[[str], dict[str, str]]
+) -> None:
+    _, assumed, parts = UNSTATED[kind]
 
-    rows = explain(recipe_of(make, tmp_path), tmp_path / "m.onnx", (), SilentProgress())
+    explained = origins(kind)
 
-    origins = {row.part: row.origin for row in rows}
     for part in BOTH:
-        is_open = origins[part].startswith(("default: ", "assumed: "))
+        is_open = explained[part].startswith(("default: ", "assumed: "))
         assert is_open == (part in assumed) or kind == "onnx of ultralytics"
-    assert f"{parts} assumed: " in origins["input"] if parts else "assumed" not in origins["input"]
+    said = explained["input"]
+    assert f"{parts} assumed: " in said if parts else "assumed" not in said
 
 
 @pytest.mark.parametrize("make", [_timm, _torchvision, _trainer_checkpoint])
@@ -287,6 +332,7 @@ def test_what_the_recipe_states_is_not_assumed(make: Make, tmp_path: Path) -> No
 
     assert done.card.normalization is not None
     assert done.card.normalization.assumed == ()
+    assert done.card.normalization.mean == (0.5, 0.5, 0.5)
     assert not [hint for hint in done.hints if "assumed" in hint]
     assert not [one for one in said if "mean" in one]
 
