@@ -56,6 +56,18 @@ def pytest_collection() -> Iterator[Any]:
         gc.freeze()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Any
+) -> Any:  # pytest-xdist has few types
+    """Let the files that start a Ray cluster run one after the other."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.in_turn import InTurn  # noqa: PLC0415  # there is no pytest-xdist where one process runs all
+
+    return InTurn(config, log)
+
+
 CRASHED = pytest.StashKey[bool]()
 
 
