@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 HELM := .cache/kubernetes/helm
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 
 # Some containers set it. Nothing is compiled at the installation, so each of a thousand processes of the tests would
 # compile what it imports: the service 1.6 s of a processor, PyTorch 7 s.
@@ -55,7 +55,7 @@ layers: .venv/.test ## Check which module imports which
 	$(BIN)/lint-imports
 
 OUTCOMES := -o cache_dir=.cache/outcomes
-# Two cores keep three processes busy: each waits now and then, for a service that starts or for what must not happen.
+# Two cores keep four processes busy: half of the files wait most of their time, see tests/file_order.py.
 # PyTorch's threads would only wait for each other.
 tests: .venv/.test $(HELM) ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rich.table import Table
 
+from exporter.class_labels import labels_for
 from exporter.errors import RecipeError
-from exporter.export import images_for, labels_for
 from exporter.guessing.granted import Granted
 from exporter.heads.activation import activation_words
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
-from exporter.images import PHOTOGRAPHS_NAME
+from exporter.images import PHOTOGRAPHS_NAME, images_for
 from exporter.network import Network
 from exporter.precision import TOLERANCES
 from exporter.progress import Progress

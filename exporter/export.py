@@ -8,39 +8,24 @@ import onnx
 
 from exporter.assemble import assemble
 from exporter.cards import make_card
-from exporter.checks import check_labels, check_recipe
+from exporter.checks import check_recipe
+from exporter.class_labels import labels_for
+from exporter.closing_hints import closing_hints
 from exporter.cost import count_cost
-from exporter.counted_labels import counted_hints
-from exporter.cut_candidates import CutOff
-from exporter.errors import ProofError, RecipeError
+from exporter.errors import ProofError
 from exporter.heads.activation import activation_words
-from exporter.heads.background import leaves_background_out, with_background_label
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
-from exporter.heads.extra_column import refuse_one_more
-from exporter.heads.other_decoders import refuse_wrong_axis
-from exporter.heads.segment import SegmentHead
 from exporter.hints import (
-    Decisions,
-    accuracy_hints,
-    assumption_hints,
-    better_hints,
-    box_hints,
-    frame_hints,
-    input_hints,
-    score_hints,
     variant_hints,
 )
-from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
+from exporter.images import PHOTOGRAPHS_NAME, images_for
 from exporter.independence import require_independence
-from exporter.labeled.alternatives import Better, better_pixels
 from exporter.labeled.duplicates import judged_on_labeled
-from exporter.labeled.label_order import order_hints
-from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
-from exporter.labeled.other_inputs import better_inputs
+from exporter.labeled.findings import find_on_labeled
+from exporter.labeled.measure import check_labeled, measure_accuracy
 from exporter.labeled.reading import read_labeled
-from exporter.labeled.turned import turned_hints
-from exporter.network import Head, Network, Outputs
+from exporter.network import Head, Network
 from exporter.outcome import Exported, MadeVariant, Measured
 from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
@@ -54,8 +39,9 @@ from exporter.sources.registry import load_network
 from exporter.subject import ImageSubject
 from exporter.temporal import export_temporal
 from exporter.training_mode import refuse_training
-from exporter.unstated import unstated_hints, unstated_parts
+from exporter.unstated import unstated_parts
 from exporter.variants import Original, write_variants
+from exporter.witness import Witness
 from exporter.writing import write_servable
 from service.card import Accuracy, BoxForm, Card
 from service.labeled.truth import LabeledImages
@@ -86,7 +72,7 @@ def export(
         check_labeled(labeled, network, labels)
         network = judged_on_labeled(network, labeled)
         subject = replace(subject, network=network)
-    decisions, cut_off = Decisions(network.head, labels), CutOff(network.head)
+    witness = Witness(network.head, labels)
     model, stages = assemble(network)
     refuse_training(model)
     if recipe.proof.largest == 1:
@@ -94,18 +80,15 @@ def export(
         network = subject.network
     cost = count_cost(model)
     progress.begin("Prove it on real images")
-
-    def witness(found: Outputs, expected: Outputs) -> None:
-        decisions.add(found)
-        cut_off.add(found, expected)
-
-    certificate = prove(model, subject, recipe.proof, progress, witness=witness)
+    certificate = prove(model, subject, recipe.proof, progress, witness=witness.see)
     model, precision, measured = _reduced(model, subject, recipe, progress)
     if precision != "fp32":
         progress.begin("Prove the reduced graph")
         tolerance = tolerance_of(precision, network.head)
         certificate = prove(model, subject, recipe.proof, progress, tolerance)
-    measurement, better, others = _measured(model, network, labels, labeled, progress)
+    findings = None
+    if labeled is not None:
+        findings = find_on_labeled(model, network, labels, labeled, progress)
     card = make_card(
         recipe,
         network.facts,
@@ -120,43 +103,15 @@ def export(
         precision=precision,
         normalization=network.normalization,
         boxes=_box_form(network.head),
-        cut=cut_off.cut,
-        accuracy=measurement.accuracy if measurement is not None else None,
+        cut=witness.cut,
+        accuracy=findings.accuracy if findings is not None else None,
         certificate=certificate,
     )
     progress.begin("Write the servable")
     card = write_servable(path, model, card, recipe_text)
-    variants: tuple[MadeVariant, ...] = ()
-    if recipe.variants:
-        original = _original(path, model, card, subject)
-        if labeled is not None:
-            accuracy = partial(
-                _accuracy, network=network, labels=labels, labeled=labeled, progress=progress
-            )
-            original = replace(original, accuracy=accuracy)
-        _warn_of_photographs(recipe, network, progress)
-        variants = write_variants(original, recipe.variants, progress)
-    unstated = unstated_parts(recipe, network)
-    hints = (
-        *input_hints(subject.inputs, network.pixels, network.own_factor),
-        *decisions.hints(),
-        *cut_off.hints(),
-        *(accuracy_hints(measurement) if measurement is not None else ()),
-        *(better_hints(better) if better is not None else ()),
-        *others,
-        *assumption_hints(network.normalization, measured=measurement is not None),
-        *(unstated_hints(unstated, network) if measurement is None else turned_hints(measurement)),
-        *(counted_hints(labels) if isinstance(recipe.labels, str) else ()),
-        *score_hints(network.head, labels, measured=measurement is not None),
-        *frame_hints(network.borrowed, network.image_input),
-        *box_hints(
-            loaded,
-            network.head,
-            card.boxes,
-            nms_free=bool(card.nms_free),
-            measured=measurement is not None,
-        ),
-    )
+    original = _original(path, model, card, subject)
+    variants = _variants(original, network, recipe, labeled, progress)
+    hints = closing_hints(recipe, subject, card, witness, findings, loaded=loaded)
     return Exported(
         path,
         card,
@@ -164,7 +119,7 @@ def export(
         (*hints, *variant_hints(variants)),
         variants,
         activation=activation_words(network.head),
-        assumed=unstated,
+        assumed=unstated_parts(recipe, network),
     )
 
 
@@ -198,6 +153,25 @@ def _original(path: Path, model: onnx.ModelProto, card: Card, subject: ImageSubj
     return Original(path, model, card, subject.network.head, calibration, reference)
 
 
+def _variants(
+    original: Original,
+    network: Network,
+    recipe: Recipe,
+    labeled: LabeledImages | None,
+    progress: Progress,
+) -> tuple[MadeVariant, ...]:
+    if not recipe.variants:
+        return ()
+    if labeled is not None:
+        labels = original.card.labels
+        accuracy = partial(
+            _accuracy, network=network, labels=labels, labeled=labeled, progress=progress
+        )
+        original = replace(original, accuracy=accuracy)
+    _warn_of_photographs(recipe, network, progress)
+    return write_variants(original, recipe.variants, progress)
+
+
 def _accuracy(
     model: onnx.ModelProto,
     network: Network,
@@ -211,30 +185,6 @@ def _accuracy(
 def _warn_of_photographs(recipe: Recipe, network: Network, progress: Progress) -> None:
     if recipe.proof.images is None and not network.proof:
         progress.warn(f"calibrated on {PHOTOGRAPHS_NAME}; give images of your own with --images")
-
-
-def _measured(
-    model: onnx.ModelProto,
-    network: Network,
-    labels: tuple[str, ...],
-    labeled: LabeledImages | None,
-    progress: Progress,
-) -> tuple[Measurement | None, Better | None, tuple[str, ...]]:
-    """Return what is measured on labeled images, whether other than the assumed pixel values are better, and hints.
-
-    The hints are those of other colors, of other ways of resizing, and of another order of the labels.
-    """
-    if labeled is None:
-        return None, None, ()
-    progress.begin("Measure on labeled images")
-    measurement = measure_accuracy(model, network, labels, labeled, progress)
-    better = better_pixels(network, labels, labeled)
-    inputs = better_inputs(
-        network, labels, labeled, measurement, progress, values_too=better is None
-    )
-    explained = max((one.scores[0][1] for one in inputs), default=0.0)
-    order = order_hints(measurement, labels, labeled, explained=explained)
-    return measurement, better, (*(hint for one in inputs for hint in one.hints()), *order)
 
 
 def _reduced(
@@ -268,40 +218,3 @@ def _box_form(head: Head) -> BoxForm | None:
     recipe = head.recipe
     assumed = (*head.assumed, *(("background",) if head.assumes_no_background else ()))
     return BoxForm(format=recipe.box_format, unit=recipe.box_unit, assumed=assumed)
-
-
-def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
-    """Return the recipe's labels, else the source's; a detector's background gets an empty one where it has none.
-
-    Raises:
-        RecipeError: their number is not that of the classes.
-    """
-    head, stated = network.head, recipe.label_list() or ()
-    if (
-        isinstance(head, SegmentHead)
-        and head.channels == 1
-        and stated
-        and len(stated) != head.classes
-    ):
-        raise RecipeError(
-            f"labels: {len(stated)} are given, and the network has one map, the score of the second of two classes. "
-            "Give two labels, the background's first. If the map holds the class id of each pixel, export the network "
-            "without its ArgMax, or name the output before it with --outputs"
-        )
-    needed = network.head.classes
-    if isinstance(head, DetectHead):
-        known = stated or network.facts.labels or ()
-        refuse_one_more(head, len(known))
-        if leaves_background_out(head, known):
-            labels = check_labels(recipe, network.facts, head.columns - 1)
-            return with_background_label(head, labels)
-        refuse_wrong_axis(head, len(known))
-        needed = needed or len(network.facts.labels or ()) or None
-    return check_labels(recipe, network.facts, needed)
-
-
-def images_for(recipe: Recipe, network: Network) -> tuple[bytes, ...]:
-    """Return the encoded images to prove with: the recipe's, the source's own, or scikit-image's."""
-    if recipe.proof.images is not None:
-        return images_in(recipe.folder / recipe.proof.images, recipe.proof.limit)
-    return network.proof or photographs(recipe.proof.limit)

@@ -6,23 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX
-from exporter.heads.classify import DECISION, ClassifyHead
+from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
-from exporter.heads.embed import EmbedHead
-from exporter.heads.found_boxes import SEEN_SCORE
 from exporter.heads.row_check import ROW_ORDERS
-from exporter.heads.segment import SegmentHead
 from exporter.heads.select_head import READ_AS, ROW_FORMS
-from exporter.labeled.alternatives import Better
-from exporter.labeled.measure import Measurement
-from exporter.network import Borrowed, Head, Outputs
+from exporter.network import Borrowed, Head
 from exporter.outcome import MadeVariant
 from exporter.recipe import Pixels
 from exporter.recipe_tables import DetectRecipe
 from exporter.transforms import pixel_values
 from service.card import BoxForm, ImageInput, Normalization
-from service.labeled.reading import lacking
-from service.labeled.scores import chance, is_at_chance
 
 LEAST_VARIATION = 0.05
 """The standard deviation of the values that every network in use exceeds on photographs; 0–1 gives about 0.25."""
@@ -35,25 +28,6 @@ FAR_BYTES = 260.0
 """Bytes, with or without a mean subtracted, stay within this."""
 
 ENOUGH_IMAGES = 8
-SHOWN = 5
-MOST_EMPTY = 0.1
-"""Trained detectors give hardly any clear box without an area; a quarter of wrongly read ones have one."""
-
-HIGH = 0.9
-MOST_HIGH = 0.9
-ENOUGH_CANDIDATES = 50
-"""Of at least so many candidates an image no trained detector gives most a high score: nearly all show no object."""
-
-NONE = "no label"
-LOST = 0.02
-LOWEST = {"map": 0.01, "miou": 0.05}
-"""Less than this is no useful network, by the name of the score; classes are held against chance."""
-
-SAME_DIRECTION = 1 - 1e-6
-"""The cosine of two vectors from which on they tell nothing apart."""
-
-ONE_DIRECTION = "vectors of the same direction"
-
 CLOSER = "Does --scale fit --mean and --std? Mean and std of 0–255 go with --scale 1"
 
 
@@ -249,134 +223,3 @@ def _are_bytes(pixels: Pixels) -> bool:
     steps = pixels.scale / max(pixels.std)
     mean = max(pixels.mean)
     return steps > 0.5 and (mean == 0 or mean > 1)
-
-
-class Decisions:
-    """What the graph decides for each image of the proof, in words."""
-
-    def __init__(self, head: Head, labels: Sequence[str]) -> None:
-        self._head = head
-        self._labels = labels
-        self._made: list[str | None] = []
-        self._first: Outputs | None = None
-        self._clear = self._empty = 0
-        self._high = self._candidates = 0
-
-    def add(self, outputs: Outputs) -> None:
-        """Add the outputs for one image, a batch of one."""
-        if isinstance(self._head, EmbedHead):
-            self._first = outputs if self._first is None else self._first
-            (cosine,) = self._head.agreement(outputs, self._first, 1.0)
-            self._made.append(ONE_DIRECTION if cosine > SAME_DIRECTION else None)
-            return
-        self._made.append(_decision(self._head, outputs, self._labels))
-        if isinstance(self._head, DetectHead):
-            scores = outputs["scores"][0]
-            self._candidates += len(scores)
-            self._high += int((scores >= HIGH).sum())
-            boxes = outputs["boxes"][0][scores >= SEEN_SCORE]
-            self._clear += len(boxes)
-            self._empty += int((boxes[:, 2:] <= boxes[:, :2]).any(axis=1).sum())
-
-    def hints(self) -> list[str]:
-        """Return a hint if several images all have the same result, boxes are empty, or most have a high score."""
-        return [*self._same(), *self._without_area(), *self._everywhere()]
-
-    def _everywhere(self) -> list[str]:
-        many = self._candidates >= ENOUGH_CANDIDATES * max(1, len(self._made))
-        if not many or self._high < MOST_HIGH * self._candidates:
-            return []
-        high = f"{self._high} of {self._candidates} candidates have a score of {HIGH} or more"
-        turned = "The scores may be 1 − the probability of an object: export the network with probabilities"
-        return [f"On the images of the proof, {high}. {turned}. Or the weights are not trained"]
-
-    def _without_area(self) -> list[str]:
-        if not (isinstance(self._head, DetectHead) and self._empty > MOST_EMPTY * self._clear):
-            return []
-        empty = f"{self._empty} of {self._clear} boxes with a score of {SEEN_SCORE} or more"
-        wrong = f"--box-format {self._head.recipe.box_format} or --box-unit is probably wrong"
-        found = f"On the images of the proof, {empty} have no area inside of the image"
-        return [f"{found}. {wrong}, or the weights are not trained"]
-
-    def _same(self) -> list[str]:
-        first = self._made[0] if self._made else None
-        if first is None or len(self._made) < ENOUGH_IMAGES or len(set(self._made)) > 1:
-            return []
-        causes = (
-            "--mean, --std, --scale or --color are probably wrong, or the weights are not trained"
-        )
-        same = f"All {len(self._made)} images of the proof have the same result: {first}"
-        return [f"{same}. If they show different things, {causes}"]
-
-
-def accuracy_hints(measurement: Measurement) -> list[str]:
-    """Return hints about measured accuracy: at chance, less than the source's own, or of labels without an answer."""
-    accuracy = measurement.accuracy
-    hints = []
-    name, score = next(iter(accuracy.scores.items()))
-    low = _why_low(measurement, name, score)
-    if low is not None:
-        hints.append(
-            f"{low}. --mean, --std, --scale, --color or --resize are probably wrong, the labels are in another order, "
-            "or the weights are not trained"
-        )
-    lost = accuracy.reference.get(name, score) - score
-    if lost > LOST:
-        hints.append(
-            f"{name} is {score:.1%}, the source's own is {score + lost:.1%} on the same pixels: the conversion loses "
-            f"{lost:.1%}. Use --precision fp32, or calibrate on more images of your own with --images"
-        )
-    if measurement.lacks:
-        hints.append(
-            f"{measurement.name} has {lacking(measurement.lacks)}: it was measured as if no image had them"
-        )
-    if measurement.left_out:
-        reasons = "; ".join(measurement.left_out[:SHOWN])
-        more = f"; and {len(measurement.left_out) - SHOWN} more" * (
-            len(measurement.left_out) > SHOWN
-        )
-        count = len(measurement.left_out)
-        left_out = "1 image" if count == 1 else f"{count} images"
-        hints.append(f"{left_out} of {measurement.name} could not be used: {reasons}{more}")
-    return hints
-
-
-def better_hints(better: Better) -> list[str]:
-    """Return the hint that other pixel values fit the labeled images better than the assumed ones."""
-    assumed = f"{better.metric} of the source is {better.assumed_score:.1%} with what is assumed"
-    found = ", ".join(f"{score:.1%} with {options}" for options, score in better.scores)
-    choice = (
-        ". These are too close to each other to choose: take the values of the training"
-        if len(better.scores) > 1
-        else ""
-    )
-    return [f"{assumed}, {found}, on {better.images} labeled images{choice}"]
-
-
-def _why_low(measurement: Measurement, name: str, score: float) -> str | None:
-    images = measurement.accuracy.images
-    if measurement.answers:
-        by_chance = chance(measurement.answers, measurement.truth)
-        if by_chance is None or not is_at_chance(score, by_chance, images):
-            return None
-        return f"{name} is {score:.1%} on {images} labeled images, and answers by chance would give {by_chance:.1%}"
-    if score >= LOWEST.get(name, 0.0):
-        return None
-    return f"{name} is {score:.1%} on {images} labeled images: almost nothing is right"
-
-
-def _decision(head: Head, outputs: Outputs, labels: Sequence[str]) -> str | None:
-    """Return an image's result in words where all images could have the same one, else None."""
-    match head:
-        case ClassifyHead(activation="sigmoid"):
-            ids = np.flatnonzero(outputs["probabilities"][0] >= DECISION)
-            return f"the labels {', '.join(labels[k] for k in ids[:SHOWN])}" if len(ids) else NONE
-        case ClassifyHead():
-            return f"class {labels[int(outputs['probabilities'][0].argmax())]!r}"
-        case DetectHead():
-            seen = bool((outputs["scores"][0] >= SEEN_SCORE).any())
-            return None if seen else f"no box with a score of {SEEN_SCORE} or more"
-        case SegmentHead():
-            present = np.unique(outputs["mask"])
-            return f"{labels[int(present[0])]!r} in every pixel" if len(present) == 1 else None
-    return None

@@ -10,6 +10,8 @@ from PIL import Image
 
 from exporter.errors import RecipeError
 from exporter.named_option import naming_option
+from exporter.network import Network
+from exporter.recipe import Recipe
 from service.card import ImageInput
 from service.errors import EmptyImageError, ImageError
 from service.imaging.decode import Limits
@@ -146,3 +148,10 @@ def _as_jpeg(image: Image.Image) -> bytes:
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
+
+
+def images_for(recipe: Recipe, network: Network) -> tuple[bytes, ...]:
+    """Return the encoded images to prove with: the recipe's, the source's own, or scikit-image's."""
+    if recipe.proof.images is not None:
+        return images_in(recipe.folder / recipe.proof.images, recipe.proof.limit)
+    return network.proof or photographs(recipe.proof.limit)

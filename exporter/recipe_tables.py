@@ -129,7 +129,8 @@ MOST_CANDIDATES = 16384
 class DetectRecipe(Table):
     """What the raw outputs of a detector mean.
 
-    `pair` has one output for boxes and one for scores, `triple` a further one for classes. `yolov5`, `yolov8`,
+    `pair` has one output for boxes and one for scores, `triple` a further one for classes, `pair_objectness` a further
+    one that the scores are multiplied by, as an objectness or a centerness. `yolov5`, `yolov8`,
     `end2end` and `detr` are the forms of Ultralytics' networks, `yolov5_columns` is the first one transposed, `yolov7`
     is that network with its own suppression, and `yolox` has boxes relative to a grid. `yolov8_rows` is YOLOv8's,
     transposed. `class_score` is `end2end` with the class before the score. `detection_output` is the list that Caffe's
@@ -139,6 +140,7 @@ class DetectRecipe(Table):
 
     decoder: Literal[
         "pair",
+        "pair_objectness",
         "triple",
         "yolov5",
         "yolov5_columns",
@@ -155,7 +157,8 @@ class DetectRecipe(Table):
         "efficientdet",
     ] = Field(
         "pair",
-        description="Form of the raw outputs: pair is boxes and scores, triple is boxes, scores and classes; "
+        description="Form of the raw outputs: pair is boxes and scores, pair_objectness is boxes, scores and "
+        "an objectness that multiplies them, triple is boxes, scores and classes; "
         "YOLO11 and YOLO12 have yolov8's form. An ONNX file's own shapes decide where it is not given.",
     )
     box_format: Literal["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw", "grid"] = Field(

@@ -15,7 +15,10 @@ import httpx
 import hypothesis
 import pytest
 
+from tests.file_order import in_order
 from tests.servables import write_servable
+
+TESTS = Path(__file__).parent
 
 os.environ.pop(
     "COLUMNS", None
@@ -56,6 +59,18 @@ def pytest_collection() -> Iterator[Any]:
         gc.freeze()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Any
+) -> Any:  # pytest-xdist has few types
+    """Let the files that start a Ray cluster run one after the other."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.in_turn import InTurn  # noqa: PLC0415  # there is no pytest-xdist where one process runs all
+
+    return InTurn(config, log)
+
+
 CRASHED = pytest.StashKey[bool]()
 
 
@@ -81,20 +96,18 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def limit_of(path: Path) -> int:
     """Return the seconds that the folder of a test allows; 0 where it has no limit of its own."""
-    folder = path.relative_to(Path(__file__).parent).parts[0]
-    return LIMITS.get(folder, 0)
+    return LIMITS.get(path.relative_to(TESTS).parts[0], 0)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give each test the limit of its kind, unless it states its own or the command line gives a longer one.
-
-    Folders whose tests may take longer come first: several processes that share the files end at about the same time
-    only where the last files are short.
-    """
-    items.sort(key=lambda item: -limit_of(item.path))
+    """Give each test the limit of its kind, unless it states its own or the command line gives a longer one."""
+    limits = {item.path: limit_of(item.path) for item in items}
+    ordered = in_order((path.relative_to(TESTS), limit) for path, limit in limits.items())
+    places = {TESTS / path: place for place, path in enumerate(ordered)}
+    items.sort(key=lambda item: places[item.path])
     given = float(config.getoption("timeout", None) or 0)
     for item in items:
-        limit = limit_of(item.path)
+        limit = limits[item.path]
         if limit > given and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(limit))
 

@@ -6,7 +6,7 @@ from math import ceil
 
 from exporter.errors import RecipeError
 from exporter.heads.box_pair import is_boxes, pair
-from exporter.heads.dropped_objectness import refuse_dropped
+from exporter.heads.dropped_objectness import pair_objectness, refuse_dropped
 from exporter.heads.embedding_output import embedding_first
 from exporter.heads.raw_tensor import Dims, Tensor
 from exporter.recipe import Recipe
@@ -118,6 +118,8 @@ def _as_stated(decoder: str, outputs: Sequence[Tensor], *, is_stated: bool) -> l
     match decoder:
         case "pair":
             return pair(outputs, is_stated=is_stated) or list(outputs)
+        case "pair_objectness":
+            return pair_objectness(outputs, is_stated=is_stated) or list(outputs)
         case "triple":
             return _triple(outputs, is_stated=is_stated) or list(outputs)
         case "mmdet":

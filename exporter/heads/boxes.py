@@ -49,6 +49,19 @@ class PairDecoder:
         return Candidates(raw[0].reshape(len(raw[0]), -1, 4), raw[1])
 
 
+class PairObjectnessDecoder:
+    """Three outputs, those of `PairDecoder` and an objectness, (N, A) with any axes of size one."""
+
+    def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
+        found = PairDecoder().graft(graph, raw)
+        one = graph.constant("one_a_box", integers(0, -1, 1))
+        return Candidates(found.boxes, found.scores, graph.add("Reshape", [raw[2], one]))
+
+    def split(self, raw: Sequence[Array]) -> Candidates[Array]:
+        found = PairDecoder().split(raw)
+        return Candidates(found.boxes, found.scores, raw[2].reshape(len(raw[2]), -1, 1))
+
+
 class ObjectnessDecoder:
     """One output (N, A, 5 + K): box, objectness, class scores; Ultralytics' YOLOv5."""
 
@@ -180,6 +193,7 @@ class TripleDecoder:
 
 DECODERS: dict[str, Decoder] = {
     "pair": PairDecoder(),
+    "pair_objectness": PairObjectnessDecoder(),
     "yolov5": ObjectnessDecoder(),
     "yolov5_columns": ObjectnessColumnDecoder(),
     "yolov8": ColumnDecoder(),

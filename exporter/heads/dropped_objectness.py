@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import prod
 
 from exporter.errors import RecipeError
-from exporter.heads.box_pair import is_boxes
+from exporter.heads.box_pair import is_boxes, pair
 from exporter.heads.raw_tensor import Tensor
 
 _CLASSES = ("label", "class", "cls", "category", "categories")
@@ -12,7 +12,31 @@ _PLACES = {"id", "ids", "idx", "ind", "inds", "index", "indices", "num", "count"
 _REPEATED = {"max", "best", "top"}
 """Words in names of class ids; of places and counts; of what repeats the scores."""
 
+_FACTORS = ("objectness", "obj", "centerness", "ctrness", "iou", "quality")
 _SCORES = ("score", "cls", "class", "conf", "prob", "logit")
+
+
+def pair_objectness(outputs: Sequence[Tensor], *, is_stated: bool) -> list[Tensor] | None:
+    """Return boxes, scores and an objectness (N, A), in any order, None where there are none.
+
+    Args:
+        outputs: of the network.
+        is_stated: their order is the user's: boxes, scores, objectness. It counts where shapes and names do not tell.
+    """
+    found = pair(outputs, is_stated=is_stated)
+    if found is None:
+        return None
+    boxes, scores = found
+    count = boxes.dims[1]
+    rest = [one for one in outputs if one is not boxes and _is_one_a_box(one, count)]
+    if prod(scores.dims[1:]) == count:  # the objectness itself may have been taken for the scores
+        others = [one for one in outputs if one is not boxes and len(one.dims) == 3]
+        of_classes = (one for one in others if count in one.dims[1:] and prod(one.dims[1:]) > count)
+        named = (one for one in rest if len(one.dims) == 3 and not _is_factor(one))
+        scores = next(of_classes, scores if not _is_factor(scores) else next(named, scores))
+    rest = [one for one in rest if one is not scores]
+    objectness = next(filter(_is_factor, rest), next(iter(rest), None))
+    return None if objectness is None else [boxes, scores, objectness]
 
 
 def refuse_dropped(
@@ -39,17 +63,25 @@ def refuse_dropped(
     if found is None or found is scores:
         return
     names = dict.fromkeys([read[0].name, scores.name])
+    product = (
+        "state --decoder pair_objectness"
+        if len(names) > 1
+        else "export the network with this product in place of both"
+    )
     raise RecipeError(
         f"The output {found.name} {found.dims} has one value for each box, beside {scores.name} {scores.dims}. If it "
-        "is an objectness, a centerness or a quality, the score of a class is its product with it: export the network "
-        "with this product in place of both. If the scores are right without it, name what to read: --outputs "
-        f"{','.join(names)}"
+        "is an objectness, a centerness or a quality, the score of a class is its product with it: "
+        f"{product}. If the scores are right without it, name what to read: --outputs {','.join(names)}"
     )
 
 
 def _is_one_a_box(one: Tensor, boxes: int) -> bool:
     is_other = any(word.startswith(_CLASSES) or word in _PLACES | _REPEATED for word in one.words)
     return boxes > 1 and boxes in one.dims[1:] and prod(one.dims[1:]) == boxes and not is_other
+
+
+def _is_factor(one: Tensor) -> bool:
+    return any(word.startswith(_FACTORS) for word in one.words)
 
 
 def _is_of_classes(one: Tensor, boxes: int, labels: int) -> bool:

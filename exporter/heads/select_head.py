@@ -1,6 +1,7 @@
 """The head for a raw graph, selected by the task and by the shapes of the raw outputs."""
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 from exporter.backbone import MAP_AXES
 from exporter.errors import RecipeError
@@ -74,7 +75,7 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     form: dict[str, object] = {}
     decoder: str = stated.decoder
     match READ_AS.get(decoder, decoder), len(dims):
-        case "pair", 3 | 4 if len(outputs) >= 2 and dims[-1] == 4 and len(outputs[1]) == 3:
+        case "pair" | "pair_objectness", 3 | 4 if _are_pair(decoder, outputs):
             anchors, columns = outputs[1][1], outputs[1][2]
         case "yolov5" | "yolox", 3 if dims[2] > 5:
             anchors, columns = dims[1], dims[2] - 5
@@ -117,6 +118,12 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
         ),
         assumes_nms_free=bool(form.get("nms_free")),
     )
+
+
+def _are_pair(decoder: str, outputs: Sequence[Dims]) -> bool:
+    if len(outputs) < 2 or outputs[0][-1] != 4 or len(outputs[1]) != 3:
+        return False
+    return decoder == "pair" or (len(outputs) > 2 and prod(outputs[2][1:]) == outputs[1][1])
 
 
 def _with_classes(decoder: str, outputs: Sequence[Dims]) -> tuple[int, dict[str, object]] | None:
@@ -191,6 +198,7 @@ _SELECTORS: dict[Task, Callable[[Recipe, Sequence[Dims]], Head]] = {
 
 _DETECT_SHAPES = {
     "pair": "boxes (N, A, 4) and scores (N, A, K)",
+    "pair_objectness": "boxes (N, A, 4), scores (N, A, K) and an objectness (N, A)",
     "yolov5": "(N, A, 5 + K)",
     "yolov5_columns": "(N, 5 + K, A)",
     "yolov8": "(N, 4 + K, A)",

@@ -12,6 +12,7 @@ from exporter.heads.arrange import COLUMNS
 from exporter.heads.background import settle_background
 from exporter.heads.box_check import check_boxes
 from exporter.heads.box_form import judge_form
+from exporter.heads.boxes import Candidates
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.contradictions import (
     are_never_negative,
@@ -54,7 +55,7 @@ from service.card import ImageInput
 BOX = 4
 """The numbers of a box; scores of as many classes have the same shape."""
 
-_APART = {"pair", "triple"}
+_APART = {"pair", "pair_objectness", "triple"}
 """The decoders whose scores are an output of their own, the second one."""
 
 LARGEST_LOGIT = 100.0
@@ -244,8 +245,7 @@ def _detect(
         recipe = head.recipe.model_copy(update={"score_activation": stated or "none"})
         return replace(head, recipe=recipe)
     parts = [head.decoder.split(one) for one in outputs]
-    scores = [one.scores for one in parts]
-    scores += [one.objectness for one in parts if one.objectness is not None]
+    scores = _with_objectness(head, parts)
     if parts[0].classes is not None and stated in {"softmax", "sigmoid"}:
         raise RecipeError(
             f"--activation {stated} is not for --decoder {head.recipe.decoder}: its scores must be probabilities"
@@ -281,6 +281,27 @@ def _detect(
     settled = judge_form(settled, parts, image_input)
     check_boxes(settled, parts)
     return settled
+
+
+def _with_objectness(head: DetectHead, parts: Sequence[Candidates[Array]]) -> list[Array]:
+    """Return the scores on real images, and the objectness where there is one.
+
+    Raises:
+        RecipeError: these are outputs of their own, and only one of them are probabilities; one activation makes both.
+    """
+    scores = [one.scores for one in parts]
+    objectness = [one.objectness for one in parts if one.objectness is not None]
+    is_apart = head.recipe.decoder == "pair_objectness"
+    if is_apart and in_unit_range(scores) != in_unit_range(objectness):
+        ranges = [
+            f"{low:.3g} to {high:.3g}" for low, high in map(value_range, (scores, objectness))
+        ]
+        raise RecipeError(
+            f"The detector's scores are {ranges[0]} on real images, its objectness {ranges[1]}: only one of them are "
+            "probabilities. Export the network with a sigmoid behind both, or behind none, or name such tensors with "
+            "--outputs BOXES,SCORES,OBJECTNESS"
+        )
+    return [*scores, *objectness]
 
 
 def _refuse_contradiction(

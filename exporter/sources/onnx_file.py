@@ -202,8 +202,8 @@ def _outputs(
     outputs = [by_name[one.name] for one in ordered]
     if recipe.task == "classify":
         _refuse_whole_numbers(outputs[0])
-    if recipe.task == "detect" and recipe.detect.decoder == "pair" and len(outputs) > 1:
-        outputs = [outputs[0], _scores_last(outputs[1], outputs[0].dims[1])]
+    if recipe.task == "detect" and recipe.detect.decoder in _PAIRS and len(outputs) > 1:
+        outputs[1] = _scores_last(outputs[1], outputs[0].dims[1])
     decoder = recipe.detect.decoder if recipe.task == "detect" else ""
     return recipe, [
         replace(one, is_ids=index == _CLASS_IDS.get(decoder))
@@ -240,7 +240,8 @@ _NO_WHOLE_NUMBERS = {
     *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16, TensorProto.BOOL),
 }  # fmt: skip
 
-_COUNTS = {"pair": 2, "mmdet": 2, "triple": 3}
+_PAIRS = {"pair", "pair_objectness"}
+_COUNTS = {"pair": 2, "mmdet": 2, "triple": 3, "pair_objectness": 3}
 _CLASS_IDS = {"mmdet": 1, "triple": 2}
 """The output that holds class ids alone."""
 

@@ -20,7 +20,6 @@ from PIL import Image
 from service.bulk.predict import Input, Output, predict
 from service.bulk.predictor import Wanted
 from service.settings import Settings
-from tests.e2e.ray_turn import TURN_SECONDS, ray_turn
 
 pytest.importorskip("ray", reason="needs pip install -e '.[ray]'")
 
@@ -42,11 +41,6 @@ ENVIRONMENT = os.environ | {
 @pytest.fixture
 def cluster() -> Iterator[tuple[psutil.Process, str]]:
     """The process that started a cluster, and the cluster's address; closing its input ends it."""
-    with ray_turn():
-        yield from _started()
-
-
-def _started() -> Iterator[tuple[psutil.Process, str]]:
     for _ in range(3):  # Ray gives up where a busy machine needs more than 30 s
         with subprocess.Popen(
             [sys.executable, "-c", CLUSTER],
@@ -82,7 +76,7 @@ def wait_for_rows(out: Path, size: int, process: "subprocess.Popen[bytes]") -> i
     return out.stat().st_size
 
 
-@pytest.mark.timeout(TURN_SECONDS)
+@pytest.mark.timeout(240)
 def test_no_kill_of_a_worker_or_of_the_command_loses_or_repeats_a_row(
     cluster: tuple[psutil.Process, str], repository: Path, tmp_path: Path
 ) -> None:
@@ -131,7 +125,7 @@ def test_no_kill_of_a_worker_or_of_the_command_loses_or_repeats_a_row(
     assert out.read_bytes().startswith(before[: before.rfind(b"\n")])
 
 
-@pytest.mark.timeout(TURN_SECONDS)
+@pytest.mark.timeout(240)
 def test_a_head_that_goes_ends_the_run_in_order_and_it_goes_on_without_ray(
     cluster: tuple[psutil.Process, str], repository: Path, tmp_path: Path
 ) -> None:

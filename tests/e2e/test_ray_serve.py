@@ -12,7 +12,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.cluster.clients import Tally, clients
 from benchmarks.cluster.local_ray import LocalRay, local_ray
-from tests.e2e.ray_turn import TURN_SECONDS, ray_turn
 from tests.images import plain
 from tests.keys import bearer, write_keys
 from tests.servables import SIDE, write_servable
@@ -20,7 +19,7 @@ from tests.servables import SIDE, write_servable
 pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
 
 # One process, whose tests use one cluster after the other; a loaded machine starts it in a minute or two.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(TURN_SECONDS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 IMAGE = plain("red")
 PATIENCE_SECONDS = 120.0
@@ -80,7 +79,7 @@ def ray(models: Path) -> Iterator[LocalRay]:
         "FOVEAL_TIMEOUT_MS": "60000",
         "FOVEAL_TRIAL": "false",
     }
-    cluster = local_ray(
+    with local_ray(
         models.parent,
         environment=environment,
         headers=bearer("prometheus"),
@@ -94,8 +93,7 @@ def ray(models: Path) -> Iterator[LocalRay]:
             "models": '{"slow": {"min_replicas": 1, "max_replicas": 2}}',
         },
         end_seconds=0,  # Ray ends as its own users know it, and no test is about that
-    )
-    with ray_turn(), cluster as running:
+    ) as running:
         yield running
 
 

@@ -603,6 +603,38 @@ def test_a_request_finds_every_object_of_a_crowd(tmp_path: Path) -> None:
     assert (result["candidates"], result["kept"]) == (2000, 100)
 
 
+@pytest.mark.parametrize("has_sigmoid", [True, False])
+def test_scores_are_multiplied_by_an_objectness_of_its_own(
+    tmp_path: Path, *, has_sigmoid: bool
+) -> None:
+    """Cells without an object have a clear class too, and no objectness."""
+    scores = scores_of(30)
+    shares = scores.max(axis=2)
+    classes = np.where(shares[..., None] > 0.01, np.where(scores > 0.01, 0.9, 0.001), 0.4)
+    objectness = shares / 0.9
+    parts = {"boxes": boxes_of(30), "objectness": objectness, "class_probs": classes}
+    if not has_sigmoid:
+        for name in ("objectness", "class_probs"):
+            parts[name] = np.log(parts[name] / (1 - parts[name] + 1e-6))
+    stated: dict[str, Any] = {} if has_sigmoid else {"score_activation": "sigmoid"}
+    with pytest.raises(RecipeError, match=r"state --decoder pair_objectness\."):
+        adopt(tmp_path, detector(parts), **stated)
+
+    done = adopt(tmp_path, detector(parts), decoder="pair_objectness", **stated)
+
+    found = outputs_of(done.path, some_frames(1, SIDE))
+    np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-5)
+    np.testing.assert_allclose(found["scores"][0][:3], SCORES, atol=1e-4)
+    assert found["classes"][0][:3].tolist() == KINDS.tolist()
+    assert found["scores"][0][3] < 0.01
+
+
+def test_an_objectness_of_another_notation_than_the_scores_is_refused(tmp_path: Path) -> None:
+    parts = {"boxes": boxes_of(30), "scores": scores_of(30), "objectness": np.full((1, 30), -3.0)}
+    with pytest.raises(RecipeError, match=r"objectness -3 to -3: only one of them are probab"):
+        adopt(tmp_path, detector(parts), decoder="pair_objectness")
+
+
 def test_an_objectness_of_its_own_is_not_left_out_in_silence(tmp_path: Path) -> None:
     parts = {"boxes": boxes_of(30, unit=SIDE), "scores": scores_of(30)}
     model = detector({**parts, "objectness": np.full((1, 30), 0.5)})

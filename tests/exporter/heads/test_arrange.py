@@ -425,6 +425,28 @@ def test_an_objectness_of_its_own_is_asked_about(outputs: list[Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("outputs", "order"),
+    [
+        ([FIFTY, Tensor("objectness", (1, 50)), Tensor("class_probs", (1, 50, 5))], (0, 2, 1)),
+        ([Tensor("scores", (1, 5, 50)), FIFTY, Tensor("centerness", (1, 50, 1))], (1, 0, 2)),
+        ([FIFTY, Tensor("conf", (1, 50, 1)), Tensor("probs", (1, 50, 5))], (0, 2, 1)),
+        ([FIFTY, Tensor("output1", (1, 50, 1)), Tensor("output2", (1, 50, 5))], (0, 2, 1)),
+        ([FIFTY, Tensor("obj", (1, 50, 1)), Tensor("face", (1, 50, 1))], (0, 2, 1)),
+        ([FIFTY, Tensor("face", (1, 50, 1)), Tensor("iou", (1, 50, 1))], (0, 1, 2)),
+        (
+            [FIFTY, Tensor("ids", (1, 50)), Tensor("obj", (1, 50)), Tensor("s", (1, 50, 5))],
+            (0, 3, 2),
+        ),
+    ],
+)
+def test_an_objectness_that_is_stated_is_found_in_any_order(
+    outputs: list[Tensor], order: tuple[int, ...]
+) -> None:
+    found = names("detect", *outputs, detect={"decoder": "pair_objectness"})
+    assert found[:3] == [outputs[place].name for place in order]
+
+
+@pytest.mark.parametrize(
     "other",
     [
         Tensor("labels", (1, 50)),

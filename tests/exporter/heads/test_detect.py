@@ -25,6 +25,8 @@ def raw_of(decoder: str) -> list[Array]:
     objectness = np.abs(np.cos(normal(2, ANCHORS, 1)))
     if decoder == "pair":
         return [boxes, scores]
+    if decoder == "pair_objectness":
+        return [boxes, scores, objectness[..., 0]]
     if decoder == "yolov5":
         return [np.concatenate([boxes, objectness, scores], axis=2)]
     if decoder == "yolov8":
@@ -40,6 +42,8 @@ def raw_of(decoder: str) -> list[Array]:
         ("pair", {"class_offset": 1, "box_format": "yxyx", "candidates": 5}),
         ("pair", {"background": "first", "score_activation": "softmax"}),
         ("pair", {"background": "last"}),
+        ("pair_objectness", {"score_activation": "sigmoid"}),
+        ("pair_objectness", {"background": "first"}),
         ("yolov5", {"box_format": "cxcywh", "one_class_a_box": True}),
         ("yolov8", {"box_format": "xywh", "one_class_a_box": True}),
         ("end2end", {}),

@@ -31,6 +31,8 @@ def test_a_single_map_gets_a_sigmoid_in_place_of_the_softmax() -> None:
     [
         ("pair", [(1, 9, 4), (1, 9, 3)], 9, 3),
         ("pair", [(1, 9, 1, 4), (1, 9, 3)], 9, 3),
+        ("pair_objectness", [(1, 9, 4), (1, 9, 3), (1, 9)], 9, 3),
+        ("pair_objectness", [(1, 9, 1, 4), (1, 9, 3), (1, 9, 1)], 9, 3),
         ("yolov5", [(1, 9, 8)], 9, 3),
         ("yolov8", [(1, 7, 9)], 9, 3),
         ("end2end", [(1, 9, 6)], 9, 0),
