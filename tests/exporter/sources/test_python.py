@@ -270,7 +270,7 @@ def test_boxes_that_are_relative_to_cells_become_those_of_the_decoded_network(fo
         "input": {"height": 64, "width": 96},
     }
     frames = np.random.default_rng(1).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
-    found = []
+    found: list[tuple[str, dict[str, Any]]] = []
     for decoded, stated in ((False, {}), (False, {"decoder": "yolox"}), (True, {})):
         place = folder / str(len(found))
         place.mkdir()
