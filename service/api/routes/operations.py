@@ -1,5 +1,7 @@
 """What machines ask: is it alive, is it ready, what has it counted."""
 
+import re
+
 from fastapi import APIRouter, Response
 from prometheus_client.exposition import choose_encoder
 from pydantic_core import to_json
@@ -9,6 +11,9 @@ from service.api.deps import ServicesDep
 from service.api.record import list_header_of
 
 router = APIRouter(tags=["operations"])
+
+_VERSION = re.compile(r"\s*version=(?!\d{1,2}(\.\d{1,2}){0,2}\s*$)")
+"""A version that is no number: prometheus-client fails at it, or repeats it in the content type."""
 
 OPEN: dict[str, list[str]] = {"security": []}
 """Of an operation in the OpenAPI document that needs no key, also where the service has keys."""
@@ -58,6 +63,12 @@ async def ready(services: ServicesDep) -> Response:
     },
 )
 async def metrics(request: Request, services: ServicesDep) -> Response:
-    encode, content_type = choose_encoder(list_header_of(request, b"accept"))
+    encode, content_type = choose_encoder(_with_versions(list_header_of(request, b"accept")))
     text = await services.exposition(content_type, encode, services.metrics.registry)
     return Response(text, headers={"Content-Type": content_type})
+
+
+def _with_versions(accept: str) -> str:
+    """Return an `Accept` header without the formats whose version is no number."""
+    formats = accept.split(",")
+    return ",".join(one for one in formats if not any(map(_VERSION.match, one.split(";"))))

@@ -113,13 +113,21 @@ async def test_any_number_of_probes_ask_the_other_processes_once_at_a_time(
         ("", "text/plain", ""),
         ("text/plain", "text/plain", ""),
         ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text", "# EOF\n"),
+        ("application/openmetrics-text;version=9e9999", "text/plain", ""),
+        ("text/plain;version=latest", "text/plain; version=0.0.4", ""),
+        ("application/openmetrics-text; version=\xff,text/plain;version=1..", "text/plain", ""),
+        (
+            "application/openmetrics-text;version=x,application/openmetrics-text;version=1.0.0",
+            "application/openmetrics-text; version=1.0.0",
+            "# EOF\n",
+        ),
     ],
 )
 async def test_metrics_come_in_the_form_that_the_scraper_takes(
     tmp_path: Path, accept: str, content_type: str, end: str
 ) -> None:
     settings = Settings(models=tmp_path)
-    headers = {"accept": accept} if accept else {}
+    headers = {"accept": accept.encode("latin-1")} if accept else {}
     async with client_of(Engine(settings), settings) as http:
         answer = await http.get("/metrics", headers=headers)
     assert answer.status_code == 200
