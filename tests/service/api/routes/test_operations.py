@@ -127,7 +127,7 @@ async def test_metrics_come_in_the_form_that_the_scraper_takes(
     tmp_path: Path, accept: str, content_type: str, end: str
 ) -> None:
     settings = Settings(models=tmp_path)
-    headers = {"accept": accept.encode("latin-1")} if accept else {}
+    headers = [(b"accept", accept.encode("latin-1"))] if accept else []
     async with client_of(Engine(settings), settings) as http:
         answer = await http.get("/metrics", headers=headers)
     assert answer.status_code == 200
