@@ -55,7 +55,7 @@ layers: .venv/.test ## Check which module imports which
 	$(BIN)/lint-imports
 
 OUTCOMES := -o cache_dir=.cache/outcomes
-# Two cores keep four processes busy: half of the files wait most of their time, see tests/file_order.py.
+# Four processes keep two cores busy: many files wait much of their time, see tests/file_order.py.
 # PyTorch's threads would only wait for each other.
 tests: .venv/.test $(HELM) ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."

@@ -5,8 +5,8 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 COMPUTES = "exporter"
-"""The folder whose tests use a core all the time. Those of the others wait half of theirs: for a process that starts, a
-browser, or what must not happen."""
+"""The folder whose tests use a core all the time. The others also wait: for a process that starts, a browser, or what
+must not happen."""
 
 
 def in_order(files: Iterable[tuple[Path, int]]) -> list[Path]:

@@ -47,18 +47,8 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     """Return a network of timm.
 
     Raises:
-        ExportError: it can not be built or not be traced.
-    """
-    return torch_network(build(where, recipe, progress), recipe, progress)
-
-
-def build(where: str, recipe: Recipe, progress: Progress) -> TorchModel:
-    """Return a module of timm with its weights, in evaluation mode, before it is traced.
-
-    Raises:
         SourceError: there is no network of that name, or its weights can not be loaded.
         WeightsError: the weights file does not fit.
-        RecipeError: the labels or the task do not fit the network.
     """
     progress.begin("Build the network")
     if not timm.is_model(where):
@@ -85,7 +75,7 @@ def build(where: str, recipe: Recipe, progress: Progress) -> TorchModel:
         )
     described = _described(where, module.eval(), recipe, origin)
     check_labels(recipe, described.facts)
-    return described
+    return torch_network(described, recipe, progress)
 
 
 def _build(where: str, arguments: dict[str, Any], *, pretrained: bool) -> nn.Module:

@@ -56,18 +56,8 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     """Return a network of torchvision.
 
     Raises:
-        ExportError: it can not be built or not be traced.
-    """
-    return torch_network(build(where, recipe, progress), recipe, progress)
-
-
-def build(where: str, recipe: Recipe, progress: Progress) -> TorchModel:
-    """Return a module of torchvision with its weights, in evaluation mode, before it is traced.
-
-    Raises:
         SourceError: there is no network of that name, or no such weights.
         WeightsError: the weights file does not fit.
-        RecipeError: the labels do not fit the network.
     """
     progress.begin("Build the network")
     if where not in list_models():
@@ -83,7 +73,7 @@ def build(where: str, recipe: Recipe, progress: Progress) -> TorchModel:
         drop_last_layer(built.module)
     described = _described(built, recipe)
     check_labels(recipe, described.facts)
-    return described
+    return torch_network(described, recipe, progress)
 
 
 def choose_weights(where: str, enum: EnumType, recipe: Recipe) -> tuple[Any, str | None]:

@@ -79,19 +79,6 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     """Return the network in a folder that `save_pretrained` wrote, or that a config.json alone describes.
 
     Raises:
-        ExportError: it can not be built or not be traced.
-    """
-    known = build(where, recipe, progress)
-    content = read_config(_place(recipe.folder / where).folder / CONFIG)
-    if content.get("problem_type") == "multi_label_classification":
-        recipe = recipe.model_copy(update={"multi_label": True})
-    return torch_network(known, recipe, progress)
-
-
-def build(where: str, recipe: Recipe, progress: Progress) -> TorchModel:
-    """Return the module with its weights, in evaluation mode, before it is traced.
-
-    Raises:
         SourceError: Transformers is not installed, or there is no such network.
         WeightsError: the weights are missing or do not fit.
         RecipeError: the network is for another task.
@@ -117,7 +104,9 @@ def build(where: str, recipe: Recipe, progress: Progress) -> TorchModel:
         progress.warn(
             f"{CONFIG} has no names for the classes, only LABEL_0 and so on. Give --labels FILE"
         )
-    return known
+    if content.get("problem_type") == "multi_label_classification":
+        recipe = recipe.model_copy(update={"multi_label": True})
+    return torch_network(known, recipe, progress)
 
 
 @contextmanager

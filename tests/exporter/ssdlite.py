@@ -91,7 +91,7 @@ def adopt(
     name: str,
     boxes: str,
     *,
-    limit: int = 4,
+    limit: int = 8,
     images: Path | None = None,
     **detect: Any,
 ) -> Exported:

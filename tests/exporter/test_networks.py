@@ -50,6 +50,7 @@ class Known:
 
 # AlexNet arXiv:1404.5997, ResNet arXiv:1512.03385, MobileNetV2 arXiv:1801.04381
 CLASSIFIERS = families(
+    Known("torchvision:alexnet", 61.1e6, 0.71e9, stages=4),
     Known("torchvision:resnet18", 11.7e6, 1.81e9),
     # ViT arXiv:2010.11929 at the size of DeiT-Ti, arXiv:2012.12877; attention's products included
     Known("timm:vit_tiny_patch16_224", 5.72e6, 1.26e9, stages=1),
@@ -71,9 +72,8 @@ CLASSIFIERS = families(
             "labels": [str(index) for index in range(100)],
         },
     ),
+    Known("timm:mobilevit_xs"),
     others=(
-        Known("torchvision:alexnet", 61.1e6, 0.71e9, stages=4),
-        Known("timm:mobilevit_xs"),  # Transformers' MobileViT is exported in every run
         Known("torchvision:googlenet", arguments={"init_weights": False}),
         Known("torchvision:mobilenet_v2", 3.5e6, 0.30e9),
         Known("torchvision:mobilenet_v3_small"),

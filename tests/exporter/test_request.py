@@ -79,16 +79,14 @@ def script(path: str) -> None:
 
 SIZE = ["--height", "32", "--width", "32", "--resize", "stretch"]
 LABELS = ["--labels", "labels \N{CAT FACE}.txt"]
-SMALL_VIT = {"num_classes": 4, "depth": 1, "img_size": 64}
-FEW = [word for name, value in SMALL_VIT.items() for word in ("--arg", f"{name}={value}")]
 SOURCES: dict[str, list[str]] = {
     "onnx": ["onnx:net.onnx", "--labels", "many.txt", "--outputs", "raw"],
     "python": ["python:own_code:Net", "--weights", "w.pt", *SIZE, *LABELS, "--color", "bgr"],
     "program": ["program:net.pt2", *LABELS],
     "torchscript": ["torchscript:net.ts", *SIZE, *LABELS, "--mean", "0.5", "--std", "0.2,0.3,0.4"],
     "train": ["train:own_code:train"],
-    "timm": ["timm:test_vit", "--weights", "t.pt", *FEW, *LABELS],
-    "random weights": ["timm:test_vit", "--weights", "none", *FEW, *LABELS],
+    "timm": ["timm:test_vit", "--weights", "t.pt", "--arg", "num_classes=4", *LABELS],
+    "random weights": ["timm:test_resnet", "--weights", "none", "--arg", "num_classes=4", *LABELS],
     "random weights of own code": ["python:own_code:Net", "--weights", "none", *SIZE, *LABELS],
     "torchvision": ["torchvision:squeezenet1_1", "--weights", "none", *SIZE],
     "transformers": ["transformers:network"],
@@ -105,7 +103,7 @@ def test_a_recipe_makes_the_same_file_again_from_any_working_folder(
         script("net.ts")
     if kind == "timm":
         torch.manual_seed(0)
-        torch.save(timm.create_model("test_vit", **SMALL_VIT).state_dict(), "t.pt")
+        torch.save(timm.create_model("test_vit", num_classes=4).state_dict(), "t.pt")
     if kind == "transformers":
         pretrained = pytest.importorskip("tests.exporter.sources.pretrained")
         pretrained.saved(pretrained.vit, Path())

@@ -13,10 +13,6 @@ from PIL import Image
 from torch import nn
 
 from exporter.outcome import Exported
-from exporter.progress import SilentProgress
-from exporter.recipe import make_recipe
-from exporter.sources import transformers_models
-from exporter.torch_network import TorchModel
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 from tests.exporter.exporting import export_to, outputs_of
@@ -435,30 +431,19 @@ def exported(place: Path, folder: Path, task: str, **fields: Any) -> Exported:
     return export_to(folder, source, task=task, proof=PROOF, **fields)
 
 
-def built(place: Path, folder: Path, task: str, **fields: Any) -> TorchModel:
-    """Return what an export traces."""
-    content = {"source": f"transformers:{place.name}", "task": task, "name": "small", **fields}
-    recipe = make_recipe({**content, "folder": folder})
-    return transformers_models.build(place.name, recipe, SilentProgress())
-
-
 def by_hand(place: Path, automatic: str, body: bytes) -> tuple[Any, Any]:
     """Return what Transformers' own model says of an encoded image, and the image processor."""
     model = getattr(tf, automatic).from_pretrained(place).eval()
     processor = tf.AutoImageProcessor.from_pretrained(place, backend="pil")
-    pixels = processor(images=opened(body), return_tensors="pt")
+    pixels = processor(images=Image.open(BytesIO(body)).convert("RGB"), return_tensors="pt")
     with torch.inference_mode():
         return model(pixel_values=pixels["pixel_values"]), processor
-
-
-def opened(body: bytes) -> Image.Image:
-    return Image.open(BytesIO(body)).convert("RGB")
 
 
 def as_png(body: bytes) -> bytes:
     """Return an image at the network's size, as PNG."""
     buffer = BytesIO()
-    opened(body).resize((SIDE, SIDE)).save(buffer, "PNG")
+    Image.open(BytesIO(body)).convert("RGB").resize((SIDE, SIDE)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

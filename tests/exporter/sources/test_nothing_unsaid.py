@@ -222,21 +222,6 @@ def test_nothing_that_is_not_stated_goes_unsaid(kind: str, found: Callable[[str]
     assert "softmax" in shown
 
 
-@pytest.mark.parametrize("library", ["torchvision", "timm"])
-def test_mean_and_std_of_published_weights_are_assumed_for_weights_of_a_file(
-    library: str, found: Callable[[str], Found]
-) -> None:
-    done, _, _ = found(f"{library}, weights of a file")
-
-    assert done.card.normalization is not None
-    values = (done.card.normalization.mean, done.card.normalization.std)
-    assert values == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    assert any(
-        hint.startswith("mean 0.485, 0.456, 0.406 and std") and "assumed" in hint
-        for hint in done.hints
-    )
-
-
 SILENT = {"python", "python, random weights", "program", "torchscript", "onnx"}
 """The kinds of source that can not state the softmax, the order of the colors and the resize."""
 

@@ -1,7 +1,4 @@
-"""timm's networks from a file, as timm builds them with `pretrained=True`; the right values are timm's own.
-
-None is traced here: what is compared is the module that the exporter traces.
-"""
+"""timm's networks from a file, as timm builds them with `pretrained=True`; the right values are timm's own."""
 
 from pathlib import Path
 from typing import Any
@@ -13,17 +10,19 @@ import torch
 from timm.data.imagenet_info import ImageNetInfo
 
 from exporter.errors import RecipeError, SourceError
+from exporter.network import Network
 from exporter.progress import SilentProgress
 from exporter.recipe import make_recipe
-from exporter.sources import timm_models
-from exporter.torch_network import TorchModel
-from exporter.tracing import run_module
+from exporter.sources.registry import load_network
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
+]
 
 
-def built(folder: Path, name: str, **fields: Any) -> TorchModel:
+def loaded(folder: Path, name: str, **fields: Any) -> Network:
     content = {"name": "net", "task": "classify", "folder": folder, **fields}
-    recipe = make_recipe({"source": f"timm:{name}", **content})
-    return timm_models.build(name, recipe, SilentProgress())
+    return load_network(make_recipe({"source": f"timm:{name}", **content}), SilentProgress())
 
 
 def saved(folder: Path, name: str, **arguments: Any) -> torch.nn.Module:
@@ -33,11 +32,11 @@ def saved(folder: Path, name: str, **arguments: Any) -> torch.nn.Module:
     return module
 
 
-def agrees(network: TorchModel, module: torch.nn.Module, *shape: int) -> None:
+def agrees(network: Network, module: torch.nn.Module, *shape: int) -> None:
     pixels = torch.rand(2, *shape)
     with torch.inference_mode():
         right = module(pixels).numpy()
-    found = run_module(network.module, pixels.numpy())[0]
+    found = network.reference.run(pixels.numpy())[0]
     np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)
 
 
@@ -54,32 +53,30 @@ def test_classes_channels_and_size_are_those_of_the_weights(
 ) -> None:
     module = saved(tmp_path, "test_vit", **arguments)
     labels = [str(index) for index in range(arguments["num_classes"])]
-    network = built(tmp_path, "test_vit", weights="w.pt", labels=labels)
+    network = loaded(tmp_path, "test_vit", weights="w.pt", labels=labels)
     agrees(network, module, *shape)
-    assert network.image_input is not None
     assert (network.image_input.height, network.image_input.width) == shape[1:]
-    assert network.pixels is not None
     assert network.pixels.color == ("gray" if shape[0] == 1 else "rgb")
 
 
 def test_a_network_that_keeps_one_number_for_its_patches_is_built(tmp_path: Path) -> None:
     """XCiT: `patch_embed.patch_size` is 16, where others have (16, 16)."""
     module = saved(tmp_path, "xcit_nano_12_p16_224", num_classes=3)
-    network = built(tmp_path, "xcit_nano_12_p16_224", weights="w.pt", labels=["a", "b", "c"])
+    network = loaded(tmp_path, "xcit_nano_12_p16_224", weights="w.pt", labels=["a", "b", "c"])
     agrees(network, module, 3, 224, 224)
 
 
 @pytest.mark.parametrize("classes", [0, 3, 1000])
 def test_an_embedder_from_a_file_needs_no_head_and_drops_one(classes: int, tmp_path: Path) -> None:
     module = saved(tmp_path, "test_resnet", num_classes=classes)
-    network = built(tmp_path, "test_resnet", weights="w.pt", task="embed")
+    network = loaded(tmp_path, "test_resnet", weights="w.pt", task="embed")
     module.reset_classifier(0)  # type: ignore[operator]
     agrees(network, module, 3, 160, 160)
 
 
 def test_a_classifier_is_refused_where_there_is_none() -> None:
     with pytest.raises(RecipeError, match=r"no classifier.* Give --task embed"):
-        built(
+        loaded(
             Path(), "test_resnet", weights="none", arguments={"num_classes": 0}, labels=["a", "b"]
         )
 
@@ -91,7 +88,7 @@ def test_labels_are_those_of_the_part_of_imagenet_with_as_many_classes(
     classes: int, subset: str | None
 ) -> None:
     stated = {} if subset else {"labels": ["x"] * classes}
-    network = built(
+    network = loaded(
         Path(), "test_resnet", weights="none", arguments={"num_classes": classes}, **stated
     )
     if subset is None:
@@ -107,16 +104,16 @@ def test_labels_that_are_missing_are_required_before_anything_is_traced(tmp_path
     with pytest.raises(
         RecipeError, match=r"none are given, the network has 3 classes.*--labels FILE"
     ):
-        built(tmp_path, "test_vit", weights="w.pt")
+        loaded(tmp_path, "test_vit", weights="w.pt")
     with pytest.raises(RecipeError, match="2 are given, the network has 3 classes"):
-        built(tmp_path, "test_vit", weights="w.pt", labels=["a", "b"])
+        loaded(tmp_path, "test_vit", weights="w.pt", labels=["a", "b"])
 
 
 def test_weights_under_other_names_are_renamed_as_timm_does(tmp_path: Path) -> None:
     module = saved(tmp_path, "test_vit", num_classes=1000)
     original = {f"visual.trunk.{n}": v for n, v in module.state_dict().items()}  # as OpenCLIP's
     torch.save({"model": original}, tmp_path / "w.pt")
-    agrees(built(tmp_path, "test_vit", weights="w.pt"), module, 3, 160, 160)
+    agrees(loaded(tmp_path, "test_vit", weights="w.pt"), module, 3, 160, 160)
 
 
 @pytest.mark.parametrize("stated", [None, 1e-5])
@@ -131,7 +128,7 @@ def test_an_epsilon_is_the_one_that_timm_sets_with_published_weights(
     right = published if stated is None else timm.create_model("fbnetc_100", checkpoint_path=path)
 
     arguments = {} if stated is None else {"bn_eps": stated}
-    network = built(tmp_path, "fbnetc_100", weights="w.pt", arguments=arguments)
+    network = loaded(tmp_path, "fbnetc_100", weights="w.pt", arguments=arguments)
 
     agrees(network, right.eval(), 3, 224, 224)
 
@@ -146,4 +143,4 @@ def test_an_epsilon_is_the_one_that_timm_sets_with_published_weights(
 )
 def test_a_mistake_is_named(name: str, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(SourceError, match=message):
-        built(Path(), name, weights="none", **fields)
+        loaded(Path(), name, weights="none", **fields)

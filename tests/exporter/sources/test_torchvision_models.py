@@ -1,7 +1,6 @@
 """torchvision's networks from a file, as embedders, and with some of their pixel values stated.
 
-The right values are those of torchvision's own module, run in the test. What is compared is the module that the
-exporter traces.
+The right values are those of torchvision's own module, run in the test.
 """
 
 from pathlib import Path
@@ -14,35 +13,25 @@ from torch import nn
 from torchvision.models import get_model
 
 from exporter.errors import SourceError
+from exporter.network import Network
 from exporter.progress import SilentProgress
-from exporter.recipe import Recipe, make_recipe
-from exporter.sources import timm_models, torchvision_models
+from exporter.recipe import make_recipe
 from exporter.sources.registry import load_network
-from exporter.torch_network import TorchModel
-from exporter.tracing import run_module
-from exporter.transforms import pixel_values
 from tests.exporter.exporting import some_frames
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
 ]
-EFFICIENT = "timm:test_efficientnet"
-FRAME = {"height": 64, "width": 64, "shorter_side": 64}
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
-def recipe_of(source: str, folder: Path = Path(), **fields: Any) -> Recipe:
+def loaded(folder: Path, source: str, **fields: Any) -> Network:
     content = {"source": source, "name": "net", "task": "classify", "folder": folder, **fields}
-    return make_recipe(content)
+    return load_network(make_recipe(content), SilentProgress())
 
 
-def built(folder: Path, name: str, **fields: Any) -> TorchModel:
-    recipe = recipe_of(f"torchvision:{name}", folder, **fields)
-    return torchvision_models.build(name, recipe, SilentProgress())
-
-
-def outputs_of(network: TorchModel, pixels: torch.Tensor) -> np.ndarray[Any, Any]:
-    return np.asarray(run_module(network.module, pixels.numpy())[0])
+def outputs_of(network: Network, pixels: torch.Tensor) -> np.ndarray[Any, Any]:
+    return np.asarray(network.reference.run(pixels.numpy())[0])
 
 
 @pytest.mark.parametrize(("auxiliary", "stated"), [(True, {}), (False, {"transform_input": False})])
@@ -59,9 +48,9 @@ def test_googlenet_from_a_file_transforms_its_input_as_with_weights(
     module.transform_input = stated.get("transform_input", True)
     pixels = torch.rand(2, 3, 64, 64)
 
-    network = built(
+    network = loaded(
         tmp_path,
-        "googlenet",
+        "torchvision:googlenet",
         weights="own.pth",
         arguments={"num_classes": 5, **stated},
         labels=list("abcde"),
@@ -75,12 +64,12 @@ def test_googlenet_from_a_file_transforms_its_input_as_with_weights(
 
 def test_an_embedder_returns_the_features_that_the_classifier_reads() -> None:
     torch.manual_seed(0)
-    network = built(
+    network = loaded(
         Path(),
-        "squeezenet1_1",
+        "torchvision:squeezenet1_1",
         weights="none",
         task="embed",
-        input=FRAME,
+        input={"height": 64, "width": 64, "shorter_side": 64},
     )
     torch.manual_seed(0)
     module = get_model("squeezenet1_1", weights=None).eval()
@@ -95,12 +84,12 @@ def test_an_embedder_returns_the_features_that_the_classifier_reads() -> None:
 
 def test_an_embedder_of_a_residual_network_reads_the_pooled_maps() -> None:
     torch.manual_seed(0)
-    network = built(
+    network = loaded(
         Path(),
-        "resnet18",
+        "torchvision:resnet18",
         weights="none",
         task="embed",
-        input=FRAME,
+        input={"height": 64, "width": 64, "shorter_side": 64},
     )
     torch.manual_seed(0)
     module = get_model("resnet18", weights=None).eval()
@@ -114,7 +103,7 @@ def test_an_embedder_of_a_residual_network_reads_the_pooled_maps() -> None:
 
 def test_a_segmenter_is_no_embedder() -> None:
     with pytest.raises(SourceError, match="no network for --task embed; it is for segment"):
-        built(Path(), "lraspp_mobilenet_v3_large", weights="none", task="embed")
+        loaded(Path(), "torchvision:lraspp_mobilenet_v3_large", weights="none", task="embed")
 
 
 @pytest.mark.parametrize(
@@ -130,32 +119,28 @@ def test_a_segmenter_is_no_embedder() -> None:
 def test_one_stated_pixel_value_keeps_the_others_of_the_source(
     stated: dict[str, Any], right: Any
 ) -> None:
-    recipe = recipe_of(EFFICIENT, weights="none", pixels=stated, input=FRAME)
-    source = timm_models.build("test_efficientnet", recipe, SilentProgress())
-    frames = some_frames(2, 64)
-    found = pixel_values(frames, recipe.pixel_values(source.pixels))
-    expected = right(frames.astype(np.float64)).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_a_traced_network_reads_the_stated_pixel_value_and_the_others_of_the_source() -> None:
-    recipe = recipe_of(EFFICIENT, weights="none", pixels={"color": "bgr", "scale": 1}, input=FRAME)
-    network = load_network(recipe, SilentProgress())
+    network = loaded(
+        Path(),
+        "timm:test_efficientnet",
+        weights="none",
+        pixels=stated,
+        input={"height": 64, "width": 64, "shorter_side": 64},
+    )
     frames = some_frames(2, 64)
     found = network.reference.pixels_of_frames(frames)
-    expected = (frames[..., ::-1].astype(np.float64) - MEAN) / STD
-    np.testing.assert_allclose(found, expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
+    expected = right(frames.astype(np.float64)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_of_the_user_s_own_have_no_published_scores_and_no_published_name(
     tmp_path: Path,
 ) -> None:
     torch.save(get_model("squeezenet1_1", weights=None).state_dict(), tmp_path / "own.pth")
-    network = built(
+    network = loaded(
         tmp_path,
-        "squeezenet1_1",
+        "torchvision:squeezenet1_1",
         weights="own.pth",
-        input=FRAME,
+        input={"height": 64, "width": 64, "shorter_side": 64},
     )
     assert network.facts.scores == {}
     assert network.facts.origin == "torchvision:squeezenet1_1, weights of own.pth"

@@ -16,7 +16,6 @@ from tests.exporter.sources.pretrained import (
     SMALL,
     SQUARE,
     Processed,
-    built,
     by_hand,
     convnext,
     edit,
@@ -71,9 +70,9 @@ def test_classes_that_a_config_only_counts_get_numbered_labels(tmp_path: Path) -
         tmp_path,
     )
 
-    labels = built(place, tmp_path, "classify").facts.labels
+    done = exported(place, tmp_path, "classify")
 
-    assert labels == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4")
+    assert done.card.labels == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4")
 
 
 def test_several_labels_at_once(tmp_path: Path) -> None:
@@ -139,10 +138,10 @@ def test_a_processor_that_keeps_an_image_s_size_takes_the_stated_one(tmp_path: P
 
     with pytest.raises(SourceError, match=r"no input size\. Give --height and --width"):
         exported(place, tmp_path, "classify")
-    stated = built(place, tmp_path, "classify", input={"height": SIDE, "width": SIDE})
+    done = exported(place, tmp_path, "classify", input={"height": SIDE, "width": SIDE})
 
-    assert stated.image_input is not None
-    assert (stated.image_input.height, stated.image_input.resize) == (SIDE, "stretch")
+    assert done.card.input is not None
+    assert (done.card.input.height, done.card.input.resize) == (SIDE, "stretch")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +196,7 @@ def test_classes_are_those_of_label2id_where_it_alone_names_them(tmp_path: Path)
     content = json.loads(path.read_text())
     del content["id2label"]
     path.write_text(json.dumps(content))
-    assert built(place, tmp_path, "classify").facts.labels == ("cat", "dog", "bird")
+    assert exported(place, tmp_path, "classify").card.labels == ("cat", "dog", "bird")
 
     path.write_text(json.dumps({**content, "label2id": {"cat": 0, "bird": 2}}))
     with pytest.raises(WeightsError, match=r"have 3 classes, and config\.json gives 2.*0 to 2"):

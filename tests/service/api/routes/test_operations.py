@@ -114,6 +114,7 @@ async def test_any_number_of_probes_ask_the_other_processes_once_at_a_time(
         ("text/plain", "text/plain", ""),
         ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text", "# EOF\n"),
         ("application/openmetrics-text;version=9e9999", "text/plain", ""),
+        ('application/openmetrics-text;version="1.0.0"', "text/plain", ""),
         ("text/plain;version=latest", "text/plain; version=0.0.4", ""),
         ("application/openmetrics-text; version=\xff,text/plain;version=1..", "text/plain", ""),
         (
