@@ -142,11 +142,13 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds:
         room=settings.max_held_bytes or engine.threads * HELD_BYTES_PER_THREAD,
         capacity=settings.queue_size,
     )
-    arriving = ArrivingBodies(max(settings.max_unfinished_bytes, settings.max_body_bytes))
+    arriving = ArrivingBodies(
+        max(settings.max_unfinished_bytes, settings.max_body_bytes), memory=engine.bodies
+    )
     videos = ArrivingBodies(settings.max_fan_outs * settings.max_video_bytes)
     engine.metrics.unfinished_bytes.set_function(lambda: arriving.bytes + videos.bytes)
     engine.metrics.held_bytes.set_function(lambda: admission.held_bytes)
-    engine.metrics.waiting_bodies.set_function(lambda: admission.waiting)
+    engine.metrics.waiting_bodies.set_function(lambda: admission.waiting + engine.bodies.waiting)
     return Services(
         engine=engine,
         outputs=OutputRoom(engine.answer_bytes),

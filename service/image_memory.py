@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from service.body_memory import BodyMemory
 from service.imaging.room import SMALL_PIXELS, TIGHT_BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
 from service.runtime.host import most_private_bytes, private_bytes
@@ -13,12 +14,16 @@ LEAST_HELD_BYTES = 192 << 20
 """A service with its models holds no less; it counts until they are loaded, and where the system does not say more."""
 SUPERVISOR_BYTES = 96 << 20
 """What the process holds that starts the workers."""
+LEAST_BODY_BYTES = 4 << 20
+"""What bodies have in any case."""
 NEWS_SHARE = 10
 """A limit that has changed by less than one in so many parts stays, so that it does not follow each request."""
+BODY_SHARE = 3
+"""Where memory is short, bodies have one in so many bytes of what is free, unless `body_bytes` are enough for them."""
 
 
 class ImageMemory:
-    """Bounds the pixels that are in work at once, and those of an image, to what the memory has room for.
+    """Bounds the pixels that are in work at once, and those of an image, to what the memory has room for beside bodies.
 
     It never raises a limit above the settings, and refuses no image where its operator has chosen the largest one.
 
@@ -29,6 +34,8 @@ class ImageMemory:
         max_pixels: of the largest image that the settings allow.
         chosen_max: whether the operator has set it.
         chosen_room: whether the operator has set how many pixels are in work at once.
+        bodies: what bounds those of requests.
+        body_bytes: what is enough for bodies where not all fits.
         held: returns how many bytes the process holds.
         most_held: returns the most that it has held.
     """
@@ -42,6 +49,8 @@ class ImageMemory:
         max_pixels: int,
         chosen_max: bool,
         chosen_room: bool,
+        bodies: BodyMemory,
+        body_bytes: int,
         held: Callable[[], int] = private_bytes,
         most_held: Callable[[], int] = most_private_bytes,
     ) -> None:
@@ -52,6 +61,8 @@ class ImageMemory:
         self._max_pixels = max_pixels
         self._chosen_max = chosen_max
         self._chosen_room = chosen_room
+        self._bodies = bodies
+        self._body_bytes = body_bytes
         self._held = held
         self._most_held = most_held
         self._least_held = LEAST_HELD_BYTES
@@ -71,18 +82,22 @@ class ImageMemory:
         """Set the limits by what the process holds now; nothing is changed while large images are in work."""
         if self._share_bytes is None or not self._room.is_idle:
             return
-        held = max(self._held(), self._least_held) + self._beside_bytes
-        found = max(SMALL_PIXELS, (self._share_bytes - held) // TIGHT_BYTES_PER_PIXEL)
+        held = max(self._held() - self._bodies.bytes, self._least_held) + self._beside_bytes
+        wanted = max(self._max_pixels, self._most if self._chosen_room else 0)
+        free = max(0, self._share_bytes - held)
+        least = min(free // BODY_SHARE, self._body_bytes)
+        bodies = max(LEAST_BODY_BYTES, least, free - wanted * TIGHT_BYTES_PER_PIXEL)
+        found = max(SMALL_PIXELS, (free - least) // TIGHT_BYTES_PER_PIXEL)
         if self._fitting and abs(found - self._fitting) * NEWS_SHARE < self._fitting:
             return
         self._fitting = found
+        self._bodies.fit(bodies, is_short=found < wanted)
         most = self._most if self._chosen_room else min(self._most, found)
         admitted = max(most, found)
         refuses = not self._chosen_max and admitted < self._max_pixels
         self._room.fit(most, admitted if refuses else None)
-        wanted = max(self._max_pixels, self._most if self._chosen_room else 0)
         if self._learned and found < wanted:
-            needed = wanted * TIGHT_BYTES_PER_PIXEL + held
+            needed = wanted * TIGHT_BYTES_PER_PIXEL + held + self._body_bytes
             self._report(found, needed, self._share_bytes)
 
     def _report(self, fitting: int, needed: int, share: int) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.metadata import version as version_of
 
 from service.background import background, kept_up, return_memory, watch_lag
+from service.body_memory import BodyMemory
 from service.chains.chains import Chains
 from service.dispatch import Dispatch
 from service.explain.explainers import Explainers, open_explainer
@@ -18,7 +19,7 @@ from service.imaging.isolated.child import PROGRAM
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.runtime.changes import Changes
-from service.runtime.host import imaging_threads
+from service.runtime.host import imaging_threads, trim_heap
 from service.runtime.loop_cost import clock_of_this_thread
 from service.runtime.opening import Elsewhere
 from service.runtime.probing import DeviceCheck, find_device, is_lost
@@ -160,10 +161,12 @@ class Machinery:
             pool_threads=images,
             decoder_program=decoder_program,
         )
+        self.bodies = BodyMemory(capacity=settings.queue_size, return_memory=trim_heap)
         self.image_memory = make_image_memory(
             settings,
             self.pipeline.room,
             decoder_count(settings, threads=self.threads, pool_threads=images),
+            self.bodies,
         )
         self.image_memory.fit()
         self.tracer = make_tracer(settings, environment or {}, self.metrics, self.version)

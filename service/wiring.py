@@ -12,6 +12,7 @@ from importlib import import_module
 from PIL import Image
 from prometheus_client import disable_created_metrics
 
+from service.body_memory import BodyMemory
 from service.caching import CachingPipeline
 from service.chains.chains import CHAIN
 from service.errors import ConfigurationError, DeviceError, InvalidParameterError
@@ -60,6 +61,8 @@ DECODER_BYTES = 256 << 20
 """What a decoder process may take for its file and its libraries, beside the pixels."""
 TRIAL_MEMORY = 8 * 2**30
 """The memory of a machine that does not state it, for the trials of models."""
+ENOUGH_BODIES = 4
+"""So many bodies of the largest size are enough where memory is short: one that is read takes three, one arrives."""
 ANSWER_MEMORY_SHARE = 8
 """Of the memory, one in so many bytes may hold outputs that are answered as they are, and again answers not read."""
 LEAST_ANSWER_BYTES = 256 << 20
@@ -275,13 +278,16 @@ def _ahead_threads(threads: int) -> int:
     return max(1, threads // 2)
 
 
-def make_image_memory(settings: Settings, room: PixelRoom, decoders: int) -> ImageMemory:
-    """Return what fits the room for large images to the memory.
+def make_image_memory(
+    settings: Settings, room: PixelRoom, decoders: int, bodies: BodyMemory
+) -> ImageMemory:
+    """Return what fits the room for large images, and that for bodies, to the memory.
 
     Args:
         settings: the limits, and how many processes share the memory.
         room: for the pixels of the images that are decoded or drawn on at once.
         decoders: how many decoder processes this process has.
+        bodies: what bounds those of requests.
     """
     memory, processes = granted_memory(), settings.processes
     if memory is not None and processes > 1:
@@ -293,6 +299,8 @@ def make_image_memory(settings: Settings, room: PixelRoom, decoders: int) -> Ima
         max_pixels=min(settings.max_pixels, settings.max_request_pixels),
         chosen_max="max_pixels" in settings.model_fields_set,
         chosen_room=bool(settings.max_decoding_pixels),
+        bodies=bodies,
+        body_bytes=ENOUGH_BODIES * settings.max_body_bytes,
     )
 
 

@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.types import Scope
 
 from service.api.deadline import LONGEST_TIMEOUT_MS, TIMEOUT_HEADER, Clock, Deadline, parse_timeout
+from service.body_memory import BodyPlace
 from service.errors import InvalidParameterError
 from service.runtime.job import JobResult, Trace
 from service.runtime.model import Model
@@ -66,6 +67,8 @@ class RequestRecord:
     traces: list[Trace] = field(default_factory=list)
     traced: TracedRequest | None = None
     """What is noted for the request's trace; None where tracing is off."""
+    place: BodyPlace | None = None
+    """What the body holds of the memory; None where it was small."""
     _deadline: Deadline | None = field(default=None, init=False)
     _held: ExitStack | None = field(default=None, init=False)
 

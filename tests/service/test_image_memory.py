@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from service.body_memory import BodyMemory
 from service.errors import TooManyPixelsError
 from service.image_memory import LEAST_HELD_BYTES, ImageMemory
 from service.imaging.room import TIGHT_BYTES_PER_PIXEL, PixelRoom
@@ -19,6 +20,8 @@ def memory(
     chosen_room: bool = False,
     held: int = LEAST_HELD_BYTES,
     most_held: int = 0,
+    bodies: BodyMemory | None = None,
+    body_bytes: int = 0,
 ) -> ImageMemory:
     """Return the memory in which so many pixels fit beside a service that holds the least."""
     return ImageMemory(
@@ -28,6 +31,8 @@ def memory(
         max_pixels=MAX_PIXELS,
         chosen_max=chosen_max,
         chosen_room=chosen_room,
+        bodies=bodies or BodyMemory(),
+        body_bytes=body_bytes,
         held=lambda: held,
         most_held=lambda: most_held,
     )

@@ -125,6 +125,7 @@ class Turn:
         self._admission = admission
         self._timer = timer
         self._ended = False
+        self.on_end: Callable[[], None] = lambda: None
         self._alarm = timer(PAUSE_SECONDS, self.end)
 
     def received(self) -> None:
@@ -138,6 +139,7 @@ class Turn:
         if not self._ended:
             self._ended = True
             self._alarm.cancel()
+            self.on_end()
             self._admission.end_turn()
 
 

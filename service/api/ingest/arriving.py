@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.api.deadline import Clock
+from service.body_memory import BodyMemory, BodyPlace
 from service.errors import OverloadedError
 
 KEPT_SHARE = 7 / 8
@@ -20,18 +21,27 @@ class ArrivingBodies:
     Args:
         limit: bytes of all unfinished bodies together.
         clock: what the seconds are measured with.
+        memory: what all bodies may hold of it; they give way above that, too.
     """
 
-    def __init__(self, limit: int, clock: Clock = time.perf_counter) -> None:
+    def __init__(
+        self, limit: int, clock: Clock = time.perf_counter, memory: BodyMemory | None = None
+    ) -> None:
         self.bytes = 0
         self.limit = limit
         self.clock = clock
+        self.memory = BodyMemory() if memory is None else memory
+        self.memory.make_room = self._make_room_until
         self._bodies: set[ArrivingBody] = set()
 
     @contextmanager
-    def counted(self) -> "Iterator[ArrivingBody]":
-        """Count a body, whose `add` is called with each piece, while the block runs."""
-        body = ArrivingBody(self)
+    def counted(self, place: BodyPlace | None = None) -> "Iterator[ArrivingBody]":
+        """Count a body, whose `add` is called with each piece, while the block runs.
+
+        Args:
+            place: what it holds of the memory, which outlives the block; None: it is not counted there.
+        """
+        body = ArrivingBody(self, place)
         self._bodies.add(body)
         try:
             yield body
@@ -46,14 +56,23 @@ class ArrivingBodies:
         body.size += size
         self.bytes += size
         if self.bytes > self.limit:
-            self._make_room()
+            self._make_room(lambda: self.bytes <= self.limit * KEPT_SHARE, lambda _: True)
+        if body.place is not None:
+            body.place.came(body.size)
+            if self.memory.is_full:
+                self._make_room_until(lambda: not self.memory.is_full)
 
-    def _make_room(self) -> None:
+    def _make_room_until(self, enough: Callable[[], bool]) -> None:
+        """Have bodies give way that hold memory and have not taken all that they need."""
+        self._make_room(enough, lambda one: one.place is not None and one.place.may_give_way)
+
+    def _make_room(self, enough: Callable[[], bool], may: "Callable[[ArrivingBody], bool]") -> None:
         now = self.clock()
-        for body in sorted(self._bodies, key=lambda one: one.cost(now), reverse=True):
+        costliest_first = sorted(self._bodies, key=lambda one: one.cost(now), reverse=True)
+        for body in filter(may, costliest_first):
             self._remove(body)
             body.give_way()
-            if self.bytes <= self.limit * KEPT_SHARE:
+            if enough():
                 return
 
     def _remove(self, body: "ArrivingBody") -> None:
@@ -65,8 +84,9 @@ class ArrivingBodies:
 class ArrivingBody:
     """One of them. `on_give_way` is called when it has to end; `gave_way` then says that it had."""
 
-    def __init__(self, bodies: ArrivingBodies) -> None:
+    def __init__(self, bodies: ArrivingBodies, place: BodyPlace | None = None) -> None:
         self.size = 0
+        self.place = place
         self.gave_way = False
         self.on_give_way: Callable[[], None] | None = None
         self._bodies = bodies
@@ -83,12 +103,17 @@ class ArrivingBody:
     def give_way(self) -> None:
         """For `ArrivingBodies`."""
         self.gave_way = True
+        if self.place is not None:
+            self.place.close()
         if self.on_give_way is not None:
             self.on_give_way()
 
     def error(self) -> OverloadedError:
         """Return the error of a body that gave way."""
+        most = min(self._bodies.limit, self._bodies.memory.limit or self._bodies.limit)
+        if self.place is None:
+            most = self._bodies.limit
         return OverloadedError(
-            f"The bodies that are arriving hold {self._bodies.limit / 2**20:g} MiB together, which is all that is "
+            f"The bodies that are arriving hold {most / 2**20:g} MiB together, which is all that is "
             "allowed, and this one has held most of it for longest. Send it again, and faster."
         )

@@ -1,6 +1,9 @@
 """A request's whole body: within its size limit, before its deadline, in turn where it is large, and inflated."""
 
 import asyncio
+import codecs
+import io
+import string
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -10,13 +13,25 @@ from service.api.deadline import Deadline
 from service.api.ingest.admission import Admission, Turn
 from service.api.ingest.arriving import ArrivingBodies, ArrivingBody
 from service.api.ingest.encoding import Inflater, content_coding, next_piece
-from service.api.record import RequestRecord, announced_bytes
+from service.api.record import RequestRecord, announced_bytes, header_of
+from service.body_memory import BodyMemory, BodyPlace
 from service.errors import BodyTooLargeError, ClientLeftError, DeadlineError
 
 LARGE_BYTES = 256 * 1024
 """Larger bodies are received in turn, and parsed on a thread, so that the event loop can serve other requests."""
 EAGER_BYTES = 64 * 1024
 """So much of a large body is received before it waits for a turn: one that is only announced takes no place."""
+JOINED_BYTES = 8 * 2**20
+"""Of a larger body the pieces are joined as they come: to join them at its end would take its memory twice."""
+COPIES = 3
+"""What JSON and forms hold at most while they are read, in sizes of the body: the body, its strings or pieces, and what
+they stand for."""
+_TEXT_STARTS = (
+    *(bytes([one]) for one in b'{["' + string.whitespace.encode() + codecs.BOM_UTF8[:1]),
+    codecs.BOM_UTF16_LE,
+    codecs.BOM_UTF16_BE,
+)
+"""How JSON begins, and no image."""
 COMPLETE_KEY = "foveal.body_complete"
 """The key in an ASGI scope under which a server may say that the whole body has arrived."""
 
@@ -61,11 +76,14 @@ async def read_body(
     """
     deadline = record.deadline
     announced = announced_bytes(request) or 0
-    received = _Received(request, limits.max_body_bytes, content_coding(request))
+    coding, memory = content_coding(request), limits.arriving.memory
+    received = _Received(request, limits.max_body_bytes, coding, memory)
     received.check(announced)
     # A small body has usually arrived by now. A timer for it would cost LeNet-5 2.5 % of its throughput.
     if COMPLETE_KEY not in request.scope or await received.more():
-        await _receive_in_time(received, announced, limits, deadline)
+        record.place = memory.place()
+        record.release_with_response(record.place)
+        await _receive_in_time(received, announced, limits, record.place, deadline)
     record.body_bytes = received.sent
     record.received()
     if held and received.size > LARGE_BYTES:
@@ -86,16 +104,20 @@ async def next_chunk(request: Request) -> tuple[bytes, bool]:
 
 
 async def _receive_in_time(
-    received: "_Received", announced: int, limits: BodyLimits, deadline: Deadline
+    received: "_Received",
+    announced: int,
+    limits: BodyLimits,
+    place: BodyPlace,
+    deadline: Deadline,
 ) -> None:
     """Receive the rest of a body before the deadline, unless it has to give way to others."""
-    with limits.arriving.counted() as body:
+    with limits.arriving.counted(place) as body:
         body.add(received.size)
         try:
             async with deadline.limit(deadline.body_late) as timeout:
                 end_now = asyncio.get_running_loop().time()
                 body.on_give_way = lambda: timeout.reschedule(end_now)
-                await _receive_rest(received, announced, limits.admission, body)
+                await _receive_rest(received, announced, limits.admission, body, place)
         except DeadlineError:
             if body.gave_way:
                 raise body.error() from None
@@ -103,32 +125,53 @@ async def _receive_in_time(
 
 
 async def _receive_rest(
-    received: "_Received", announced: int, admission: Admission, body: ArrivingBody
+    received: "_Received",
+    announced: int,
+    admission: Admission,
+    body: ArrivingBody,
+    place: BodyPlace,
 ) -> None:
-    """Receive the rest of a body; in turn as soon as it is known to be large and has begun to come."""
+    """Receive the rest of a body; in turn as soon as it is known to be large and has begun to come.
+
+    It takes the memory for all of it before its turn, and leaves that to others while its client pauses.
+    """
     turn: Turn | None = None
     more = True
     try:
         while more:
             large = max(announced, received.size) > LARGE_BYTES
             if turn is None and large and max(received.sent, received.size) >= EAGER_BYTES:
+                await place.take(received.needed(announced))
                 turn = await admission.turn()
+                turn.on_end = lambda: place.leave(received.size)
             before = received.size
             more = await received.more()
             body.add(received.size - before)
             if turn is not None:
                 turn.received()
+        await place.take(received.size * received.copies)
     finally:
         if turn is not None:
+            turn.on_end = _nothing
             turn.end()
+
+
+def _nothing() -> None:
+    pass
 
 
 class _Received:
     """The part of a body that has arrived: `sent` bytes, which are `size` bytes once inflated."""
 
-    def __init__(self, request: Request, limit: int, coding: str | None) -> None:
+    def __init__(
+        self, request: Request, limit: int, coding: str | None, memory: BodyMemory
+    ) -> None:
         self.size = 0
         self.sent = 0
+        self.copies = COPIES if is_form(request) else 1
+        self._announced = announced_bytes(request) or 0
+        self._memory = memory
+        self._joined: io.BytesIO | None = None
         self._request = request
         self._limit = limit
         self._chunks: list[bytes] = []
@@ -150,23 +193,50 @@ class _Received:
         if self._inflater is not None:
             self._pieces, self._arrives = self._inflater.pieces(chunk), more
             return True
-        self.size += len(chunk)
-        self._chunks.append(chunk)
+        self._add(chunk)
         return more
 
     async def _inflate_more(self, pieces: Iterator[bytes]) -> bool:
         """Take one piece of a compressed chunk, so that a body of few chunks also waits for its turn."""
         piece = await next_piece(pieces)
         if piece is not None:
-            self.size += len(piece)
-            self._chunks.append(piece)
+            self._add(piece)
             return True
         self._pieces = None
         if not self._arrives and self._inflater is not None:
             self._inflater.end()
         return self._arrives
 
+    def _add(self, piece: bytes) -> None:
+        if not self.size and piece.startswith(_TEXT_STARTS):
+            self.copies = COPIES
+        self.size += len(piece)
+        if self._joined is None and self.size > JOINED_BYTES:
+            # All at once where its size is known: to grow takes twice the memory in malloc's heap.
+            known = self._announced if self._inflater is None else 0
+            self._joined = io.BytesIO(bytes(known))
+            chunks, self._chunks = self._chunks, []
+            self._joined.writelines(chunks)
+        if self._joined is not None:
+            self._joined.write(piece)
+            self._memory.require(self.size, self.copies)
+        else:
+            self._chunks.append(piece)
+
+    def needed(self, announced: int) -> int:
+        """Return what it takes to receive and to read it; where its size is not announced, what the largest one takes.
+
+        Raises:
+            BodyTooLargeError: that never fits.
+        """
+        if announced and self._inflater is None:
+            self._memory.require(announced, self.copies)
+            return max(announced, self.size) * self.copies
+        most = self._limit * self.copies
+        return most if self._memory.limit is None else min(most, self._memory.limit)
+
     def check(self, size: int) -> None:
+        self._memory.require(size, 1)
         if size > self._limit:
             raise BodyTooLargeError(
                 f"The body is larger than the {self._limit / 2**20:g} MiB allowed. Send a smaller image."
@@ -175,4 +245,13 @@ class _Received:
     def take(self) -> bytes:
         """Return the whole body and drop its pieces, so that memory holds it once."""
         chunks, self._chunks = self._chunks, []
-        return b"".join(chunks)
+        joined, self._joined = self._joined, None
+        if joined is None:
+            return b"".join(chunks)
+        joined.truncate(self.size)
+        return joined.getvalue()
+
+
+def is_form(request: Request) -> bool:
+    """Return whether a request says that its body is a multipart form."""
+    return (header_of(request, b"content-type") or "").lower().startswith("multipart/")

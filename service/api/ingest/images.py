@@ -3,6 +3,7 @@
 import asyncio
 import binascii
 import codecs
+import io
 import json
 import string
 from collections.abc import Callable, Iterable, Iterator
@@ -82,7 +83,11 @@ async def read_images(
             "The request has no body. Send an image: curl --data-binary @cat.jpg …"
         )
     content_type = single_header_of(request, b"content-type") or ""
-    return await _parse(body, content_type, limits)
+    size = len(body)
+    images = await _parse(body, content_type, limits)
+    if record.place is not None:
+        record.place.shrink(size)  # the copies that reading made are gone
+    return images
 
 
 async def _parse(body: bytes, content_type: str, limits: BodyLimits) -> list[EncodedImage]:
@@ -258,17 +263,21 @@ def decoded_base64(text: str, decode: Callable[[bytes], bytes] = _decode) -> byt
     """
     if len(text) <= BASE64_PIECE:
         return decode(_without_spaces(text))
-    decoded, rest = list[bytes](), b""
+    decoded, rest, padded = (
+        io.BytesIO(),
+        b"",
+        False,
+    )  # pieces would take their memory twice when joined
     for start in range(0, len(text), BASE64_PIECE):
         piece = rest + _without_spaces(text[start : start + BASE64_PIECE])
-        if piece and decoded and len(decoded[-1]) % 3:
+        if piece and padded:
             raise ValueError("Excess data after padding")
         whole = len(piece) // 4 * 4
         rest = piece[whole:]
         if whole:
-            decoded.append(decode(piece[:whole]))
-    decoded.append(decode(rest))
-    return b"".join(decoded)
+            padded = decoded.write(decode(piece[:whole])) % 3 != 0
+    decoded.write(decode(rest))
+    return decoded.getvalue()
 
 
 def _without_spaces(text: str) -> bytes:

@@ -1,0 +1,204 @@
+"""What the bodies of requests may hold of the memory of this process, with the copies that reading them makes."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+
+from service.errors import BodyTooLargeError, OverloadedError
+
+RETURNED_BYTES = 8 << 20
+"""Before a larger body memory is given back, where it is short."""
+
+
+class BodyMemory:
+    """Counts the bytes of bodies that arrive, wait or are held; without a limit nothing ever waits.
+
+    A body that arrives slowly is counted by what it has sent. One that takes its room is counted by all that it needs,
+    and waits until that fits, first come, first served. Everything runs on the event loop.
+
+    Args:
+        limit: bytes of all bodies together; None: any number.
+        capacity: how many bodies may wait for room.
+        return_memory: gives what was freed back to the system; called before a large body is received where memory is
+            short, because malloc keeps what the bodies before it have held.
+    """
+
+    def __init__(
+        self,
+        limit: int | None = None,
+        capacity: int = 256,
+        return_memory: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.is_short = False
+        """Whether large images and bodies do not all fit."""
+        self._return_memory = return_memory
+        self.bytes = 0
+        self.limit = limit
+        self.make_room: Callable[[Callable[[], bool]], None] = lambda _: None
+        """Have arriving bodies give way until there is enough; set by what knows them."""
+        self._capacity = capacity
+        self._taken = 0
+        self._makes_room = False
+        self._waiting: deque[_Waiter] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many bodies wait for room."""
+        return len(self._waiting)
+
+    def place(self) -> "BodyPlace":
+        """Return the place of a body, which holds nothing yet and must be closed."""
+        return BodyPlace(self)
+
+    def fit(self, limit: int | None, *, is_short: bool) -> None:
+        """Allow so many bytes from now on."""
+        self.limit, self.is_short = limit, is_short
+        self._settle()
+
+    def require(self, size: int, copies: int) -> None:
+        """Refuse a body that never fits.
+
+        Raises:
+            BodyTooLargeError
+        """
+        if self.limit is not None and size * copies > self.limit:
+            times = f" once, and {copies} times while it is read" if copies > 1 else ""
+            raise BodyTooLargeError(
+                f"The body is larger than the {self.limit / copies / 2**20:.1f} MiB that the memory of the service has "
+                f"room for{times}. Send a smaller one, an image as it is; or its operator gives the service more "
+                "memory or fewer workers, or sets a lower FOVEAL_MAX_PIXELS."
+            )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the bodies hold more than is allowed."""
+        return self.limit is not None and self.bytes > self.limit
+
+    def count(self, place: "BodyPlace", size: int, *, taken: bool) -> None:
+        """For `BodyPlace`."""
+        self._set(place, size, taken=taken)
+        self._settle()
+
+    async def take(self, place: "BodyPlace", size: int) -> None:
+        """For `BodyPlace`."""
+        waiter = _Waiter(place, size, asyncio.get_running_loop().create_future())
+        if not self._waiting and self._fits(waiter):
+            self._set(place, size, taken=True)
+            return
+        if len(self._waiting) >= self._capacity:
+            raise OverloadedError(
+                f"{len(self._waiting)} bodies already wait for memory. Try again in a moment."
+            )
+        self._waiting.append(waiter)
+        try:
+            self._settle()
+            await waiter.admitted
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+                self._settle()
+
+    async def return_before(self, size: int) -> None:
+        """For `BodyPlace`."""
+        if self.is_short and size > RETURNED_BYTES:
+            await asyncio.to_thread(self._return_memory)
+
+    def _set(self, place: "BodyPlace", size: int, *, taken: bool) -> None:
+        self.bytes += size - place.size
+        self._taken += (size if taken else 0) - (place.size if place.taken else 0)
+        place.size, place.taken = size, taken
+
+    def _fits(self, waiter: "_Waiter") -> bool:
+        if self.limit is None:
+            return True
+        others = self.bytes - waiter.place.size
+        return not others or others + waiter.size <= self.limit
+
+    def _settle(self) -> None:
+        """Admit those that wait as far as they fit; what only arrives gives way where nothing else would end."""
+        if self._makes_room:
+            return
+        while self._waiting:
+            first = self._waiting[0]
+            if not self._fits(first) and not self._taken:
+                # Nobody works, so nobody would end: each would wait for the others until its deadline.
+                self._makes_room = first.place.is_next = True
+                self.make_room(partial(self._fits, first))
+                self._makes_room = first.place.is_next = False
+            if not self._fits(first):
+                return
+            self._waiting.popleft()
+            if not first.admitted.done():
+                self._set(first.place, first.size, taken=True)
+                first.admitted.set_result(None)
+
+
+class BodyPlace:
+    """What one body holds; as a context manager it is closed at the end. `taken`: it has all that it needs."""
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self.size = 0
+        self.taken = False
+        self.is_next = False
+        """Whether others give way for it now."""
+        self._memory = memory
+        self._closed = False
+
+    @property
+    def may_give_way(self) -> bool:
+        """Whether it has only what has arrived, and nobody makes room for it."""
+        return not (self.taken or self.is_next or self._closed)
+
+    def came(self, size: int) -> None:
+        """Count what has arrived, so many bytes in all; one that has taken its room is counted already."""
+        if not self.taken and not self._closed:
+            self._memory.count(self, size, taken=False)
+
+    async def take(self, size: int) -> None:
+        """Wait until so many bytes fit, and count them in place of what was counted.
+
+        Raises:
+            OverloadedError: too many wait already.
+        """
+        if self.taken and size <= self.size:
+            self.shrink(size)
+        elif not self._closed:
+            await self._memory.take(self, size)
+            await self._memory.return_before(size)
+
+    def leave(self, size: int) -> None:
+        """Give back what was taken, but for the bytes that have arrived."""
+        if self.taken:
+            self._memory.count(self, size, taken=False)
+
+    def shrink(self, size: int) -> None:
+        """Count no more than so many bytes from now on."""
+        if self.size > size:
+            self._memory.count(self, size, taken=self.taken)
+
+    def close(self) -> None:
+        """Hold nothing any more; again does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._memory.count(self, 0, taken=False)
+
+    def __enter__(self) -> "BodyPlace":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    place: BodyPlace
+    size: int
+    admitted: "asyncio.Future[None]"
