@@ -128,3 +128,17 @@ def test_where_memory_is_short_work_that_takes_half_is_counted_as_half() -> None
     ample = PixelRoom(MAX_PIXELS)
     with ample.hold(40_000_000, math.inf, tight_share=2):
         assert ample.in_work == 40_000_000
+
+
+def test_bodies_have_what_large_images_leave_and_a_third_at_least_where_that_is_little() -> None:
+    enough = 128 << 20
+    roomy, short = BodyMemory(), BodyMemory()
+    room = PixelRoom(MAX_PIXELS)
+    most = MAX_PIXELS + enough // TIGHT_BYTES_PER_PIXEL + 1
+    memory(room, most, bodies=roomy, body_bytes=enough).learn()
+    assert (room.largest, roomy.is_short) == (None, False)
+    assert roomy.limit is not None
+    assert roomy.limit >= enough
+    memory(room, 12_000_000, bodies=short, body_bytes=enough).learn()
+    assert (room.largest, short.is_short) == (8_000_000, True)
+    assert short.limit == 4_000_000 * TIGHT_BYTES_PER_PIXEL

@@ -21,6 +21,8 @@ LARGE_BYTES = 256 * 1024
 """Larger bodies are received in turn, and parsed on a thread, so that the event loop can serve other requests."""
 EAGER_BYTES = 64 * 1024
 """So much of a large body is received before it waits for a turn: one that is only announced takes no place."""
+LEAVE_SECONDS = 2.0
+"""How long a client that has paused keeps the memory for the rest of its body."""
 JOINED_BYTES = 8 * 2**20
 """Of a larger body the pieces are joined as they come: to join them at its end would take its memory twice."""
 COPIES = 3
@@ -133,8 +135,13 @@ async def _receive_rest(
 ) -> None:
     """Receive the rest of a body; in turn as soon as it is known to be large and has begun to come.
 
-    It takes the memory for all of it before its turn, and leaves that to others while its client pauses.
+    It takes the memory for all of it before its turn, and leaves it to others soon after that has ended with a pause.
     """
+    loop, leaving = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+
+    def leave_soon() -> None:
+        leaving.append(loop.call_later(LEAVE_SECONDS, lambda: place.leave(received.size)))
+
     turn: Turn | None = None
     more = True
     try:
@@ -143,7 +150,7 @@ async def _receive_rest(
             if turn is None and large and max(received.sent, received.size) >= EAGER_BYTES:
                 await place.take(received.needed(announced))
                 turn = await admission.turn()
-                turn.on_end = lambda: place.leave(received.size)
+                turn.on_end = leave_soon
             before = received.size
             more = await received.more()
             body.add(received.size - before)
@@ -152,12 +159,9 @@ async def _receive_rest(
         await place.take(received.size * received.copies)
     finally:
         if turn is not None:
-            turn.on_end = _nothing
             turn.end()
-
-
-def _nothing() -> None:
-    pass
+        for one in leaving:
+            one.cancel()
 
 
 class _Received:
