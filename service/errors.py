@@ -245,7 +245,10 @@ class EmptyBodyError(RequestError):
 
 
 class BodyTooLargeError(RequestError):
-    """The body is larger than `FOVEAL_MAX_BODY_BYTES`; it is refused as soon as that is known."""
+    """The body is larger than `FOVEAL_MAX_BODY_BYTES`; it is refused as soon as that is known.
+
+    Or it is larger than the memory of the service has room for, with the copies that reading it makes.
+    """
 
     status = 413
     code = "body_too_large"

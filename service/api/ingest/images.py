@@ -263,11 +263,10 @@ def decoded_base64(text: str, decode: Callable[[bytes], bytes] = _decode) -> byt
     """
     if len(text) <= BASE64_PIECE:
         return decode(_without_spaces(text))
-    decoded, rest, padded = (
-        io.BytesIO(),
-        b"",
-        False,
-    )  # pieces would take their memory twice when joined
+    rest, padded = b"", False
+    decoded = io.BytesIO(
+        bytes(len(text) // 4 * 3)
+    )  # pieces would take their memory again when joined
     for start in range(0, len(text), BASE64_PIECE):
         piece = rest + _without_spaces(text[start : start + BASE64_PIECE])
         if piece and padded:
@@ -277,6 +276,7 @@ def decoded_base64(text: str, decode: Callable[[bytes], bytes] = _decode) -> byt
         if whole:
             padded = decoded.write(decode(piece[:whole])) % 3 != 0
     decoded.write(decode(rest))
+    decoded.truncate()
     return decoded.getvalue()
 
 
