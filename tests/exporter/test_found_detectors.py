@@ -436,6 +436,18 @@ def test_a_detector_of_instance_masks_is_refused_with_the_next_step(tmp_path: Pa
         adopt(tmp_path, model)
 
 
+def test_raw_heads_of_each_level_are_refused_with_their_form_and_the_next_step(
+    tmp_path: Path,
+) -> None:
+    levels = {f"p{size}": np.ones((1, 3 * (5 + CLASSES), size, size)) for size in (8, 4, 2)}
+    with pytest.raises(RecipeError) as refused:
+        adopt(tmp_path, detector(levels))
+    words = str(refused.value)
+    assert "p8 (1, 30, 8, 8), p4 (1, 30, 4, 4), p2 (1, 30, 2, 2)" in words
+    assert "3 × (5 + 5)" in words
+    assert "not decoded in the graph" in words
+
+
 def test_a_detector_of_poses_is_refused_by_what_the_file_says(tmp_path: Path) -> None:
     model = detector({"output0": np.ones((1, 56, CELLS))})
     helper.set_model_props(model, {"task": "pose"})
