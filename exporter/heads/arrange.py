@@ -14,8 +14,19 @@ from exporter.recipe import Recipe
 from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput
 
-STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (32,))
-"""The strides of the grids of one-stage detectors."""
+STRIDES = (
+    (8, 16, 32),
+    (8, 16, 32, 64),
+    (4, 8, 16, 32),
+    (16, 32),
+    (32,),
+    (8, 16, 32, 64, 128),
+    (4, 8, 16, 32, 64),
+    (4, 8, 16),
+    (16, 32, 64),
+    (8, 16),
+)
+"""The strides of the grids of one-stage detectors, the most usual first."""
 
 MOST_QUERIES = 1000
 """A detection transformer has at most so many boxes."""

@@ -36,7 +36,6 @@ MOST_A_CELL = 9
 FEWEST = 20
 """Fewer boxes show no grid."""
 
-_GRIDS = (*STRIDES, (8, 16, 32, 64, 128))
 _NEAR = (0.75, 1.3)
 """How far a slope may be from that of a unit: boxes of large objects lie beside their cells."""
 
@@ -147,7 +146,7 @@ def _best_grid(mean: Array, image_input: ImageInput) -> tuple[Array, _Grid] | No
 
 def _layouts(anchors: int, image_input: ImageInput) -> Iterator[_Grid]:
     """Yield the grids, in each order in which boxes may lie on them."""
-    for strides in _GRIDS:
+    for strides in STRIDES:
         sizes = [(ceil(image_input.height / s), ceil(image_input.width / s)) for s in strides]
         several, rest = divmod(anchors, sum(rows * columns for rows, columns in sizes))
         if rest or not 1 <= several <= MOST_A_CELL:
