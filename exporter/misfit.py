@@ -103,7 +103,11 @@ def _cause_of_sizes(
     first = names[0]
     if len(names) <= 2 and first == next(iter(own)) and differ_in(1):
         count = state[first].shape[1]
-        return f"The file's network reads {count} channels: give the argument for it with --arg, as in_chans={count}"
+        return (
+            f"The file's network reads {count} channels: give the argument for it with --arg, as in_chans={count}, "
+            f"in_channels={count} or num_channels={count}. Where it has none, replace the first convolution in a "
+            "function of your own, python:module:function"
+        )
     if len(names) <= 4 and differ_in(0):
         count = state[first].shape[0]
         return (
