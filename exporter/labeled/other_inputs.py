@@ -29,7 +29,7 @@ from exporter.recipe import ASSUMABLE
 from exporter.transforms import pixel_values
 from service.labeled.average_precision import box_scores
 from service.labeled.scorers import BoxScorer, ClassScorer, LabelScorer, MaskScorer
-from service.labeled.scores import Scores, mask_scores
+from service.labeled.scores import Scores, chance, is_at_chance, mask_scores
 from service.labeled.truth import LabeledImage, LabeledImages
 
 MOST_SECONDS = 60.0
@@ -181,6 +181,15 @@ class _Tally:
     def score(self) -> float:
         return deciding(self.scorer.scores())[1]
 
+    @property
+    def is_chance(self) -> bool:
+        """Whether classes are right no more often than by chance, better as that may be than what is always wrong."""
+        scorer = self.scorer.scorer
+        if not isinstance(scorer, ClassScorer):
+            return False
+        by_chance = chance([one[0] for one in scorer.ranked], scorer.truth)
+        return by_chance is not None and is_at_chance(self.score, by_chance, len(self.each))
+
     def add(self, outputs: Outputs, batch: Sequence[ReadImage]) -> None:
         for index, one in enumerate(batch):
             single = {name: values[index : index + 1] for name, values in outputs.items()}
@@ -243,7 +252,7 @@ def _better(current: _Tally, group: Sequence[_Tally]) -> BetterInputs:
     scored = [
         (one.options, one.score)
         for one in group
-        if not one.failed and not is_luck(one.each, current.each)
+        if not one.failed and not is_luck(one.each, current.each) and not one.is_chance
     ]
     best = max((score for _, score in scored), default=0.0)
     least = max(now + CLEARLY_BETTER, best - CLEARLY_BETTER)
