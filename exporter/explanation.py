@@ -124,7 +124,8 @@ def _rows(
         reads_bytes = name == "scale" and pixels.scale == 1 and network.own_factor is not None
         otherwise = _OWN_SCALE.format(network.own_factor) if reads_bytes else values
         if borrowed is not None and name in network.assumed:
-            otherwise = f"assumed: {borrowed.whose}"
+            whose = borrowed.whose if borrowed.has_values else "nothing states it for one channel"
+            otherwise = f"assumed: {whose}"
         if name == "layout" and kind == "onnx":
             otherwise = "the shape of the file's input"
         yield Explained(name, value, origins.of(name, otherwise, table="pixels"))

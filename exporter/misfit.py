@@ -101,9 +101,14 @@ def _cause_of_sizes(
         )
 
     first = names[0]
-    if len(names) <= 2 and first == next(iter(own)) and differ_in(1):
+    reads_image = first == next(iter(own)) or (own[first].ndim == 4 and own[first].shape[1] == 3)
+    if len(names) <= 2 and reads_image and differ_in(1):
         count = state[first].shape[1]
-        return f"The file's network reads {count} channels: give the argument for it with --arg, as in_chans={count}"
+        return (
+            f"The file's network reads {count} channels: give the argument for it with --arg, as in_chans={count}, "
+            f"in_channels={count} or num_channels={count}. Where it has none, replace the first convolution in a "
+            "function of your own, python:module:function"
+        )
     if len(names) <= 4 and differ_in(0):
         count = state[first].shape[0]
         return (

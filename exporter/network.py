@@ -108,12 +108,14 @@ class Borrowed:
     """Whose image input and pixel values are taken where nothing states those that the weights were trained with.
 
     `parts` are the parts of the image input that are taken: size, resize and interpolation. `beside` is what the
-    file of the weights says of its training's images, as `img_size 64`.
+    file of the weights says of its training's images, as `img_size 64`. Without `has_values` mean and
+    std are not taken.
     """
 
     whose: str
     parts: tuple[str, ...]
     beside: tuple[str, ...] = ()
+    has_values: bool = True
 
     @property
     def words(self) -> str:

@@ -53,6 +53,15 @@ class Subject(Protocol):
         """Yield the name and the output of each of the source's layers, in order."""
 
 
+_LARGEST_VALUE = 260.0
+"""Bytes stay below, and so does what their mean and std make of them."""
+
+_OTHER_VALUES = (
+    "The network reads {:.0f} where an image is white: is --scale right for --mean and --std? A network that reads "
+    "bytes needs neither of them."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageSubject:
     """An image network on encoded images.
@@ -70,7 +79,14 @@ class ImageSubject:
     @classmethod
     def of(cls, network: Network, images: Sequence[bytes]) -> "ImageSubject":
         """Return the subject with the images decoded and resized by the service's code."""
-        return cls(network, images, fit_all(images, network.image_input))
+        inputs = fit_all(images, network.image_input)
+        white = [
+            (255 * network.pixels.scale - mean) / std
+            for mean, std in zip(network.pixels.mean, network.pixels.std, strict=True)
+        ]
+        if max(white) <= _LARGEST_VALUE:
+            return cls(network, images, inputs)
+        return cls(network, images, inputs, advice=_OTHER_VALUES.format(max(white)))
 
     @property
     def comparison(self) -> Comparison:

@@ -81,7 +81,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     if stated is None:
         unscaled = settle_scale(pixels, recipe, factor, progress)
         pixels, assumed = unscaled, assumed if unscaled == pixels else ()
-    if model.borrowed and assumed:
+    if model.borrowed and model.states_values and assumed:
         progress.warn(
             f"{' and '.join(assumed)} are {model.borrowed}: nothing states those that the weights were trained with"
         )
@@ -124,7 +124,7 @@ def _borrowed(model: TorchModel, recipe: Recipe) -> Borrowed | None:
         "interpolation": "interpolation" in stated,
     }
     parts = tuple(part for part, is_known in known.items() if not is_known)
-    return Borrowed(model.borrowed, parts, _said_of_images(recipe))
+    return Borrowed(model.borrowed, parts, _said_of_images(recipe), has_values=model.states_values)
 
 
 _IMAGE_KEYS = (

@@ -38,8 +38,10 @@ _MISSING = re.compile(
 )
 """What Python and TorchScript say of a forward that takes more than the images."""
 
-_CHANNELS = re.compile(r"expected input\[[\d, ]+\] to have (\d+) channels, but got [13] channels")
-"""What PyTorch says of images that have fewer channels than the first convolution reads."""
+_CHANNELS = re.compile(
+    r"(?:expected input\[[\d, ]+\] to have |set in the configuration\. Expected )(\d+)(?: channels,)? but got [13]\b"
+)
+"""What PyTorch and Transformers say of images that have fewer channels than the first convolution reads."""
 
 Exportable = torch.export.ExportedProgram | torch.jit.ScriptModule
 

@@ -28,7 +28,6 @@ from service.imaging.work import (
     LARGE_WORK,
     LONG_WORK,
     REQUEST_WORK,
-    announced_work,
     quick_work,
 )
 from service.runtime.entry import without_frames
@@ -211,8 +210,8 @@ class Pipeline:
         return min(LARGE_WORK, max(SMALL_PIXELS, self.room.pixels // self.heavy.threads))
 
     def _works(self, images: Sequence[EncodedImage]) -> list[int]:
-        announced = self.decoder.announced_pixels
-        return [announced_work(one, announced) if isinstance(one, bytes) else 0 for one in images]
+        announced = self.decoder.announced_work
+        return [announced(one) if isinstance(one, bytes) else 0 for one in images]
 
     async def _run_heavy(
         self,

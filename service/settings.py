@@ -93,7 +93,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on; 0.0.0.0 for all of IPv4, `::` for all of both",
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 for any free one")
     models: Annotated[Path | StorageUrl, BeforeValidator(_place)] = Field(
         Path("models"),

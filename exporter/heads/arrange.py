@@ -8,13 +8,25 @@ from exporter.errors import RecipeError
 from exporter.heads.box_pair import is_boxes, pair
 from exporter.heads.dropped_objectness import pair_objectness, refuse_dropped
 from exporter.heads.embedding_output import embedding_first
+from exporter.heads.raw_levels import refuse_levels
 from exporter.heads.raw_tensor import Dims, Tensor
 from exporter.recipe import Recipe
 from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput
 
-STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (32,))
-"""The strides of the grids of one-stage detectors."""
+STRIDES = (
+    (8, 16, 32),
+    (8, 16, 32, 64),
+    (4, 8, 16, 32),
+    (16, 32),
+    (32,),
+    (8, 16, 32, 64, 128),
+    (4, 8, 16, 32, 64),
+    (4, 8, 16),
+    (16, 32, 64),
+    (8, 16),
+)
+"""The strides of the grids of one-stage detectors, the most usual first."""
 
 MOST_QUERIES = 1000
 """A detection transformer has at most so many boxes."""
@@ -88,6 +100,8 @@ def arrange(
     count = len(recipe.label_list() or ()) or labels
     if "decoder" in stated.model_fields_set:
         ordered = _as_stated(stated.decoder, outputs, is_stated=bool(recipe.outputs))
+        if len(ordered[0].dims) > 3:
+            refuse_levels(outputs, image_input, count, fewest=2)
         _refuse_dropped(stated.decoder, outputs, ordered, count)
         return recipe.model_copy(update={"detect": _with_form(stated, ordered)}), ordered
     known, ordered = _as_found(
@@ -139,6 +153,7 @@ def _as_found(
         return "mmdet", scored
     if any(is_detection_output(one.dims) for one in outputs):
         return "detection_output", _first(outputs, is_detection_output)
+    refuse_levels(outputs, image_input, labels)
     _refuse_other_heads(outputs)
     ordered = _first(outputs, lambda dims: len(dims) == 3)
     return _decoder_of(ordered[0].dims, image_input, labels), ordered

@@ -36,7 +36,9 @@ MOST_A_CELL = 9
 FEWEST = 20
 """Fewer boxes show no grid."""
 
-_GRIDS = (*STRIDES, (8, 16, 32, 64, 128))
+_READ = (*STRIDES, (8,), (16,), (4,))
+"""Grids that boxes are read by where they follow them; that they do not follow a single one of these shows nothing."""
+
 _NEAR = (0.75, 1.3)
 """How far a slope may be from that of a unit: boxes of large objects lie beside their cells."""
 
@@ -85,7 +87,7 @@ class GridReading:
 def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
     """Return what the grid shows of boxes (I, A, 4) on several images, None where they do not lie on one."""
     mean = boxes.astype(np.float64).mean(axis=0)
-    found = _best_grid(mean, image_input)
+    found = _best_grid(mean, image_input, _READ)
     if found is None:
         return None
     ties, grid = found
@@ -133,21 +135,25 @@ class _Grid:
         return apart
 
 
-def _best_grid(mean: Array, image_input: ImageInput) -> tuple[Array, _Grid] | None:
+def _best_grid(
+    mean: Array, image_input: ImageInput, usual: tuple[tuple[int, ...], ...] = STRIDES
+) -> tuple[Array, _Grid] | None:
     """Return the grid that boxes (A, 4) follow most and their correlations with it.
 
     None where no grid has as many, or where the boxes are too few or not finite.
     """
     if len(mean) < FEWEST or not np.isfinite(mean).all():
         return None
-    found = [(_correlations(grid, mean), grid) for grid in _layouts(len(mean), image_input)]
+    found = [(_correlations(grid, mean), grid) for grid in _layouts(len(mean), image_input, usual)]
     strengths = [float(np.sort(np.abs(ties).max(axis=0))[-2:].sum()) for ties, _ in found]
     return found[int(np.argmax(strengths))] if found else None
 
 
-def _layouts(anchors: int, image_input: ImageInput) -> Iterator[_Grid]:
+def _layouts(
+    anchors: int, image_input: ImageInput, usual: tuple[tuple[int, ...], ...]
+) -> Iterator[_Grid]:
     """Yield the grids, in each order in which boxes may lie on them."""
-    for strides in _GRIDS:
+    for strides in usual:
         sizes = [(ceil(image_input.height / s), ceil(image_input.width / s)) for s in strides]
         several, rest = divmod(anchors, sum(rows * columns for rows, columns in sizes))
         if rest or not 1 <= several <= MOST_A_CELL:

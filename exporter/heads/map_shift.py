@@ -1,6 +1,6 @@
 """Whether a segmenter's maps lie on the image as they are read: they must move with it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,20 @@ STRIDE = 32
 CLEARLY = 0.2
 """Maps must move in another way by so much better than not at all: some are decided by the place alone."""
 
+EXACT = 0.95
+"""The least correlation of maps that move as far as the image does, whatever their size is."""
+
+FAR_LESS_WRONG = 5
+"""By how much less such maps must differ from those of the moved image than maps do that move as their size says."""
+
+LEAST_WRONG = 0.01
+"""Maps that differ by less, moved as their size says, are not judged by how far they move."""
+
 _COLUMNS = -1
 _ROWS = -2
 _RIGHT = "right"
 _STILL = "still"
+_INNER = "inner"
 
 
 def refuse_unmoved_maps(
@@ -56,11 +66,32 @@ def refuse_unmoved_maps(
         best = max((name for name in _REASONS if name in medians), key=lambda name: medians[name])
         least = max(CLEAR, medians[_STILL] + CLEARLY)
         if medians[_RIGHT] < UNCLEAR and medians[best] > least:
-            height, width = maps[0].shape[2:]
-            shown = (
-                f"the maps are {height}×{width} for an image of {frames.shape[1]}×{frames.shape[2]}"
-            )
-            raise RecipeError(f"{_REASONS[best]} ({shown})")
+            raise RecipeError(f"{_REASONS[best]} ({_shown(maps, frames)})")
+        if _is_inner(found):
+            raise RecipeError(f"{_REASONS[_INNER]} ({_shown(maps, frames)})")
+
+
+def _shown(maps: Sequence[Array], frames: NDArray[np.uint8]) -> str:
+    height, width = maps[0].shape[2:]
+    return f"the maps are {height}×{width} for an image of {frames.shape[1]}×{frames.shape[2]}"
+
+
+def _is_inner(found: Mapping[str, Sequence[float]]) -> bool:
+    """Return whether each image's maps move as far as those of its middle do, and clearly not as their size says.
+
+    A narrow border that is cut off changes little, so that the correlation is high in both ways.
+    """
+    if _INNER not in found:
+        return False
+    wrong = [
+        (1 - right, 1 - inner) for right, inner in zip(found[_RIGHT], found[_INNER], strict=True)
+    ]
+    off, exact = (float(np.median(one)) for one in zip(*wrong, strict=True))
+    return (
+        all(right > inner for right, inner in wrong)
+        and exact <= 1 - EXACT
+        and off > max(LEAST_WRONG, FAR_LESS_WRONG * exact)
+    )
 
 
 def _step(length: int) -> int:
@@ -85,7 +116,7 @@ def _ways(
     # It is so many pixels as a power of two says, a network's usual stride.
     inner = step >> max(0, (length // maps.shape[axis]).bit_length() - 1)
     if inner > cells:
-        ways["inner"] = (axis, inner)
+        ways[_INNER] = (axis, inner)
     return ways
 
 
@@ -113,7 +144,7 @@ _REASONS = {
         "The network's maps are mirrored: where an image moves to one side, they move to the other one. Export the "
         "network without this"
     ),
-    "inner": (
+    _INNER: (
         "The network's maps show the middle of an image alone, as those of convolutions without a padding do: where an "
         "image moves, they move further than their size says, so that a mask would be stretched. Export the network "
         "with padded convolutions, or so that it pads the image itself and its maps cover the image"

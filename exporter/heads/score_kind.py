@@ -7,7 +7,7 @@ import numpy as np
 from onnx import NodeProto
 
 from exporter.graph import Graph
-from exporter.heads.affine import affine_of, reads_image
+from exporter.heads.affine import Affine, affine_of, reads_image
 from exporter.heads.average import largest_share
 from exporter.heads.cosines import are_plain, cosine_form, factors_of
 from exporter.heads.distances import is_negated, is_square, sums_distances
@@ -75,6 +75,10 @@ _PROBABILITIES = {"softmax", "sigmoid"}
 _PICKS = {"ArgMax", "OneHot", "Hardmax", "TopK", "Equal", "GreaterOrEqual"}
 """Operators that pick the best of several values."""
 
+_REDUCTIONS = {"ReduceMax", "ReduceMin", "ReduceMean", "ReduceLogSumExp", "TopK"}
+"""Operators that give one value of all classes: the same is then taken from each class, or each from it."""
+
+_SHAPINGS = {"Identity", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Cast"}
 _ROUNDINGS = {"Round", "Floor", "Ceil"}
 _SUMS = {"Add", "Sub", "Sum"}
 _SCALINGS = {"Mul", "Div"}
@@ -152,6 +156,9 @@ def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[s
 def _is_turned(graph: Graph, tensor: str) -> bool:
     """Return whether a tensor falls where the values of a linear layer rise, which are no distances."""
     form = affine_of(graph, tensor)
+    apart = _beside_own_reduction(graph, form.inner)
+    if apart is not None:
+        form = form.behind(apart).behind(affine_of(graph, apart.inner))
     node = graph.producers().get(form.inner)
     if not form.falls or node is None:
         return False
@@ -159,6 +166,27 @@ def _is_turned(graph: Graph, tensor: str) -> bool:
     computed = [name for name in read if name and reads_image(graph, name)]
     # A product of computed values with themselves may be a squared length.
     return len(computed) == 1 and not _is_distance(graph, computed[0])
+
+
+def _beside_own_reduction(graph: Graph, tensor: str) -> Affine | None:
+    """Return a tensor by the scores whose best, least or mean it is the difference from, as max(logits) − logits."""
+    node = graph.producers().get(tensor)
+    if node is None or node.op_type != "Sub":
+        return None
+    first, second = node.input
+    for scores, other, sign in ((second, first, -1.0), (first, second, 1.0)):
+        reduced = graph.producers().get(_before_moves(graph, other))
+        if reduced is not None and reduced.op_type in _REDUCTIONS and reduced.input[0] == scores:
+            return Affine(scores, (sign, sign))
+    return None
+
+
+def _before_moves(graph: Graph, tensor: str) -> str:
+    """Return the tensor whose values another has in another shape."""
+    producers = graph.producers()
+    while (node := producers.get(tensor)) is not None and node.op_type in _SHAPINGS:
+        tensor = node.input[0]
+    return tensor
 
 
 def _is_distance(graph: Graph, tensor: str) -> bool:

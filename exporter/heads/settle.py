@@ -218,7 +218,14 @@ def _segment(head: SegmentHead, kind: Kind, maps: list[Array], ends: set[str]) -
 def _scaled(head: SegmentHead, maps: list[Array]) -> RecipeError:
     low, high = value_range(maps)
     found = f"The maps are {low:.3g} to {high:.3g} on real images and never negative, as "
-    if head.channels == 1 and all(np.array_equal(one, np.round(one)) for one in maps):
+    are_whole = all(np.array_equal(one, np.round(one)) for one in maps)
+    if head.channels == 3 and are_whole:
+        return RecipeError(
+            f"{found}the colors of a palette are: all are whole numbers. --task segment needs the score of each class: "
+            "name the output before the ArgMax with --outputs. If they are scores in bytes, export the network with "
+            "scores of 0 to 1"
+        )
+    if head.channels == 1 and are_whole:
         return RecipeError(
             f"{found}the class of each pixel is: all are whole numbers. --task segment needs the score of each class: "
             "export the network without its ArgMax or its rounding, or name the output before it with --outputs"

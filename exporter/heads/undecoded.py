@@ -21,6 +21,14 @@ BOXES = 0.5
 """Of real boxes at least this share has an area, and its middle in the frame. Of offsets around zero a quarter has, in
 the reading that suits them best."""
 
+NO_SHARE = 0.02
+"""Where so many numbers are beyond `LARGEST_SHARE`, they are no shares of the frame: boxes seldom leave it so far."""
+
+LARGEST_SHARE = 1.5
+
+NO_PIXEL = 8
+"""Where 99 % of the numbers are less than this part of a side, they are no pixels: boxes are not all in its corner."""
+
 _FORMS = (*Y_FIRST, *Y_FIRST.values())
 _READINGS = tuple(product(_FORMS, ("frame", "pixel")))
 
@@ -65,12 +73,21 @@ def refuse_undecoded(
     if "format" not in head.assumed or not head.columns or len(shapes) > 1:
         return
     every = np.concatenate([one.boxes for one in parts])
-    if follows_no_grid(every, image_input, is_few=head.anchors <= MOST_QUERIES):
+    is_few = head.anchors <= MOST_QUERIES and not _are_in_no_unit(rows, image_input)
+    if follows_no_grid(every, image_input, is_few=is_few):
         raise RecipeError(
             f"The boxes look like offsets from anchors: there are {head.anchors}, as many as a grid over "
             f"{image_input.height}×{image_input.width} pixels has, but on real images their numbers do not follow the "
             f"cells of that grid. {state}"
         )
+
+
+def _are_in_no_unit(rows: Array, image_input: ImageInput) -> bool:
+    """Return whether boxes (B, 4) are neither in 0–1 of the frame nor in pixels, as offsets in strides are."""
+    sizes = np.abs(rows)
+    side = min(image_input.height, image_input.width)
+    is_small = float(np.percentile(sizes, 99)) < side / NO_PIXEL
+    return is_small and float(np.mean(sizes > LARGEST_SHARE)) >= NO_SHARE
 
 
 def _option(head: DetectHead, part: str) -> str:

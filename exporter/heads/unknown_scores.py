@@ -74,7 +74,10 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
         f"Export the network with the negative distance, or name another output with --outputs; {_LOGITS}",
     ),
     "negated": (
-        "the graph turns the sign of a linear layer's values or of cosines, or subtracts them from a constant",
+        (
+            "the graph turns the sign of a linear layer's values or of cosines, or subtracts them from a constant or "
+            "from their best"
+        ),
         (
             "Of distances (1 - cos) and energies the best class has the smallest value, and a softmax would answer "
             "with the worst"

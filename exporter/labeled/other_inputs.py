@@ -1,4 +1,4 @@
-"""Whether the source has clearly more right answers with the other order of colors, or with another way of resizing.
+"""Whether the source has clearly more right answers with other colors, another way of resizing or another mean and std.
 
 Nothing of it is applied: what fits better is named, with its option and the accuracy that it has.
 """
@@ -29,7 +29,7 @@ from exporter.recipe import ASSUMABLE
 from exporter.transforms import pixel_values
 from service.labeled.average_precision import box_scores
 from service.labeled.scorers import BoxScorer, ClassScorer, LabelScorer, MaskScorer
-from service.labeled.scores import Scores, mask_scores
+from service.labeled.scores import Scores, chance, is_at_chance, mask_scores
 from service.labeled.truth import LabeledImage, LabeledImages
 
 MOST_SECONDS = 60.0
@@ -80,7 +80,7 @@ def better_inputs(
     values_too: bool = False,
     most_seconds: float = MOST_SECONDS,
 ) -> tuple[BetterInputs, ...]:
-    """Return better colors and better ways of resizing, if any are; a sample of the images is tried.
+    """Return better colors and better ways of resizing, if any are, else better mean and std; a sample is tried.
 
     A better one has a score that is larger by a tenth, on so many images that it is no luck.
 
@@ -103,16 +103,18 @@ def better_inputs(
         for _, other in (colors if values_too and network.assumed else ())
         for one in _with_values(other, images)
     ]
-    groups = [colors, list(_other_resizes(network)), values]
+    stated = [] if network.assumed else list(_other_values(network, images))
+    groups = [colors, list(_other_resizes(network)), values, stated]
     current = _Tally("", network, labels)
     tried = [[_Tally(options, other, labels) for options, other in group] for group in groups]
     every = [current, *(one for group in tried for one in group)]
     _answer(every, images, progress, most_seconds)
     if current.failed or not current.each:
         return ()
-    color, resize, both = (_better(current, group) for group in tried)
+    color, resize, both, other_values = (_better(current, group) for group in tried)
     found = (color if color.scores else both, resize)
-    return tuple(one for one in found if one.scores)
+    # Other values may make up for a part of what wrong colors do.
+    return tuple(one for one in found if one.scores) or (other_values,) * bool(other_values.scores)
 
 
 def in_turns(images: Sequence[LabeledImage]) -> list[LabeledImage]:
@@ -125,6 +127,16 @@ def _other_colors(network: Network) -> Iterator[tuple[str, Network]]:
     if other is not None:
         pixels = network.pixels.model_copy(update={"color": other})
         yield f"--color {other}", replace(network, pixels=pixels)
+
+
+def _other_values(
+    network: Network, images: Sequence[LabeledImage]
+) -> Iterator[tuple[str, Network]]:
+    """Yield the network with common values in place of mean and std that are stated."""
+    frames = [one.frame for one in read_images(images[:BATCH], network, [])]
+    free = replace(network, assumed=ASSUMABLE)
+    for options, pixels in common_pixels(free, frames) if frames else ():
+        yield options, replace(network, pixels=pixels)
 
 
 def _with_values(other: Network, images: Sequence[LabeledImage]) -> Iterator[tuple[str, Network]]:
@@ -180,6 +192,15 @@ class _Tally:
     @property
     def score(self) -> float:
         return deciding(self.scorer.scores())[1]
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether classes are right no more often than by chance, better as that may be than what is always wrong."""
+        scorer = self.scorer.scorer
+        if not isinstance(scorer, ClassScorer):
+            return False
+        by_chance = chance([one[0] for one in scorer.ranked], scorer.truth)
+        return by_chance is not None and is_at_chance(self.score, by_chance, len(self.each))
 
     def add(self, outputs: Outputs, batch: Sequence[ReadImage]) -> None:
         for index, one in enumerate(batch):
@@ -243,7 +264,7 @@ def _better(current: _Tally, group: Sequence[_Tally]) -> BetterInputs:
     scored = [
         (one.options, one.score)
         for one in group
-        if not one.failed and not is_luck(one.each, current.each)
+        if not one.failed and not is_luck(one.each, current.each) and not one.is_chance
     ]
     best = max((score for _, score in scored), default=0.0)
     least = max(now + CLEARLY_BETTER, best - CLEARLY_BETTER)

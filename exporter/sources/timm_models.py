@@ -182,9 +182,12 @@ def _described(where: str, module: nn.Module, recipe: Recipe, origin: str | None
         classes=classes,
     )
     is_gray = data["input_size"][0] == 1
-    pixels = Pixels(mean=data["mean"], std=data["std"], color="gray" if is_gray else "rgb")
-    transform = None if is_gray else _transform(data)
     is_own_file = origin is not None and origin != UNTRAINED
+    states_values = not (is_gray and is_own_file)  # timm publishes mean and std of three channels
+    pixels = Pixels(color="gray" if is_gray else "rgb")
+    if states_values:
+        pixels = pixels.model_copy(update={"mean": data["mean"], "std": data["std"]})
+    transform = None if is_gray else _transform(data)
     return TorchModel(
         module,
         facts,
@@ -193,6 +196,7 @@ def _described(where: str, module: nn.Module, recipe: Recipe, origin: str | None
         transform,
         borrowed=f"those that timm publishes for {where}" if is_own_file else None,
         size_is_known=has_positions(module),
+        states_values=states_values,
     )
 
 

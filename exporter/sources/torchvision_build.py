@@ -15,6 +15,7 @@ from exporter.checkpoint import Checkpoint, read_checkpoint
 from exporter.errors import SourceError
 from exporter.progress import Progress
 from exporter.recipe import Recipe, Task
+from exporter.sources.first_layer import first_convolution, fit_first_layer
 from exporter.sources.inferred import inferred_classes, inferred_side, weights_of
 from exporter.sources.user_code import reason
 from exporter.weights import load_weights
@@ -42,6 +43,9 @@ TASKS: dict[Task, Any] = {
 
 CLASSES: dict[Task, int] = {"classify": 1000, "embed": 1000, "segment": 21, "detect": 91}
 """The number of classes with which torchvision builds a network without weights."""
+
+RGB = 3
+"""The number of channels of torchvision's networks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +113,17 @@ def built_from_file(
     """
     checkpoint = read_checkpoint(path)
     named = _published(enum, path)
-    arguments = _as_with_weights(where, recipe, progress)
+    arguments = _as_with_weights(where, recipe)
     module = _build(where, None, recipe, arguments)
     shown = _shown_by(module, checkpoint, recipe)
     if shown:
         listed = ", ".join(f"{name}={value}" for name, value in shown.items())
         progress.warn(f"{listed}, as the shapes of the weights show")
         module = _build(where, None, recipe, arguments | shown)
+    fit_first_layer(module, *weights_of(module, checkpoint), progress)
+    _settle_transform(where, module, recipe, progress)
+    if recipe.task == "detect":
+        _refuse_other_channels(module)
     is_headless = recipe.task == "embed" and not _has_last_layer(module, checkpoint)
     if is_headless:
         drop_last_layer(module)
@@ -135,6 +143,27 @@ def built_from_file(
         is_headless,
         is_own_file=not published,
     )
+
+
+def _refuse_other_channels(module: nn.Module) -> None:
+    """Refuse a detector whose weights do not read the three channels that torchvision's own resizing gives it.
+
+    Raises:
+        SourceError: names the layer, and for gray images the weights of three channels that compute the same.
+    """
+    name, first = first_convolution(module)
+    channels = first.in_channels
+    if channels == 1:
+        raise SourceError(
+            f"In the file {name} reads one channel, and torchvision's detectors are exported with three. The same "
+            f"network with three is a state dict whose '{name}.weight' is multiplied by torch.tensor([0.299, 0.587, "
+            "0.114]).view(1, 3, 1, 1), the weights of red, green and blue in gray. Save that, and state mean and std "
+            "with --mean and --std"
+        )
+    if channels != RGB:
+        raise SourceError(
+            f"In the file {name} reads {channels} channels, and images have one (gray) or three: it can not be served"
+        )
 
 
 def last_layer(module: nn.Module) -> str:
@@ -173,17 +202,25 @@ def _is_download(weights: Any, path: Path) -> bool:  # noqa: ANN401
         return hashlib.file_digest(file, "sha256").hexdigest().startswith(expected)
 
 
-def _as_with_weights(where: str, recipe: Recipe, progress: Progress) -> dict[str, Any]:
+def _as_with_weights(where: str, recipe: Recipe) -> dict[str, Any]:
     """Return the arguments, with those that torchvision sets with `weights=` where they change the network."""
     if where not in AUXILIARY:
         return recipe.arguments
-    if "transform_input" not in recipe.arguments:
+    first = {"transform_input": True, "init_weights": False}
+    return first | recipe.arguments | {"aux_logits": False}
+
+
+def _settle_transform(where: str, module: Any, recipe: Recipe, progress: Progress) -> None:  # noqa: ANN401
+    """Say that the network transforms its input, or stop it where the input does not have the three channels for it."""
+    if where not in AUXILIARY or "transform_input" in recipe.arguments:
+        return
+    if first_convolution(module)[1].in_channels != RGB:
+        module.transform_input = False
+    else:
         progress.warn(
             "transform_input=true, as torchvision sets it with weights; for a network that was trained without: "
             "--arg transform_input=false"
         )
-    first = {"transform_input": True, "init_weights": False}
-    return first | recipe.arguments | {"aux_logits": False}
 
 
 def _shown_by(module: nn.Module, checkpoint: Checkpoint, recipe: Recipe) -> dict[str, int]:

@@ -19,6 +19,7 @@ from exporter.network import Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import LABELED, Pixels, Recipe
 from exporter.recipe_tables import SegmentRecipe
+from exporter.sources.first_layer import first_convolution
 from exporter.sources.inferred import has_positions
 from exporter.sources.names import unknown_network
 from exporter.sources.python import NO_WEIGHTS
@@ -35,6 +36,9 @@ from service.card import ImageInput, Interpolation
 
 SEGMENT_SIDE = 520
 """The input size, in pixels, that torchvision's segmentation networks were trained with (references/segmentation)."""
+
+GRAY = Pixels(color="gray")
+"""For weights that read one channel: torchvision publishes mean and std of three."""
 
 IMAGENET = Pixels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 LICENSE = "BSD-3-Clause (torchvision); see the weights' data for its own terms"
@@ -106,11 +110,18 @@ def _described(built: Built, recipe: Recipe) -> TorchModel:
             postprocessed=detector.postprocessed,
             max_batch=detector.max_batch,
         )
+    is_gray = first_convolution(module)[1].in_channels == 1
     if recipe.task == "segment":
         frame = ImageInput(height=SEGMENT_SIDE, width=SEGMENT_SIDE, resize="stretch")
         known = SegmentRecipe(background_id=0)
         return TorchModel(
-            MapsOnly(module), facts, frame, IMAGENET, segment=known, borrowed=_borrowed(built)
+            MapsOnly(module),
+            facts,
+            frame,
+            GRAY if is_gray else IMAGENET,
+            segment=known,
+            borrowed=_borrowed(built),
+            states_values=not is_gray,
         )
     preset = built.documented.transforms() if built.documented is not None else None
     if not isinstance(preset, ImageClassification):
@@ -125,9 +136,10 @@ def _described(built: Built, recipe: Recipe) -> TorchModel:
         module,
         facts,
         frame,
-        _pixels(preset),
-        transform,
+        GRAY if is_gray else _pixels(preset),
+        None if is_gray else transform,
         borrowed=_borrowed(built),
+        states_values=not is_gray,
         size_is_known=has_positions(module),
     )
 

@@ -268,6 +268,9 @@ def _pretrained(automatic: Automatic, folder: Path, config: Config) -> Pretraine
             + _listed(" The file lacks", missing)
             + _listed(" Of another shape are", other)
             + _other_classes(loaded.get("mismatched_keys", ()), config.num_labels)
+            + _other_channels(
+                loaded.get("mismatched_keys", ()), getattr(config, "num_channels", None)
+            )
         )
     return model
 
@@ -275,9 +278,12 @@ def _pretrained(automatic: Automatic, folder: Path, config: Config) -> Pretraine
 def _processor(library: Library, place: _Place, model: Pretrained) -> Processor:
     """Return the folder's image processor, else the one that Transformers has for this kind of network."""
     if _states_processor(place):
-        return library.AutoImageProcessor.from_pretrained(
+        processor = library.AutoImageProcessor.from_pretrained(
             place.folder, backend="pil", trust_remote_code=False
         )
+        if getattr(model.config, "num_channels", None) == 1:
+            _repeat_values(processor)
+        return processor
     names = library.models.auto.image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES
     known = names.get(model.config.model_type)
     if known is None:
@@ -291,6 +297,14 @@ def _processor(library: Library, place: _Place, model: Pretrained) -> Processor:
     if isinstance(side, int) and "height" in dict(getattr(library, name)().size):
         size = {"size": {"height": side, "width": side}}
     return getattr(library, name)(**size)
+
+
+def _repeat_values(processor: Processor) -> None:
+    """Give a processor of gray images its one mean and std three times, since it is compared on images in RGB."""
+    for field in ("image_mean", "image_std"):
+        values = getattr(processor, field, None)
+        if isinstance(values, (list, tuple)) and len(values) == 1:
+            setattr(processor, field, [*values] * 3)
 
 
 def _states_processor(place: _Place) -> bool:
@@ -374,6 +388,17 @@ def _other_classes(
                 f" The weights have {theirs[0]} classes, and {CONFIG} gives {given}: its id2label must name each class "
                 f"from 0 to {theirs[0] - 1}"
             )
+    return ""
+
+
+def _other_channels(
+    mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]], given: int | None
+) -> str:
+    """Return in words that the weights read another number of channels than the config gives, if they do."""
+    for _, theirs, ours in mismatched:
+        if len(theirs) == len(ours) == 4 and ours[0] == theirs[0] and ours[1] == given:
+            how = f"--arg num_channels={theirs[1]}"
+            return f" The weights read {theirs[1]} channels, and {CONFIG} gives {given}: {how}"
     return ""
 
 

@@ -86,7 +86,7 @@ def parse_timeout(text: str) -> float:
         InvalidParameterError: it is not a number of milliseconds within range.
     """
     try:
-        timeout_ms = float(text)
+        timeout_ms = 0.0 if "_" in text else float(text)  # Python alone reads 1_0 as a number
     except ValueError:
         timeout_ms = 0.0
     if not 0 < timeout_ms <= LONGEST_TIMEOUT_MS:

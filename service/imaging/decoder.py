@@ -16,6 +16,7 @@ from service.imaging.decode import Limits, open_image
 from service.imaging.resize import fit_and_keep, fit_opened
 from service.imaging.room import SMALL_PIXELS, TIGHT_JPEG_SHARE, PixelRoom
 from service.imaging.source_image import SourceImage, displayed_image
+from service.imaging.work import announced_work
 
 
 class Decoder(Protocol):
@@ -40,6 +41,10 @@ class Decoder(Protocol):
 
     def announced_pixels(self, images: Sequence[bytes]) -> int:
         """Return the pixels of all images together by their headers; one that can not be read counts as none."""
+        ...
+
+    def announced_work(self, image: bytes) -> int:
+        """Return how long an image takes by its header; see `imaging.work`."""
         ...
 
     def start(self) -> None:
@@ -92,6 +97,10 @@ class ThreadDecoder:
     def announced_pixels(self, images: Sequence[bytes]) -> int:
         """Return the pixels of all images; see `Decoder`."""
         return announced_pixels(images, self.limits.formats)
+
+    def announced_work(self, image: bytes) -> int:
+        """Return how long an image takes by its header; see `Decoder`."""
+        return announced_work(image, self.limits.formats)
 
     def start(self) -> None:
         """Nothing has to be started."""

@@ -4,6 +4,7 @@ Pillow reads many layouts itself. Deep gray in other layouts is read as plain wo
 anew behind the file, with tags that describe the same bytes as integers, and `depth` gives them their meaning.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,8 +32,9 @@ from PIL.TiffImagePlugin import (
     TILEWIDTH,
 )
 
-from service.errors import BrokenImageError, UnsupportedImageError
+from service.errors import BrokenImageError, ImageError, UnsupportedImageError
 from service.imaging.depth import Alpha, Samples
+from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.metadata import MAX_METADATA_BYTES, too_much
 from service.imaging.tiff_directory import (
     CUT,
@@ -45,6 +47,7 @@ from service.imaging.tiff_directory import (
 )
 from service.imaging.tiff_places import add_counts
 from service.imaging.tiff_predictor import FLOATING_POINT, HORIZONTAL, Prediction
+from service.imaging.tiff_work import strips_work
 
 PILLOW_REFUSALS = {"unknown pixel mode", "Invalid value for samples per pixel"}
 """What Pillow says of a kind of samples that it does not read; everything else is damage."""
@@ -202,15 +205,21 @@ def full_page(body: bytes, max_metadata_bytes: int = MAX_METADATA_BYTES) -> Page
     return Page(body, chosen, layout, None)
 
 
-def announced_pixels(body: bytes) -> int:
-    """Return how many pixels the page counts for that is the image, by its tags; no strip is looked at.
+def announced(body: bytes) -> tuple[int, int]:
+    """Return how many pixels the page counts for that is the image, and what it takes, by its tags.
 
     Raises:
         BrokenImageError, TooMuchMetadataError: as `full_page` says.
         OSError, struct.error, …: Pillow's faults.
     """
     pages = _bounded(directories(body), MAX_METADATA_BYTES)
-    return _layout(_chosen(pages)).counted_pixels if pages else 0
+    if not pages:
+        return 0, 0
+    chosen = _chosen(pages)
+    pixels, work = _layout(chosen).counted_pixels, 0
+    with contextlib.suppress(ImageError, *PILLOW_FAULTS):  # who decodes it says what is damaged
+        work = strips_work(chosen, body)
+    return pixels, max(pixels, work)
 
 
 def _chosen(pages: Sequence[Directory]) -> Directory:

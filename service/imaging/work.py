@@ -1,9 +1,8 @@
 """An encoded image → how long its decoding takes, by its header: as that of an ordinary image of so many pixels."""
 
-from collections.abc import Callable, Sequence
-
 from service.imaging import png
-from service.imaging.announced import announced_pixels, jpeg_frame, quick_pixels
+from service.imaging.announced import FREE_SEGMENTS, jpeg_frame, quick_pixels, read_header
+from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START
 from service.imaging.jpeg_scans import MAX_SCANS, SCAN_MARKER, count_markers
 
@@ -39,22 +38,26 @@ def quick_work(image: bytes) -> int | None:
     return pixels * (2 if image[_DEPTH] == _DEEP else 1) * (2 if image[_INTERLACE] else 1)
 
 
-def announced_work(
-    image: bytes, announced: Callable[[Sequence[bytes]], int] = announced_pixels
-) -> int:
-    """Return an image's work; `announced` returns the pixels of images by their headers. For a thread."""
+def announced_work(image: bytes, formats: tuple[str, ...] = FORMATS) -> int:
+    """Return an image's work: its pixels, or what its strips or segments take, if that is more. For a thread.
+
+    Args:
+        image: encoded.
+        formats: those that are read; no other reader is tried.
+    """
     work = quick_work(image)
     if work is not None:
         return work
-    pixels = announced([image])
-    return _of_scans(image, pixels) if image.startswith(JPEG_START) else pixels
+    pixels, work = read_header(image, formats)
+    return max(_of_scans(image, pixels), work) if image.startswith(JPEG_START) else work
 
 
 def _jpeg_work(image: bytes) -> int | None:
     frame, is_short = jpeg_frame(image), len(image) <= SMALL_JPEG_BYTES
     if frame is None:
-        return 0 if is_short and count_markers(image) <= USUAL_SCANS else None
-    pixels, kind, components, place = frame
+        is_small = is_short and count_markers(image) <= USUAL_SCANS
+        return 0 if is_small and image.count(b"\xff") <= FREE_SEGMENTS else None
+    pixels, kind, components, place, _ = frame
     is_scan = image.startswith(SCAN_MARKER, place)
     if kind in _SEQUENTIAL and is_scan and image[place + 4] == components:
         return pixels // JPEG_SHARE

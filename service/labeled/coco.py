@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,11 @@ from service.errors import LabelsError
 from service.labeled.truth import LabeledImage, LabeledImages, TrueBox, require_files
 
 PREFIX = "instances_"
+
+FEWEST_BOXES = 8
+BEYOND = 0.1
+"""From this share of boxes on that end beyond their image, they may be corners; few may do so at an edge."""
+
 _FIELDS = {
     "categories": ("id", "name"),
     "annotations": ("image_id", "category_id", "bbox"),
@@ -55,6 +60,7 @@ def read_annotations(path: Path) -> LabeledImages:
         listed = sorted(images, key=lambda one: one["id"])
         _require_own({one["id"] for one in listed}, len(listed), boxes)
         _require_one_each([str(one["file_name"]) for one in listed])
+        _refuse_corners({one["id"]: _size(one) for one in listed}, boxes)
         read = tuple(
             LabeledImage(
                 Path(str(one["file_name"])), boxes=tuple(boxes.get(one["id"], ())), size=_size(one)
@@ -149,6 +155,29 @@ def _require_one_each(files: list[str]) -> None:
     twice = next((name for name, count in Counter(files).items() if count > 1), None)
     if twice is not None:
         raise ValueError(f"several images have the file_name {twice!r}")
+
+
+def _refuse_corners(
+    sizes: Mapping[Any, tuple[int, int] | None], boxes: Mapping[Any, Sequence[TrueBox]]
+) -> None:
+    """Refuse boxes that are x1, y1, x2, y2: read as COCO's x, y, width, height, many would end beyond their image."""
+    placed = [
+        (box.xyxy, size) for image, size in sizes.items() if size for box in boxes.get(image, ())
+    ]
+    beyond = [
+        right > width + 1 or bottom > height + 1
+        for (_, _, right, bottom), (width, height) in placed
+    ]
+    if len(placed) < FEWEST_BOXES or sum(beyond) < BEYOND * len(placed):
+        return
+    if all(
+        x < right - x <= width + 1 and y < bottom - y <= height + 1
+        for (x, y, right, bottom), (width, height) in placed
+    ):
+        raise ValueError(
+            f"{sum(beyond)} of {len(placed)} boxes end beyond their image, and all lie in it if bbox is x1, y1, x2, "
+            "y2. Write x, y, width, height"
+        )
 
 
 def _size(one: dict[str, Any]) -> tuple[int, int] | None:

@@ -31,11 +31,13 @@ def read_class_folders(folder: Path) -> LabeledImages:
             f"{folder}: there is no folder in it. Make one for each class, with its images inside, or give a "
             "table with the columns file and label"
         )
-    if len(subfolders) > 1 and {entry.name.lower() for entry in subfolders} <= PARTS:
+    if {entry.name.lower() for entry in subfolders} <= PARTS and (
+        len(subfolders) > 1 or _has_folders(subfolders[0])
+    ):
         names = ", ".join(entry.name for entry in subfolders)
+        parts = f"folders {names} are parts" if len(subfolders) > 1 else f"folder {names} is a part"
         raise LabelsError(
-            f"{folder}: its folders {names} are parts of a set, not classes. Give one of them: "
-            f"{folder / subfolders[-1].name}"
+            f"{folder}: its {parts} of a set, not classes. Give one of them: {folder / subfolders[-1].name}"
         )
     found = {entry.name: image_files(entry) for entry in subfolders}
     empty = [name for name, files in found.items() if not files]
@@ -43,6 +45,10 @@ def read_class_folders(folder: Path) -> LabeledImages:
         raise LabelsError(f"{folder}: there is no image in {', '.join(empty)}")
     images = (LabeledImage(file, (name,)) for name, files in found.items() for file in files)
     return LabeledImages(folder.name, tuple(images))
+
+
+def _has_folders(folder: Path) -> bool:
+    return any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def read_mask_folders(folder: Path, images: Path | None) -> LabeledImages:
@@ -60,6 +66,7 @@ def read_mask_folders(folder: Path, images: Path | None) -> LabeledImages:
         raise LabelsError(
             f"{folder}: task segment needs the folder {MASKS} in it, with a PNG of class indices for each "
             f"image, and the folder {IMAGES} beside it; or a table with the columns file and mask"
+            f"{_other_formats(folder / MASKS)}"
         )
     by_stem = _by_stem(images or folder / IMAGES, masks)
     alone = [mask.name for mask in masks if mask.stem not in by_stem]
@@ -70,6 +77,17 @@ def read_mask_folders(folder: Path, images: Path | None) -> LabeledImages:
         )
     pairs = (LabeledImage(by_stem[mask.stem], mask=mask) for mask in masks)
     return LabeledImages(folder.name, tuple(pairs))
+
+
+def _other_formats(folder: Path) -> str:
+    """Return what is said of masks that are no PNG, of which a JPEG has other values than were written."""
+    others = image_files(folder) if folder.is_dir() else []
+    if not others:
+        return ""
+    return (
+        f". {MASKS} holds {others[0].name}, and only PNG are read. A JPEG changes the values, which are the indices of "
+        "classes: write the masks as PNG from what they were made of"
+    )
 
 
 def _by_stem(folder: Path, masks: list[Path]) -> dict[str, Path]:

@@ -40,6 +40,13 @@ def read_table(path: Path, images: Path | None, *, masks: bool) -> LabeledImages
     """
     folder = images or path.parent
     pairs, columns = _pairs(path, lambda file: (folder / file).is_file(), masks=masks)
+    pairs = [
+        (
+            _with_slashes(file, folder),
+            tuple(_with_slashes(cell, path.parent) for cell in cells) if masks else cells,
+        )
+        for file, cells in pairs
+    ]
     named = dict.fromkeys(file for file, _ in pairs)  # each once
     require_files([folder / file for file in named], "images")
     images_read = _images(pairs, folder, path.parent, masks=masks)
@@ -58,6 +65,12 @@ def read_table_beside(path: Path, *, masks: bool) -> LabeledImages:
     """
     pairs, columns = _pairs(path, lambda _: False, masks=masks)
     return LabeledImages(path.name, _images(pairs, Path(), path.parent, masks=masks), columns)
+
+
+def _with_slashes(name: str, folder: Path) -> str:
+    """Return a path as Windows writes it, with slashes, where only such a file is in the folder."""
+    slashed = name.replace("\\", "/")
+    return name if slashed == name or (folder / name).is_file() else slashed
 
 
 def mask_names(path: Path) -> list[str]:

@@ -368,12 +368,19 @@ def _hangup_calls(handler: Callable[[int, FrameType | None], None]) -> Iterator[
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. It is opened before anything slow is done, so that a taken port is known at once.
 
+    `::` is every address of IPv4 as well, where the system can do so.
+
     Raises:
         ConfigurationError: the address is not available.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server(
+            (host, port),
+            family=family,
+            backlog=BACKLOG,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             reason = "another program listens there"

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -111,7 +111,7 @@ class Supervisor:
                 loop.add_signal_handler(number, self._on_signal, number)
         # Started now, because its own start would unblock the signals that `Child` blocks for its process.
         resource_tracker.ensure_running()
-        with tempfile.TemporaryDirectory(prefix="foveal-", ignore_cleanup_errors=True) as folder:
+        with _shared_folder() as folder:
             keepers = [
                 asyncio.create_task(self._keep(WorkerSlot(Path(folder), index, self._count)))
                 for index in range(self._count)
@@ -209,6 +209,20 @@ class Supervisor:
         for child in self._children.values():
             child.relay(number)
             child.go_on()
+
+
+@contextlib.contextmanager
+def _shared_folder() -> Iterator[str]:
+    """A folder for what the workers share, which is removed at the end."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix="foveal-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The workers share a temporary folder, and none can be made: {error.strerror or error}. Let TMPDIR name "
+            "one that can be written, such as a mounted tmpfs, or serve with --workers 1."
+        ) from error
+    with made as folder:
+        yield folder
 
 
 def _describe_end(code: int) -> str:

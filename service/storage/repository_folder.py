@@ -1,6 +1,8 @@
 """The folder that models can be put into and removed from, where there is one."""
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from service.errors import RefusedModelError
@@ -15,10 +17,14 @@ class RepositoryFolder:
 
     Args:
         storage: where the models are found.
+        access: tells whether this process may use a path so, as `os.access`.
     """
 
-    def __init__(self, storage: ModelStorage) -> None:
+    def __init__(
+        self, storage: ModelStorage, access: Callable[[Path, int], bool] = os.access
+    ) -> None:
         self._storage = storage
+        self._access = access
 
     @property
     def path(self) -> Path | None:
@@ -36,6 +42,20 @@ class RepositoryFolder:
                 f"{FETCHED} Put the files there or remove them there, then reload."
             )
         return self.path
+
+    def require_removable(self, name: str, version: int) -> None:
+        """Check that a version can be removed, before it is taken out of service for that.
+
+        Raises:
+            RefusedModelError: the folder can not be written, or there is none.
+        """
+        folder = self.require() / name / str(version)
+        for path in (folder, folder.parent):
+            if path.exists() and not self._access(path, os.W_OK | os.X_OK):
+                raise RefusedModelError(
+                    f"The file of {name} version {version} can not be removed: this service may not write its folder. "
+                    "Nothing was changed. Send the call without file=true to take the version out of service only."
+                )
 
     async def remove(self, name: str, version: int) -> None:
         """Remove a version, which is not served any more.

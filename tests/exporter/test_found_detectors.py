@@ -27,7 +27,7 @@ from tests.exporter.found import (
     scores_of,
 )
 from tests.exporter.heads.crowds import crowd
-from tests.exporter.heads.dense import relative_to_cells
+from tests.exporter.heads.dense import grid_cells, relative_to_cells
 from tests.live import serve
 
 
@@ -434,6 +434,39 @@ def test_a_detector_of_instance_masks_is_refused_with_the_next_step(tmp_path: Pa
     model = detector({"output0": rows, "output1": np.ones((1, 32, 16, 16))})
     with pytest.raises(RecipeError, match="export the network without its mask head"):
         adopt(tmp_path, model)
+
+
+@pytest.mark.parametrize("labels", [1, 2, 3, 5])
+def test_rows_of_two_grids_are_suppressed_by_requests(tmp_path: Path, labels: int) -> None:
+    """Of strides 8 and 16; six and seven columns are no box with a score and a class."""
+    rows = joined(on_two_grids(), scores_of(TWO_GRIDS)[..., :labels])
+    done = adopt(tmp_path, detector(one(rows)), labels=[f"kind {index}" for index in range(labels)])
+    assert not done.card.nms_free
+    assert done.card.boxes is not None
+    assert "nms_free" not in done.card.boxes.assumed
+
+
+TWO_GRIDS = 80
+
+
+def on_two_grids() -> Any:
+    """Return centers and sizes in pixels of a box for each cell of the strides 8 and 16, (1, 80, 4)."""
+    cells, strides = grid_cells((SIDE, SIDE), (8, 16))
+    return np.concatenate([(cells + 0.5) * strides, np.ones((TWO_GRIDS, 2)) * strides], axis=1)[
+        None
+    ]
+
+
+def test_raw_heads_of_each_level_are_refused_with_their_form_and_the_next_step(
+    tmp_path: Path,
+) -> None:
+    levels = {f"p{size}": np.ones((1, 3 * (5 + CLASSES), size, size)) for size in (8, 4, 2)}
+    with pytest.raises(RecipeError) as refused:
+        adopt(tmp_path, detector(levels))
+    words = str(refused.value)
+    assert "p8 (1, 30, 8, 8), p4 (1, 30, 4, 4), p2 (1, 30, 2, 2)" in words
+    assert "3 × (5 + 5)" in words
+    assert "not decoded in the graph" in words
 
 
 def test_a_detector_of_poses_is_refused_by_what_the_file_says(tmp_path: Path) -> None:

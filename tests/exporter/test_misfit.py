@@ -50,6 +50,13 @@ def test_other_sizes_have_a_likely_cause(changed: Shapes, cause: str) -> None:
     assert cause in of_sizes(**changed)
 
 
+def test_channels_are_known_behind_a_class_token() -> None:
+    own = state({"cls_token": (1, 1, 8), "proj.weight": (8, 3, 4, 4)})
+    file = state({"cls_token": (1, 1, 8), "proj.weight": (8, 1, 4, 4)})
+
+    assert "reads 1 channels" in explain_misfit(own, file)
+
+
 def test_the_sizes_are_named_in_the_network_s_order() -> None:
     message = of_sizes(fc__bias=(7,), fc__weight=(7, 8))
 

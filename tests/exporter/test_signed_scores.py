@@ -151,8 +151,18 @@ def test_cosines_moved_to_zero_and_one_need_an_option(tmp_path: Path) -> None:
             op("ReduceSum", "m", "axis", keepdims=0, output="s"),
             op("Neg", "s"),
         ),
+        (op("ReduceMax", "scores", "axis", output="best"), op("Sub", "best", "scores")),
+        (
+            op("ReduceMax", "scores", "axis", keepdims=0, output="best"),
+            op("Unsqueeze", "best", "axis", output="column"),
+            op("Sub", "scores", "column", output="s"),
+            op("Mul", "s", "minus"),
+        ),
     ],
-    ids=["negated", "subtracted", "multiplied", "divided", "a product written as a sum"],
+    ids=[
+        *("negated", "subtracted", "multiplied", "divided", "a product written as a sum"),
+        *("a distance to the best", "a negated distance to the best"),
+    ],
 )
 def test_logits_with_a_turned_sign_need_an_option(
     tmp_path: Path, end: tuple[onnx.NodeProto, ...], *, maps: bool
@@ -169,6 +179,7 @@ def test_logits_with_a_turned_sign_need_an_option(
     [
         (op("Neg", output="n"), op("Neg", "n")),
         (op("Mul", "scores", "minus", output="m"), op("Sub", "two", "m")),
+        (op("ReduceMax", "scores", "axis", output="best"), op("Sub", "scores", "best")),
         # Trained factors of each class, two of them negative.
         (op("Mul", "scores", "each"),),
         # Sums of squares and their like.
@@ -177,7 +188,7 @@ def test_logits_with_a_turned_sign_need_an_option(
         (op("Einsum", "scores", "square", "scores", equation="ni,ij,nj->n", output="d"),
          op("Unsqueeze", "d", "axis", output="column"), op("Sub", "scores", "column")),
     ],
-    ids=["twice", "a negative factor", "each", "absolute values", "squares", "a form of squares"],
+    ids=["twice", "a negative factor", "from the best", "each", "absolute values", "squares", "a form of squares"],
 )  # fmt: skip
 def test_logits_of_the_right_sign_and_negative_distances_need_none(
     tmp_path: Path, end: tuple[onnx.NodeProto, ...]

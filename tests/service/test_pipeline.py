@@ -27,6 +27,7 @@ from service.heads.outputs import Outputs
 from service.heavy_jobs import HeavyJobs
 from service.imaging.room import TIGHT_JPEG_SHARE
 from service.imaging.source_image import SourceImage
+from service.imaging.work import quick_work
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult
 from service.settings import Settings
@@ -149,6 +150,10 @@ class Stage:
         self.announced.append(list(images))
         self.clock.now += self.announce_seconds
         return sum(math.prod(struct.unpack_from("<2I", image, 4)) for image in images)
+
+    def announced_work(self, image: bytes) -> int:
+        work = quick_work(image)
+        return self.announced_pixels([image]) if work is None else work
 
     async def run(
         self, calls: Sequence[Callable[[], Any]], *, timeout_seconds: float, disconnected: object

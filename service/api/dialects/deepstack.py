@@ -118,7 +118,7 @@ def _confidence(text: bytes | None) -> float | None:
     if text is None:
         return None
     try:
-        value = float(text)
+        value = -1.0 if b"_" in text else float(text)  # Python alone reads 0_1 as a number
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:

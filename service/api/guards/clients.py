@@ -1,6 +1,7 @@
 """Which client a request comes from, where limits are counted by client."""
 
 import ipaddress
+import re
 from functools import lru_cache
 
 from starlette.types import Scope
@@ -14,6 +15,7 @@ _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 LONGEST_ADDRESS = 64
 """The characters of what a proxy gives as an address; an IPv6 address has 45 at most."""
 UNKNOWN = "unknown"
+_QUOTED = re.compile(r'"(?:\[(?P<bracketed>[^\]]+)\]|(?P<plain>[0-9.]+))(?::\d+)?"')
 
 
 def address_of(scope: Scope) -> str:
@@ -31,7 +33,7 @@ def client_of(scope: Scope) -> str:
 @lru_cache(4096)
 def _network(text: str) -> str:
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(_without_port(text))
     except ValueError:  # a name that a proxy gave
         return text
     if isinstance(address, ipaddress.IPv4Address):
@@ -41,3 +43,9 @@ def _network(text: str) -> str:
     if address in _TRANSLATED:
         return str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return str(ipaddress.ip_network((int(address), NETWORK_BITS), strict=False))
+
+
+def _without_port(text: str) -> str:
+    """Return the address of `"[address]:port"`: some proxies write it as the header Forwarded has it (RFC 7239)."""
+    found = _QUOTED.fullmatch(text)
+    return (found["bracketed"] or found["plain"]) if found else text

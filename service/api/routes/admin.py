@@ -17,6 +17,7 @@ from service.media_types import JSON
 from service.runtime.change import Change, ChangeReport
 from service.runtime.fleet import ALIAS_NAME, FLEET_FILE, LARGEST_VERSION, MODEL_NAME, Share
 from service.spans import span
+from service.whole_call import whole_call
 
 Name = Annotated[str, Path(pattern=f"^{MODEL_NAME.pattern}$")]
 Version = Annotated[int, Path(ge=1, le=LARGEST_VERSION), AS_WRITTEN]
@@ -140,7 +141,7 @@ async def delete_version(
 ) -> ChangeReport:
     services.require_admin()
     if file:
-        services.engine.models_folder.require()
+        await whole_call(services.engine.models_folder.require_removable, name, version)
     # Each process knows for itself whether it serves the version, so that all of them decide.
     report = await services.change(
         Change(kind="unload_version", name=name, version=version, file=file)

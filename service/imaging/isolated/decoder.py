@@ -41,6 +41,7 @@ from service.imaging.isolated.pool import DecoderPool
 from service.imaging.jpeg_header import JPEG_START
 from service.imaging.room import TIGHT_JPEG_SHARE, PixelRoom
 from service.imaging.source_image import SourceImage
+from service.imaging.work import announced_work, quick_work
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
@@ -156,15 +157,26 @@ class IsolatedDecoder:
         """Return the pixels of all images; see `Decoder`."""
         return sum(map(self._announced, images))
 
-    def _announced(self, image: bytes) -> int:
-        quick = quick_pixels(image)
+    def announced_work(self, image: bytes) -> int:
+        """Return how long an image takes by its header; see `Decoder`."""
+        quick = quick_work(image)
         if quick is not None:
             return quick
+        if quick_pixels(image) is not None:  # only its scans are counted
+            return announced_work(image, self._limits.formats)
+        return self._counted(image)[1]
+
+    def _announced(self, image: bytes) -> int:
+        quick = quick_pixels(image)
+        return self._counted(image)[0] if quick is None else quick
+
+    def _counted(self, image: bytes) -> tuple[int, int]:
+        """Return the pixels and the work that only a reader knows."""
         until = self._clock() + self._seconds
         try:
-            return self._ask(self._request(Kind.ANNOUNCED, image), until, _count)
+            return self._ask(self._request(Kind.ANNOUNCED, image), until, _counts)
         except ImageError:  # it gets its error when it is decoded
-            return 0
+            return 0, 0
 
     def _decoded(
         self, image: bytes, target: bytes, granted: int, frame: memoryview, until: float
@@ -327,6 +339,10 @@ def _ended(error: EndedError) -> tuple[str, FovealError]:
     return "killed", UnavailableError(
         "The process that decoded this image was ended, as happens when memory is short. Try again in a moment."
     )
+
+
+def _counts(process: DecoderProcess, reply: Head, latest: float) -> tuple[int, int]:
+    return _count(process, reply, latest), reply[2]
 
 
 def _count(process: DecoderProcess, reply: Head, latest: float) -> int:  # noqa: ARG001  # as all that read a reply

@@ -24,6 +24,8 @@ NOTE_LENGTHS = struct.Struct("<QQ")
 
 MOST_TEXT = 1 << 16
 """Bytes of an error at most."""
+MOST_WORK = 1 << 60
+"""The most that an image is said to take."""
 
 
 class Kind(IntEnum):
@@ -39,9 +41,10 @@ class Reply(IntEnum):
 
     READY is sent once, at the start. PIXELS: width and height of the displayed image, and behind them the rows of the
     frame in RGB, or the lengths of the notes, the notes, and the rows of the image in RGB. COUNT: the pixels that the
-    image has by its header; where a frame was wanted, the process waits for a request that grants them. REFUSED: the
-    length of the JSON that follows, an image error's code and detail. FAILED: the length of the text that follows, an
-    unexpected error. LATE: nothing; the time was over between two parts of the image.
+    image has by its header, and its work where only these were wanted; where a frame was wanted, the process waits
+    for a request that grants them. REFUSED: the length of the JSON that follows, an image error's code and detail.
+    FAILED: the length of the text that follows, an unexpected error. LATE: nothing; the time was over between two
+    parts of the image.
     """
 
     READY = 1

@@ -30,6 +30,7 @@ from service.imaging.decode import Limits, open_image
 from service.imaging.isolated.child import NO_MEMORY_CODE
 from service.imaging.isolated.messages import (
     MOST_TEXT,
+    MOST_WORK,
     NOTE_LENGTHS,
     NOTES,
     REPLY,
@@ -44,6 +45,7 @@ from service.imaging.libtiff_words import silence_libtiff
 from service.imaging.resize import fit_opened
 from service.imaging.room import SMALL_PIXELS
 from service.imaging.source_image import displayed_image
+from service.imaging.work import announced_work
 
 STANDARD_FILES = 3
 STRIP_BYTES = 1 << 22
@@ -67,7 +69,9 @@ def answer(request: Request) -> Parts:
     limits = _limits(request.limits)
     go_on = Deadline(time.perf_counter() + request.seconds, time.perf_counter)
     if request.kind == Kind.ANNOUNCED:
-        yield REPLY.pack(Reply.COUNT, announced_pixels([request.body], limits.formats), 0)
+        pixels = announced_pixels([request.body], limits.formats)
+        work = announced_work(request.body, limits.formats)
+        yield REPLY.pack(Reply.COUNT, pixels, min(work, MOST_WORK))
     elif request.kind == Kind.IMAGE:
         yield from _image(displayed_image(request.body, limits, go_on))
     else:

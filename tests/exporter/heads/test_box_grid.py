@@ -35,6 +35,20 @@ def test_a_cell_may_have_several_boxes_and_coarse_levels_may_come_first(*, inner
         assert read_grid(as_form(corners, "yxyx"), frame(*size)) == GridReading("yxyx", "pixel")
 
 
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("strides", [(8,), (16,), (8, 16), (4, 8, 16, 32, 64), (16, 32, 64)])
+@pytest.mark.parametrize("size", [(128, 128), (192, 320)])
+def test_grids_of_fewer_or_more_levels_are_known(
+    size: tuple[int, int], strides: tuple[int, ...], unit: str
+) -> None:
+    corners = dense_boxes(size, trained=True, strides=strides, extent=0.2)
+    boxes = as_form(corners, "cxcywh", size if unit == "frame" else None)
+    seen = read_grid(boxes, frame(*size))
+    assert seen is not None
+    assert seen.unit == unit
+    assert "cxcywh" in (seen.form, *seen.could_be)
+
+
 def test_boxes_in_the_order_of_their_scores_lie_on_no_grid() -> None:
     size = (320, 320)
     order = np.random.default_rng(1).permutation(2100)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
 from exporter.heads.map_shift import refuse_unmoved_maps
+from exporter.heads.metrics import resize_bilinear
 
 Frames = NDArray[np.uint8]
 Maps = NDArray[np.float64]
@@ -50,6 +51,24 @@ def noise(maps: Maps) -> Maps:
     return np.random.default_rng(int(maps.sum() * 1e6)).standard_normal(maps.shape)
 
 
+def resized(maps: Maps, side: int) -> Maps:
+    """Return maps of other sizes that cover the image, as a decoder for another size gives them."""
+    return resize_bilinear(maps.astype(np.float32), (side, side)).astype(np.float64)
+
+
+def smooth(maps: Maps) -> Maps:
+    """Return maps that change so slowly that a few pixels beside the right place are hardly seen."""
+    height, width = maps.shape[2:]
+    padded = np.pad(maps, ((0, 0), (0, 0), (4, 4), (4, 4)), mode="edge")
+    moved = [
+        padded[:, :, down : down + height, right : right + width]
+        for down in range(9)
+        for right in range(9)
+    ]
+    mean: Maps = np.mean(moved, axis=0)
+    return mean
+
+
 def by_place(maps: Maps) -> Maps:
     return np.broadcast_to(np.arange(SIDE)[:, None], maps.shape) + 0.01 * maps
 
@@ -72,6 +91,10 @@ def columns(maps: Maps) -> Maps:
         lambda maps: maps.repeat(2, axis=2).repeat(2, axis=3),
         lambda maps: -maps,
         lambda maps: maps[:, :, :-1, :-1],
+        lambda maps: maps[:, :, 1:-1, 1:-1],
+        lambda maps: resized(maps, 56),
+        lambda maps: resized(maps, 60),
+        lambda maps: resized(maps, 28),
         alike,
         noise,
         by_place,
@@ -92,6 +115,8 @@ def test_maps_that_move_with_the_image_or_show_nothing_pass(change: Callable[[Ma
         (lambda maps: maps[:, :, :, ::-1], "are mirrored"),
         (lambda maps: maps[:, :, 12:-12, 12:-12], "the middle of an image alone"),
         (lambda maps: maps[:, :, 12:-12:2, 12:-12:2], "the middle of an image alone"),
+        (lambda maps: smooth(maps)[:, :, 6:-6, 6:-6], "the middle of an image alone"),
+        (lambda maps: smooth(maps)[:, :, 3:-3, 3:-3], "the middle of an image alone"),
     ],
 )
 def test_others_are_refused_with_what_they_are(

@@ -211,6 +211,7 @@ def test_what_is_stated_of_maps_is_taken() -> None:
         (ONE, "Selu", [[[20.0, 200.5]]], r"20 to 200 on real images and never negative.*times 200 are"),
         (ONE, "Selu", [[[0.0, 255.0]]], "as the class of each pixel is: all are whole numbers"),
         (TWO, "Selu", [[[0.0, 255.0]], [[3.0, 9.0]]], "times 255 are"),
+        (SegmentHead(3, (1, 2)), "Selu", [[[0.0, 255.0]], [[3.0, 9.0]], [[0.0, 1.0]]], "colors of a palette"),
     ],
 )  # fmt: skip
 def test_maps_that_contradict_or_are_not_known_are_refused(

@@ -108,3 +108,20 @@ def test_few_offsets_on_a_grid_of_several_strides_are_refused(kind: str) -> None
     assert found.shape[1] < 1000
     with pytest.raises(RecipeError, match="offsets from anchors"):
         judge(found, (128, 128))
+
+
+def test_few_offsets_on_two_levels_are_refused_where_they_are_in_no_unit() -> None:
+    """Distances to the sides in strides, as FCOS gives them, are too large for 0-1 and too small for pixels."""
+    found = offsets_of_two_levels()
+    with pytest.raises(RecipeError, match="320, as many as a grid over 128×128 pixels has"):
+        judge(found, (128, 128))
+    judge(found / found.max(), (128, 128))
+    judge(found, (128, 128), box_format="xyxy")
+
+
+def offsets_of_two_levels() -> Boxes:
+    """Return distances (I, A, 4) in strides of boxes on the grids of strides 8 and 16 over 128 pixels."""
+    boxes = dense_boxes((128, 128), strides=(8, 16), trained=True, extent=0.5)
+    cells, strides = grid_cells((128, 128), (8, 16))
+    middles = (cells + 0.5) * strides
+    return np.concatenate([middles - boxes[..., :2], boxes[..., 2:] - middles], axis=2) / strides

@@ -17,7 +17,7 @@ from exporter.outcome import Exported
 from exporter.progress import SilentProgress
 from service.card import Accuracy
 from service.labeled.truth import LabeledImage, LabeledImages
-from tests.exporter.labeled.test_alternatives import LABELS, Judge, network
+from tests.exporter.labeled.test_alternatives import LABELS, Judge, both, network
 from tests.exporter.labeled.test_measure import (
     COLORS,
     SIDE,
@@ -144,6 +144,31 @@ def test_a_network_that_is_right_is_not_doubted(tmp_path: Path) -> None:
     done = exported(tmp_path, color_network(tmp_path), folders(tmp_path))
 
     assert named(done) == []
+
+
+def test_colors_that_are_right_by_chance_alone_are_not_named(tmp_path: Path) -> None:
+    """Each answer is wrong; with the other colors a third is right, which no image can show."""
+    turned = ("green", "blue", "red")
+    done = exported(tmp_path, color_network(tmp_path), folders(tmp_path), labels=turned)
+
+    assert measured(done).scores == {"top1": 0}
+    assert named(done) == []
+
+
+@pytest.mark.parametrize(("each", "is_named"), [(20, True), (4, False)])
+def test_common_values_are_named_where_others_are_stated(
+    each: int, tmp_path: Path, *, is_named: bool
+) -> None:
+    """Light images are known by ImageNet's mean and std alone, and four of eight may be so by luck."""
+    stated = replace(network(lambda mean: mean > 1.2), assumed=())
+    accuracy = Accuracy(images=2 * each, scores={"top1": 0.5}, reference={"top1": 0.5}, by_label={})
+
+    found = better_inputs(
+        stated, LABELS, both(tmp_path, each), Measurement(accuracy, "set"), SilentProgress()
+    )
+
+    options = "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
+    assert [one.scores for one in found] == [((options, 1.0),)] * is_named
 
 
 def test_few_images_show_nothing(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from torch import nn
 from torchvision import models
 
 from exporter.outcome import Exported
@@ -54,3 +55,32 @@ def test_mean_and_std_that_the_recipe_states_are_not_assumed(tmp_path: Path, lib
     assert done.card.normalization is not None
     assert done.card.normalization.assumed == ()
     assert not any(hint.startswith(("mean", "std")) for hint in done.hints)
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_mean_and_std_of_three_channels_are_not_those_of_one(tmp_path: Path, library: str) -> None:
+    module: nn.Module
+    if library == "torchvision":
+        source, module = "torchvision:squeezenet1_1", models.squeezenet1_1(num_classes=3)
+        module.get_submodule("features").add_module("0", nn.Conv2d(1, 64, 3, stride=2))
+    else:
+        source = "timm:test_efficientnet"
+        module = timm.create_model("test_efficientnet", num_classes=3, in_chans=1)
+    torch.save(module.state_dict(), tmp_path / "gray.pth")
+
+    done = export_to(tmp_path, source, **{"weights": "gray.pth", **SMALL})
+    stated = export_to(
+        tmp_path,
+        source,
+        **{"weights": "gray.pth", **SMALL, "pixels": {"mean": [0.2] * 3, "std": [0.3] * 3}},
+    )
+
+    normalization = done.card.normalization
+    assert normalization is not None
+    assert normalization.color == "gray"
+    assert normalization.assumed == ("mean", "std")
+    assert (normalization.mean, normalization.std) == ((0.0,), (1.0,))
+    assert any(hint.startswith("mean 0 and std 1 are assumed") for hint in done.hints)
+    assert stated.card.normalization is not None
+    assert stated.card.normalization.assumed == ()
+    assert (stated.card.normalization.mean, stated.card.normalization.std) == ((0.2,), (0.3,))

@@ -15,6 +15,7 @@ from torchvision.models import get_model, get_model_weights
 from exporter.errors import SourceError
 from exporter.progress import SilentProgress
 from exporter.recipe import Task, make_recipe
+from exporter.sources.first_layer import first_convolution
 from exporter.sources.torchvision_build import (
     Built,
     built_by_name,
@@ -96,6 +97,112 @@ def test_a_transformer_is_built_for_the_image_size_of_its_weights(tmp_path: Path
     found, warned = built(tmp_path, "vit_b_32", "own.pth")
     assert found.module.image_size == 96
     assert any("num_classes=3, image_size=96" in one for one in warned)
+
+
+def with_first_layer(module: nn.Module, channels: int, **changed: Any) -> nn.Module:
+    """Replace a network's first convolution, as people do it for gray images."""
+    name, first = first_convolution(module)
+    owner, _, own = name.rpartition(".")
+    like: dict[str, Any] = {
+        "kernel_size": first.kernel_size,
+        "stride": first.stride,
+        "padding": first.padding,
+        "bias": first.bias is not None,
+    }
+    replaced = nn.Conv2d(channels, first.out_channels, **(like | changed))
+    setattr(module.get_submodule(owner), own, replaced)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "side"),
+    [
+        ("alexnet", "classify", 64),
+        ("convnext_tiny", "classify", 64),
+        ("densenet121", "embed", 64),
+        ("efficientnet_b0", "classify", 64),
+        ("googlenet", "classify", 64),
+        ("inception_v3", "classify", 96),
+        ("maxvit_t", "classify", 224),
+        ("mnasnet0_5", "classify", 64),
+        ("mobilenet_v2", "classify", 64),
+        ("mobilenet_v3_small", "embed", 64),
+        ("regnet_y_400mf", "classify", 64),
+        ("resnet18", "classify", 64),
+        ("shufflenet_v2_x0_5", "classify", 64),
+        ("squeezenet1_1", "classify", 64),
+        ("swin_t", "classify", 64),
+        ("vgg11", "classify", 64),
+        ("vit_b_32", "classify", 224),
+        ("deeplabv3_mobilenet_v3_large", "segment", 64),
+        ("fcn_resnet50", "segment", 64),
+        ("lraspp_mobilenet_v3_large", "segment", 64),
+    ],
+)
+def test_a_first_layer_for_gray_images_is_known_by_its_shape(
+    name: str, task: Task, side: int, tmp_path: Path
+) -> None:
+    own: dict[str, Any] = {"weights_backbone": None} if task == "segment" else {}
+    if name in {"googlenet", "inception_v3"}:
+        own |= {"init_weights": False, "aux_logits": False}
+    module = with_first_layer(get_model(name, weights=None, num_classes=3, **own), 1).eval()
+    torch.save(module.state_dict(), tmp_path / "gray.pth")
+
+    found, warned = built(tmp_path, name, "gray.pth", task)
+
+    pixels = torch.rand(1, 1, side, side)
+    with torch.inference_mode():
+        right, is_now = module(pixels), found.module.eval()(pixels)
+    torch.testing.assert_close(is_now, right)
+    first, _ = first_convolution(module)
+    assert any(f"{first} reads one channel, gray images, as the weights" in one for one in warned)
+    assert not any("transform_input" in one for one in warned)
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        (1, "conv1 reads one channel, gray images and has a bias, as the weights show"),
+        (3, "conv1 has a bias, as the weights show"),
+        (4, "conv1 reads 4 channels and has a bias, as the weights show"),
+    ],
+)
+def test_a_first_layer_with_a_bias_is_known_by_its_names(
+    channels: int, said: str, tmp_path: Path
+) -> None:
+    module = with_first_layer(get_model("resnet18", weights=None), channels, bias=True).eval()
+    torch.save(module.state_dict(), tmp_path / "own.pth")
+
+    found, warned = built(tmp_path, "resnet18", "own.pth")
+
+    pixels = torch.rand(1, channels, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(found.module.eval()(pixels), module(pixels))
+    assert any(said in one for one in warned)
+
+
+def test_a_first_layer_of_another_kernel_is_refused(tmp_path: Path) -> None:
+    module = get_model("resnet18", weights=None, num_classes=3)
+    with_first_layer(module, 1, kernel_size=3, stride=1, padding=1)
+    torch.save(module.state_dict(), tmp_path / "own.pth")
+
+    with pytest.raises(SourceError, match=r"does not hold its stride and padding.* python:module"):
+        built(tmp_path, "resnet18", "own.pth")
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [(1, r"multiplied by torch\.tensor\(\[0\.299, 0\.587, 0\.114\]\)"), (4, "can not be served")],
+)
+def test_a_detector_of_other_channels_is_refused_with_the_way_out(
+    channels: int, said: str, tmp_path: Path
+) -> None:
+    name = "ssdlite320_mobilenet_v3_large"
+    module = get_model(name, weights=None, weights_backbone=None, num_classes=3)
+    torch.save(with_first_layer(module, channels).state_dict(), tmp_path / "own.pth")
+
+    with pytest.raises(SourceError, match=said):
+        built(tmp_path, name, "own.pth", "detect")
 
 
 def test_coco_v1_runs_with_an_epsilon_of_0_in_the_batch_norms_that_were_frozen(

@@ -11,6 +11,7 @@ import pytest
 from exporter.errors import ExportError, RecipeError, SourceError, WeightsError
 from tests.exporter.exporting import export_to
 from tests.exporter.sources.pretrained import (
+    NAMED,
     PROOF,
     SIDE,
     SMALL,
@@ -249,3 +250,40 @@ def test_a_checkpoint_in_several_files_names_those_that_are_missing(
     )
     with pytest.raises(WeightsError, match=refused):
         exported(folder, tmp_path, "classify")
+
+
+def gray_vit() -> Processed:
+    config = tf.ViTConfig(**SMALL, image_size=SIDE, num_channels=1, **NAMED)
+    return tf.ViTForImageClassification(config), tf.ViTImageProcessorPil(size=SQUARE)
+
+
+def test_one_mean_and_std_are_those_of_gray_images(tmp_path: Path) -> None:
+    place = saved(gray_vit, tmp_path)
+    path = place / "preprocessor_config.json"
+    stated = {**json.loads(path.read_text()), "image_mean": [0.4], "image_std": [0.2]}
+    path.write_text(json.dumps(stated))
+
+    done = exported(place, tmp_path, "classify")
+
+    normalization = done.card.normalization
+    assert normalization is not None
+    assert (normalization.color, normalization.assumed) == ("gray", ())
+    assert (normalization.mean, normalization.std) == ((0.4,), (0.2,))
+
+
+def test_weights_for_gray_images_name_the_argument_for_them(tmp_path: Path) -> None:
+    place = saved(gray_vit, tmp_path)
+    edit(place, num_channels=3)
+
+    with pytest.raises(WeightsError, match=r"read 1 channels, .* gives 3: --arg num_channels=1"):
+        exported(place, tmp_path, "classify")
+    with pytest.raises(WeightsError, match=r"reads 1 channels: give .*num_channels=1"):
+        exported(place, tmp_path, "classify", weights="network/model.safetensors")
+
+
+def test_four_channels_are_refused_in_words(tmp_path: Path) -> None:
+    place = saved(gray_vit, tmp_path)
+    edit(place, num_channels=4)
+
+    with pytest.raises(ExportError, match=r"reads 4 channels, and images have one \(gray\) or"):
+        exported(place, tmp_path, "classify", weights="none")

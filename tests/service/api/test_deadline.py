@@ -75,7 +75,7 @@ def test_milliseconds_become_seconds(text: str, seconds: float) -> None:
     assert parse_timeout(text) == pytest.approx(seconds, rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "soon", "nan", "inf", "3600000.1"])
+@pytest.mark.parametrize("text", ["", "0", "-1", "soon", "nan", "inf", "3600000.1", "1_0"])
 def test_what_is_no_number_of_milliseconds_in_range_is_refused_with_the_range(text: str) -> None:
     with pytest.raises(InvalidParameterError) as raised:
         parse_timeout(text)

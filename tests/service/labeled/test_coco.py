@@ -159,3 +159,34 @@ def test_a_folder_must_have_one_json_file(tmp_path: Path) -> None:
         LabelsError, match=r"the folder has a\.json, b\.json\. Give the file itself"
     ):
         find_coco(tmp_path)
+
+
+def sized(tmp_path: Path, boxes: list[list[float]]) -> Path:
+    """Return annotations of one image of 100×80 pixels."""
+    annotations = [{"image_id": 1, "category_id": 3, "bbox": box} for box in boxes]
+    image = {"id": 1, "file_name": "a.png", "width": 100, "height": 80}
+    put(tmp_path, "a.png")
+    content = {"images": [image], "categories": [{"id": 3, "name": "cat"}]}
+    return write(tmp_path / "set.json", {**content, "annotations": annotations})
+
+
+def test_boxes_that_are_corners_are_refused(tmp_path: Path) -> None:
+    corners = [[x, x / 2, x + 20, x / 2 + 30] for x in map(float, range(10, 80, 7))]
+
+    with pytest.raises(LabelsError, match=r"if bbox is x1, y1, x2, y2\. Write x, y, width, height"):
+        read_coco(sized(tmp_path, corners), None)
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        # In the image.
+        [[x, x / 2, 20, 30] for x in map(float, range(10, 80, 7))],
+        # Beyond it, but no corners.
+        [[x, x / 2, 30, 50] for x in map(float, range(40, 90, 5))],
+        # Too few to tell.
+        [[60.0, 40.0, 80.0, 60.0]] * 3,
+    ],
+)
+def test_other_boxes_pass_also_beyond_their_image(boxes: list[list[float]], tmp_path: Path) -> None:
+    assert len(read_coco(sized(tmp_path, boxes), None).images[0].boxes) == len(boxes)

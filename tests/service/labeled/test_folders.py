@@ -111,3 +111,25 @@ def test_masks_below_the_folder_of_the_images_are_no_images(tmp_path: Path) -> N
     (image,) = read_mask_folders(tmp_path / "masks", tmp_path).images
 
     assert image.file == tmp_path / "images/1.jpg"
+
+
+def test_a_part_of_a_set_alone_is_no_class(tmp_path: Path) -> None:
+    put(tmp_path, "train/cat/a.png", "train/dog/b.png")
+
+    with pytest.raises(LabelsError, match=r"its folder train is a part of a set.*Give one of them"):
+        read_class_folders(tmp_path)
+
+
+def test_a_class_with_the_name_of_a_part_has_images_and_no_folders(tmp_path: Path) -> None:
+    put(tmp_path, "test/a.png")
+
+    assert [one.cells for one in read_class_folders(tmp_path).images] == [("test",)]
+
+
+def test_masks_that_are_jpeg_are_refused_since_they_have_other_values(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.png", "masks/a.jpg")
+
+    with pytest.raises(
+        LabelsError, match=r"masks holds a\.jpg, and only PNG are read.*write the masks as PNG"
+    ):
+        read_mask_folders(tmp_path, None)

@@ -142,3 +142,23 @@ def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(LabelsError, match=r"set\.csv: the table must be in UTF-8"):
         read_table(tmp_path / "set.csv", None, masks=False)
+
+
+def test_paths_as_windows_writes_them_name_the_files(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "x/b.png")
+
+    assert read(tmp_path, "file,label\n.\\a.png,dog\nx\\b.png,bird\n") == {
+        "a.png": ("dog",),
+        "x/b.png": ("bird",),
+    }
+
+
+def test_masks_may_have_such_paths_too(tmp_path: Path) -> None:
+    put(tmp_path, "x/b.png", "masks/b.png")
+    (tmp_path / "set.csv").write_text("file,mask\nx\\b.png,masks\\b.png\n", encoding="utf-8")
+
+    found = read_table(tmp_path / "set.csv", None, masks=True)
+
+    assert [(one.file, one.mask) for one in found.images] == [
+        (tmp_path / "x/b.png", tmp_path / "masks/b.png")
+    ]

@@ -102,3 +102,13 @@ def test_an_ipv6_address_is_in_brackets() -> None:
         pytest.skip(str(error))
     with listener:
         assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6 beside IPv4")
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too(address: str) -> None:
+    with listen("::", 0) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection((address, port), timeout=10):
+            pass
+        assert url_of(listener) == f"http://localhost:{port}"

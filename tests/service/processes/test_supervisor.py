@@ -5,9 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +88,16 @@ def test_a_worker_that_dies_at_every_start_ends_the_service_with_the_reason() ->
 def test_a_configuration_that_a_worker_refuses_ends_the_service_at_once() -> None:
     with pytest.raises(ConfigurationError, match=r"^There is no folder nowhere\.$"):
         supervise(refuse, count=2)
+
+
+def test_a_machine_without_a_temporary_folder_is_told_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(
+        ConfigurationError, match=r"No such file or directory\. Let TMPDIR name one"
+    ):
+        supervise(refuse)
 
 
 def test_files_that_a_replaced_worker_refuses_do_not_end_the_workers_that_serve() -> None:

@@ -29,7 +29,9 @@ from service.imaging.decode import Limits
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.isolated.decoder import BadReplyError, IsolatedDecoder
 from service.imaging.room import PixelRoom
+from service.imaging.work import announced_work
 from tests.images import encode, photograph, plain, run_lengths
+from tests.tiffs import tiled
 
 CASES = Path(__file__).parents[3] / "data"
 TARGET = ImageInput(height=24, width=16, resize="letterbox")
@@ -149,6 +151,9 @@ def test_the_pixels_of_headers_are_counted_in_a_process_where_only_a_reader_know
     images = [plain("red", (30, 20), form) for form in ("TIFF", "BMP", "AVIF", "PNG")]
     assert isolated.announced_pixels([*images, b"no image"]) == 4 * 600
     assert isolated.announced_pixels([b"no image\nsegfault", images[0]]) == 600
+    tiles = tiled((160, 160), (16, 16), b"data")
+    assert isolated.announced_work(tiles) == announced_work(tiles) == 100 * 1000
+    assert [isolated.announced_work(one) for one in images] == [1000, 600, 600, 600]
 
 
 def test_the_limit_of_an_image_holds_in_a_process() -> None:
