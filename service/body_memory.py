@@ -9,9 +9,6 @@ from types import TracebackType
 
 from service.errors import BodyTooLargeError, OverloadedError
 
-RETURNED_BYTES = 8 << 20
-"""Before a larger body memory is given back, where it is short."""
-
 
 class BodyMemory:
     """Counts the bytes of bodies that arrive, wait or are held; without a limit nothing ever waits.
@@ -22,19 +19,9 @@ class BodyMemory:
     Args:
         limit: bytes of all bodies together; None: any number.
         capacity: how many bodies may wait for room.
-        return_memory: gives what was freed back to the system; called before a large body is received where memory is
-            short, because malloc keeps what the bodies before it have held.
     """
 
-    def __init__(
-        self,
-        limit: int | None = None,
-        capacity: int = 256,
-        return_memory: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.is_short = False
-        """Whether large images and bodies do not all fit."""
-        self._return_memory = return_memory
+    def __init__(self, limit: int | None = None, capacity: int = 256) -> None:
         self.bytes = 0
         self.limit = limit
         self.make_room: Callable[[Callable[[], bool]], None] = lambda _: None
@@ -53,9 +40,9 @@ class BodyMemory:
         """Return the place of a body, which holds nothing yet and must be closed."""
         return BodyPlace(self)
 
-    def fit(self, limit: int | None, *, is_short: bool) -> None:
+    def fit(self, limit: int | None) -> None:
         """Allow so many bytes from now on."""
-        self.limit, self.is_short = limit, is_short
+        self.limit = limit
         self._settle()
 
     def require(self, size: int, copies: int) -> None:
@@ -100,11 +87,6 @@ class BodyMemory:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
                 self._settle()
-
-    async def return_before(self, size: int) -> None:
-        """For `BodyPlace`."""
-        if self.is_short and size > RETURNED_BYTES:
-            await asyncio.to_thread(self._return_memory)
 
     def _set(self, place: "BodyPlace", size: int, *, taken: bool) -> None:
         self.bytes += size - place.size
@@ -167,7 +149,6 @@ class BodyPlace:
             self.shrink(size)
         elif not self._closed:
             await self._memory.take(self, size)
-            await self._memory.return_before(size)
 
     def leave(self, size: int) -> None:
         """Give back what was taken, but for the bytes that have arrived."""

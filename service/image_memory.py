@@ -36,6 +36,7 @@ class ImageMemory:
         chosen_room: whether the operator has set how many pixels are in work at once.
         bodies: what bounds those of requests.
         body_bytes: what is enough for bodies where not all fits.
+        on_short: called once, when images of the settings' size and bodies do not fit beside each other.
         held: returns how many bytes the process holds.
         most_held: returns the most that it has held.
     """
@@ -51,6 +52,7 @@ class ImageMemory:
         chosen_room: bool,
         bodies: BodyMemory,
         body_bytes: int,
+        on_short: Callable[[], None] = lambda: None,
         held: Callable[[], int] = private_bytes,
         most_held: Callable[[], int] = most_private_bytes,
     ) -> None:
@@ -63,6 +65,8 @@ class ImageMemory:
         self._chosen_room = chosen_room
         self._bodies = bodies
         self._body_bytes = body_bytes
+        self._on_short = on_short
+        self._is_short = False
         self._held = held
         self._most_held = most_held
         self._least_held = LEAST_HELD_BYTES
@@ -91,7 +95,10 @@ class ImageMemory:
         if self._fitting and abs(found - self._fitting) * NEWS_SHARE < self._fitting:
             return
         self._fitting = found
-        self._bodies.fit(bodies, is_short=found < wanted)
+        self._bodies.fit(bodies)
+        if found < wanted and not self._is_short:
+            self._is_short = True
+            self._on_short()
         most = self._most if self._chosen_room else min(self._most, found)
         admitted = max(most, found)
         refuses = not self._chosen_max and admitted < self._max_pixels

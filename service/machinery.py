@@ -19,7 +19,7 @@ from service.imaging.isolated.child import PROGRAM
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.runtime.changes import Changes
-from service.runtime.host import imaging_threads, trim_heap
+from service.runtime.host import imaging_threads
 from service.runtime.loop_cost import clock_of_this_thread
 from service.runtime.opening import Elsewhere
 from service.runtime.probing import DeviceCheck, find_device, is_lost
@@ -161,7 +161,7 @@ class Machinery:
             pool_threads=images,
             decoder_program=decoder_program,
         )
-        self.bodies = BodyMemory(capacity=settings.queue_size, return_memory=trim_heap)
+        self.bodies = BodyMemory(capacity=settings.queue_size)
         self.image_memory = make_image_memory(
             settings,
             self.pipeline.room,

@@ -33,7 +33,12 @@ from service.runtime.choosing import Chooser
 from service.runtime.device import Device
 from service.runtime.faults import IsLost
 from service.runtime.fleet import Selector, parse_selector, read_fleet
-from service.runtime.host import granted_memory, granted_threads, trim_heap
+from service.runtime.host import (
+    granted_memory,
+    granted_threads,
+    return_large_blocks_at_once,
+    trim_heap,
+)
 from service.runtime.loading import ModelLoader
 from service.runtime.opening import Batching, Elsewhere, Opener
 from service.runtime.probing import try_device
@@ -301,6 +306,7 @@ def make_image_memory(
         chosen_room=bool(settings.max_decoding_pixels),
         bodies=bodies,
         body_bytes=ENOUGH_BODIES * settings.max_body_bytes,
+        on_short=return_large_blocks_at_once,
     )
 
 

@@ -1,7 +1,6 @@
 """Bodies take the memory that they need, wait for it in turn, and are refused where it never fits."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -89,15 +88,3 @@ async def test_bodies_that_arrive_give_way_above_the_limit_and_not_those_that_ha
         assert not slow.gave_way
         slow.add(1)
         assert (taken.gave_way, slow.gave_way, memory.bytes) == (False, True, 90)
-
-
-async def test_memory_is_given_back_before_a_large_body_only_where_it_is_short() -> None:
-    returned = list[float]()
-    memory = BodyMemory(return_memory=lambda: returned.append(time.perf_counter()))
-    with memory.place() as place:
-        await place.take(10 << 20)
-    assert not returned
-    memory.fit(20 << 20, is_short=True)
-    with memory.place() as place:
-        await place.take(10 << 20)
-    assert len(returned) == 1

@@ -1,6 +1,7 @@
 """What large images may take follows the memory of the process, and is never more than the settings allow."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 
@@ -22,6 +23,7 @@ def memory(
     most_held: int = 0,
     bodies: BodyMemory | None = None,
     body_bytes: int = 0,
+    on_short: Callable[[], None] = lambda: None,
 ) -> ImageMemory:
     """Return the memory in which so many pixels fit beside a service that holds the least."""
     return ImageMemory(
@@ -33,6 +35,7 @@ def memory(
         chosen_room=chosen_room,
         bodies=bodies or BodyMemory(),
         body_bytes=body_bytes,
+        on_short=on_short,
         held=lambda: held,
         most_held=lambda: most_held,
     )
@@ -135,10 +138,17 @@ def test_bodies_have_what_large_images_leave_and_a_third_at_least_where_that_is_
     roomy, short = BodyMemory(), BodyMemory()
     room = PixelRoom(MAX_PIXELS)
     most = MAX_PIXELS + enough // TIGHT_BYTES_PER_PIXEL + 1
-    memory(room, most, bodies=roomy, body_bytes=enough).learn()
-    assert (room.largest, roomy.is_short) == (None, False)
+    said = list[str]()
+    memory(
+        room, most, bodies=roomy, body_bytes=enough, on_short=lambda: said.append("roomy")
+    ).learn()
+    assert (room.largest, said) == (None, [])
     assert roomy.limit is not None
     assert roomy.limit >= enough
-    memory(room, 12_000_000, bodies=short, body_bytes=enough).learn()
-    assert (room.largest, short.is_short) == (8_000_000, True)
+    tight = memory(
+        room, 12_000_000, bodies=short, body_bytes=enough, on_short=lambda: said.append("short")
+    )
+    tight.fit()
+    tight.learn()
+    assert (room.largest, said) == (8_000_000, ["short"])
     assert short.limit == 4_000_000 * TIGHT_BYTES_PER_PIXEL

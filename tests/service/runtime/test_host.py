@@ -85,6 +85,40 @@ def test_what_was_freed_between_what_is_kept_goes_back_to_the_system() -> None:
     assert int(finished.stdout) > 100e6
 
 
+LARGE_BLOCKS = """
+import sys
+from service.runtime.host import return_large_blocks_at_once
+if sys.argv[1:]:
+    return_large_blocks_at_once()
+resident_pages = lambda: int(open("/proc/self/statm").read().split()[1])
+del (first := [bytes(30_000_000)])[:]
+before = resident_pages()
+kept, end = [], []
+for _ in range(10):
+    block = bytes(30_000_000)
+    kept.append(bytes(100_000))
+    del block
+print((resident_pages() - before) * 4096)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's heap is set")
+def test_large_blocks_go_back_to_the_system_when_they_are_freed() -> None:
+    kept = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", LARGE_BLOCKS, *set_so],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for set_so in ([], ["set"])
+    ]
+    assert kept[0] > 25e6
+    assert kept[1] < 5e6
+
+
 @pytest.fixture
 def threshold() -> Iterator[None]:
     before = gc.get_threshold()
