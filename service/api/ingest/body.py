@@ -156,7 +156,8 @@ async def _receive_rest(
             body.add(received.size - before)
             if turn is not None:
                 turn.received()
-        await place.take(received.size * received.copies)
+        if received.size > LARGE_BYTES:
+            await place.take(received.size * received.copies)
     finally:
         if turn is not None:
             turn.end()

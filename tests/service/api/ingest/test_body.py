@@ -10,6 +10,7 @@ from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
 from service.api.ingest.body import COMPLETE_KEY, EAGER_BYTES, LARGE_BYTES, next_chunk, read_body
 from service.api.record import RequestRecord
+from service.body_memory import BodyMemory
 from service.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -218,6 +219,22 @@ async def test_a_body_of_just_the_size_that_is_not_large_waits_for_no_turn_and_i
     reading = read(limits, LARGE[2:], b"\0", whole=True, length=LARGE_BYTES)
     assert len(await reading.task) == LARGE_BYTES
     assert limits.admission.held_bytes == 0
+
+
+@pytest.mark.parametrize("size", [LARGE_BYTES, LARGE_BYTES + 1])
+async def test_only_a_large_body_waits_until_the_memory_has_room(size: int) -> None:
+    memory = BodyMemory(LIMIT)
+    limits = Limits(arriving=ArrivingBodies(4 * LIMIT, memory=memory))
+    with memory.place() as other:
+        await other.take(LIMIT - 3 * LARGE_BYTES)
+        waiting = read(limits, bytes(EAGER_BYTES), length=4 * LARGE_BYTES)
+        await settle()
+        assert memory.waiting == 1
+        reading = read(limits, bytes(size - 1), b"\0", whole=True)
+        await settle()
+        assert reading.task.done() == (size <= LARGE_BYTES)
+    waiting.task.cancel()
+    assert len(await reading.task) == size
 
 
 async def test_every_piece_extends_the_turn() -> None:
