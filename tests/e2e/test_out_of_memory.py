@@ -1,5 +1,6 @@
 """The kernel ends a process for want of memory, as in a container with a limit: which ends, and which go on."""
 
+import base64
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -188,3 +189,23 @@ def test_masks_of_the_largest_images_fit_into_a_small_container(
             assert 200 in answers
             assert set(answers) <= {200, 504}, answers
             assert service.process.poll() is None
+
+
+@pytest.mark.usefixtures("small")
+def test_the_bodies_of_many_clients_fit_into_a_small_container_one_after_the_other(
+    repository: Path,
+) -> None:
+    image = plain("red")
+    whole = image + bytes(30_000_000)
+    text = b'{"images": ["' + base64.b64encode(whole[:20_000_000]) + b'"]}'
+    with start("tests.in_group", models=repository) as service, ThreadPoolExecutor(24) as clients:
+
+        def send(client: int) -> httpx.Response:
+            body = whole if client % 2 else text
+            return httpx.post(f"{service.url}/v1/classify", content=body, timeout=60)
+
+        sent = [clients.submit(send, client) for client in range(24)]
+        while not all(one.done() for one in sent):
+            classify(service)
+        assert {one.result().status_code for one in sent} == {200}
+        assert service.process.poll() is None
