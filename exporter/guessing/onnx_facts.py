@@ -127,10 +127,11 @@ def _decoder(outputs: list[Dims], classes: int, *, is_detr: bool) -> tuple[str, 
         return "detr", shape
     if rows == 4 + classes:
         return "yolov8", shape
-    if columns == 5 + classes:
-        return "yolov5", shape
+    # Before YOLOv5: with one class both have six columns, and Ultralytics' package exports no objectness.
     if columns == 6 and (rows or 0) <= _END_TO_END_MOST:
         return "end2end", shape
+    if columns == 5 + classes:
+        return "yolov5", shape
     return None
 
 

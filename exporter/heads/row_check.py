@@ -39,6 +39,8 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         RecipeError: the message names the decoders that could be right.
     """
     decoder = head.recipe.decoder
+    if decoder == "yolov5":
+        _refuse_ids_as_scores(parts)
     if decoder not in {*ROW_ORDERS, *_TENSORS} or head.is_known:
         return
     rows = [_filled(one) for one in parts]
@@ -94,6 +96,16 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
     raise RecipeError(
         f"The output of {columns} columns looks like {ROW_ORDERS[decoder]}, --decoder {decoder}, but {what}. {step}"
     )
+
+
+def _refuse_ids_as_scores(parts: Sequence[Candidates[Array]]) -> None:
+    """Refuse the score of a single class that is 0 in every row: it is the id of a class, and nothing would be found."""
+    scores = np.concatenate([one.scores.reshape(-1, one.scores.shape[-1]) for one in parts])
+    if scores.shape[-1] == 1 and len(scores) and not scores.any():
+        raise RecipeError(
+            "--decoder yolov5: the last of the 6 columns must be the score of the class, but it is 0 in every box, as "
+            "the id of the only class is. Give --decoder end2end (box, score, class)"
+        )
 
 
 def _first_columns(boxes: Array) -> str:

@@ -31,6 +31,8 @@ THINGS = str({index: f"thing {index}" for index in range(80)})
         (["n", 300, 6], THINGS, "end2end"),
         (["n", 1000, 6], THINGS, "end2end"),
         (["n", 1001, 6], THINGS, None),
+        (["n", 300, 6], "{0: 'cat'}", "end2end"),
+        (["n", 5, 8400], "{0: 'cat'}", "yolov8"),
         # Two classes are no end-to-end detector.
         (["n", 6, 84], "{0: 'cat', 1: 'dog'}", "yolov8"),
         (["n", 84], THINGS, None),

@@ -37,6 +37,12 @@ def test_a_class_id_may_differ_a_little_from_a_whole_number() -> None:
         check([[*BOX, 0.9, 3], [*BOX, 0.9, 0.5]])
 
 
+def test_the_id_of_the_only_class_is_not_read_as_its_score() -> None:
+    check([[*BOX, 0.9, 0.01], [*BOX, 0.8, 0]], decoder="yolov5")
+    with pytest.raises(RecipeError, match=r"it is 0 in every box.* Give --decoder end2end"):
+        check([[*BOX, 0.9, 0], [*BOX, 0.8, 0]], [[*BOX, 0.7, 0]], decoder="yolov5")
+
+
 @pytest.mark.parametrize(
     ("decoder", "row", "order"),
     [
