@@ -65,12 +65,12 @@ class CachingPipeline:
 
         Raises:
             TooManyPixelsError: all images together have too many.
+            DeadlineError: their headers were not read before the deadline.
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
         pipeline = self._pipeline
         until = pipeline.clock() + timeout_seconds
-        if len(images) > 1:
-            await pipeline.check_pixels(images)
+        announced = await pipeline.announce(images, until) if len(images) > 1 else None
         digests = await _digests(images)
         asked = self._asked(model, question)
         keys = _keys(asked, digests)
@@ -89,6 +89,7 @@ class CachingPipeline:
                     low_priority=low_priority,
                     require=require,
                     draws=draws,
+                    announced=None if announced is None else [announced[one] for one in indices],
                 )
             )
 

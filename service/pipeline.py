@@ -18,7 +18,7 @@ from service.card import Card
 from service.errors import DeadlineError, FovealError, ImageError, TooManyPixelsError
 from service.heavy_jobs import HeavyJobs
 from service.imaging.ahead import DecodingAhead
-from service.imaging.announced import quick_pixels
+from service.imaging.announced import Announced, quick_pixels
 from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder
 from service.imaging.geometry import Geometry
@@ -28,6 +28,7 @@ from service.imaging.work import (
     LARGE_WORK,
     LONG_WORK,
     REQUEST_WORK,
+    quick_announced,
     quick_work,
 )
 from service.runtime.entry import without_frames
@@ -42,6 +43,10 @@ EncodedImage = bytes | ImageError
 """An encoded image, or why there is none in this place."""
 Require = Callable[[int], None]
 """Raises ImageError where an image of so many pixels is not run: its result could not be drawn."""
+
+
+_NOTHING = Announced(0, 0)
+"""What an image announces that is not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +81,31 @@ class Pipeline:
         is_request: bool = True,
         require: Require | None = None,
         draws: bool = False,
+        announced: Sequence[Announced] | None = None,
     ) -> list[JobResult[T] | FovealError]:
         """Return each image's answer or its own error, in order.
 
         A job holds two functions: one makes its tensor, the other reads its outputs. So `runtime` never sees an image,
         and the thread that runs a batch also decodes its images and runs their heads. `draws` says that the head draws
         on the image. Very large images, and all of a request that takes long, are queued one by one at low priority.
+        `announced` is what `announce` has returned for these images.
 
         Raises:
             TooManyPixelsError: all images together have more than `max_request_pixels`.
+            DeadlineError: their headers were not read before the deadline.
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
         until = self.clock() + timeout_seconds
-        if len(images) > 1:
-            await self.check_pixels(images)
-            timeout_seconds = max(0.0, until - self.clock())
+        works = await self._works(images, until, announced)
+        timeout_seconds = max(0.0, until - self.clock())
         if require is not None:
             images = [_if_allowed(image, require) for image in images]
+            works = [
+                work if isinstance(image, bytes) else 0
+                for image, work in zip(images, works, strict=True)
+            ]
         jobs = [self.job(image, model.card, head, until, require, draws=draws) for image in images]
-        works = [quick_work(one) if isinstance(one, bytes) else 0 for one in images]
-        known = [work for work in works if work is not None]
-        if len(known) < len(works):
-            known = await asyncio.to_thread(self._works, images)
-            timeout_seconds = max(0.0, until - self.clock())
-        if max(known, default=0) > self._most_work or sum(known) > REQUEST_WORK:
+        if max(works, default=0) > self._most_work or sum(works) > REQUEST_WORK:
             runs = [
                 partial(
                     self._run_heavy,
@@ -110,7 +116,7 @@ class Pipeline:
                     is_request=is_request,
                     is_only=len(jobs) == 1,
                 )
-                for job, work in zip(jobs, known, strict=True)
+                for job, work in zip(jobs, works, strict=True)
             ]
             return await self.heavy.run(runs, disconnected=disconnected)
         queue = model.queue
@@ -209,9 +215,17 @@ class Pipeline:
             return LARGE_WORK
         return min(LARGE_WORK, max(SMALL_PIXELS, self.room.pixels // self.heavy.threads))
 
-    def _works(self, images: Sequence[EncodedImage]) -> list[int]:
-        announced = self.decoder.announced_work
-        return [announced(one) if isinstance(one, bytes) else 0 for one in images]
+    async def _works(
+        self, images: Sequence[EncodedImage], until: float, announced: Sequence[Announced] | None
+    ) -> list[int]:
+        if announced is None and len(images) == 1:  # its pixels are checked where it is opened
+            (image,) = images
+            work = quick_work(image) if isinstance(image, bytes) else 0
+            if work is not None:
+                return [work]
+        if announced is None:
+            announced = await self.announce(images, until)
+        return [one.work for one in announced]
 
     async def _run_heavy(
         self,
@@ -254,25 +268,33 @@ class Pipeline:
             )
         return Job(partial(_ready, ready), job.finish)
 
-    async def check_pixels(self, images: Sequence[EncodedImage]) -> None:
-        """Refuse images that have too many pixels together, by their headers.
+    async def announce(self, images: Sequence[EncodedImage], until: float) -> list[Announced]:
+        """Return each image's pixels and work by its header; refuse several that have too many pixels together.
 
         Raises:
             TooManyPixelsError: they have more than `max_request_pixels`.
+            DeadlineError: not all headers were read before the clock reached `until`.
         """
-        total, unknown = 0, []
-        for image in images:
-            if isinstance(image, bytes):
-                pixels = quick_pixels(image)
-                if pixels is None:
-                    unknown.append(image)
-                else:
-                    total += pixels
-        if unknown and total <= self.max_request_pixels:
-            total += await asyncio.to_thread(self.decoder.announced_pixels, unknown)
-        if total > self.max_request_pixels:
+        quick = [quick_announced(one) if isinstance(one, bytes) else _NOTHING for one in images]
+        known = [one for one in quick if one is not None]
+        self._check_pixels(known, len(images))
+        if len(known) == len(images):
+            return known
+        unknown = [
+            image
+            for image, found in zip(images, quick, strict=True)
+            if found is None and isinstance(image, bytes)
+        ]
+        read = iter(await asyncio.to_thread(self.decoder.announced, unknown, until))
+        found = [next(read) if one is None else one for one in quick]
+        self._check_pixels(found, len(images))
+        return found
+
+    def _check_pixels(self, announced: Sequence[Announced], count: int) -> None:
+        total = sum(one.pixels for one in announced)
+        if count > 1 and total > self.max_request_pixels:
             raise TooManyPixelsError(
-                f"The {len(images)} images have {total / 1e6:.0f} million pixels together by their headers, more than "
+                f"The {count} images have {total / 1e6:.0f} million pixels together by their headers, more than "
                 f"the {self.max_request_pixels / 1e6:g} million allowed. Send them in several requests."
             )
 

@@ -1,7 +1,6 @@
 """How many pixels an encoded image has by its header: what a request may hold is bounded before anything is decoded."""
 
 import struct
-from collections.abc import Iterable
 from io import BytesIO
 from typing import NamedTuple
 
@@ -19,9 +18,14 @@ MOST_SEGMENTS = 200
 """Of a JPEG, before its size; photographs have about ten, and up to a hundred with a large color profile."""
 
 SEGMENT_WORK = 300
-"""What a segment counts: readers take 3 to 4 microseconds for one, as for so many pixels."""
+"""What a segment or a chunk counts: readers take 3 to 4 microseconds for one, as for so many pixels."""
 FREE_SEGMENTS = 1000
 """So many count nothing."""
+
+VIDEO_FIFTHS = 6
+"""What five pixels of a WebP or AVIF count, which are decoded as frames of videos: 18 to 25 nanoseconds each."""
+AVIF_BYTE_WORK = 10
+"""What a byte of an AVIF counts: noise takes 120 nanoseconds a byte, and has more of them than pixels."""
 
 HEADER_BYTES = 30
 """Of a PNG, a BMP or a WebP, with its size."""
@@ -51,7 +55,10 @@ class JpegFrame(NamedTuple):
 
 
 class Announced(NamedTuple):
-    """The pixels of an image by its header, and what decoding takes, as so many; of a JPEG its segments alone."""
+    """The pixels of an image by its header, and what decoding takes, as so many.
+
+    Of a JPEG `read_header` counts only its segments as work, and what it knows by a few bytes is work of none.
+    """
 
     pixels: int
     work: int
@@ -73,21 +80,16 @@ def quick_pixels(image: bytes) -> int | None:
     return _webp_pixels(image) if image.startswith(b"RIFF") else None
 
 
-def announced_pixels(images: Iterable[bytes], formats: tuple[str, ...] = FORMATS) -> int:
-    """Return the pixels of all images together; one that can not be read counts as none. For a thread.
+def read_header(image: bytes, formats: tuple[str, ...] = FORMATS) -> Announced:
+    """Return what an image announces, nothing of one that can not be read. For a thread.
 
     Args:
-        images: encoded.
+        image: encoded.
         formats: those that are read; no other reader is tried.
     """
-    return sum(read_header(image, formats).pixels for image in images)
-
-
-def read_header(image: bytes, formats: tuple[str, ...] = FORMATS) -> Announced:
-    """Return what an image announces, nothing of one that can not be read. For a thread; see `announced_pixels`."""
     quick = quick_pixels(image)
     if quick is not None:
-        return Announced(quick, 0 if image.startswith(JPEG_START) else quick)
+        return Announced(quick, 0)
     try:
         return _read_header(image, formats)
     except (ImageError, UnidentifiedImageError, Image.DecompressionBombError, *PILLOW_FAULTS):
@@ -140,20 +142,35 @@ def jpeg_frame(image: bytes, most: int = MOST_SEGMENTS) -> JpegFrame | None:
 
 
 def _read_header(image: bytes, formats: tuple[str, ...]) -> Announced:
-    work: int | None = None
     if image.startswith(JPEG_START):
-        image = without_filling(image)
-        frame = jpeg_frame(image, MAX_SEGMENTS)  # Pillow's reader takes many times as long
-        segments = image.count(b"\xff") if frame is None else frame.segments
-        work = max(0, segments - FREE_SEGMENTS) * SEGMENT_WORK
-        if frame is not None and "JPEG" in formats:
-            return Announced(frame.pixels, work)
+        return _read_jpeg(without_filling(image), formats)
+    if image.startswith(png.SIGNATURE):  # whose header is not its first chunk: it is refused
+        return Announced(0, 0)
     if image.startswith(TIFF_STARTS):
         return Announced(*tiff.announced(image)) if "TIFF" in formats else Announced(0, 0)
     if image.startswith(b"GIF8"):
         require_little_metadata(image, "GIF", MAX_METADATA_BYTES)
     if image[4:8] == b"ftyp":
         require_little_metadata(image, "AVIF", MAX_METADATA_BYTES)
+        pixels = _pillow_pixels(image, formats)
+        return Announced(pixels, max(pixels * VIDEO_FIFTHS // 5, len(image) * AVIF_BYTE_WORK))
+    pixels = _pillow_pixels(image, formats)
+    return Announced(pixels, pixels)
+
+
+def _read_jpeg(image: bytes, formats: tuple[str, ...]) -> Announced:
+    frame = jpeg_frame(image, MAX_SEGMENTS)  # Pillow's reader takes many times as long
+    segments = image.count(b"\xff") if frame is None else frame.segments
+    if frame is None or "JPEG" not in formats:
+        return Announced(_pillow_pixels(image, formats), segments_work(segments))
+    return Announced(frame.pixels, segments_work(segments))
+
+
+def _pillow_pixels(image: bytes, formats: tuple[str, ...]) -> int:
     with Image.open(BytesIO(image), formats=formats) as file:
-        pixels = file.width * file.height
-    return Announced(pixels, pixels if work is None else work)
+        return file.width * file.height
+
+
+def segments_work(count: int) -> int:
+    """Return what so many segments of a JPEG, or chunks of a PNG, take."""
+    return max(0, count - FREE_SEGMENTS) * SEGMENT_WORK

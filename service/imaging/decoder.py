@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.card import ImageInput
-from service.imaging.announced import announced_pixels
+from service.imaging.announced import Announced
 from service.imaging.deadline import Deadline
 from service.imaging.decode import Limits, open_image
 from service.imaging.resize import fit_and_keep, fit_opened
 from service.imaging.room import SMALL_PIXELS, TIGHT_JPEG_SHARE, PixelRoom
 from service.imaging.source_image import SourceImage, displayed_image
-from service.imaging.work import announced_work
+from service.imaging.work import announced
 
 
 class Decoder(Protocol):
@@ -39,12 +39,12 @@ class Decoder(Protocol):
         """
         ...
 
-    def announced_pixels(self, images: Sequence[bytes]) -> int:
-        """Return the pixels of all images together by their headers; one that can not be read counts as none."""
-        ...
+    def announced(self, images: Sequence[bytes], until: float) -> list[Announced]:
+        """Return each image's pixels and work by its header, none of one that can not be read; see `imaging.work`.
 
-    def announced_work(self, image: bytes) -> int:
-        """Return how long an image takes by its header; see `imaging.work`."""
+        Raises:
+            DeadlineError: not all were read before the clock reached `until`.
+        """
         ...
 
     def start(self) -> None:
@@ -94,13 +94,14 @@ class ThreadDecoder:
         again = partial(displayed_image, go_on=go_on)
         return frame, SourceImage(image, geometry, self.limits, again, held=pixels)
 
-    def announced_pixels(self, images: Sequence[bytes]) -> int:
-        """Return the pixels of all images; see `Decoder`."""
-        return announced_pixels(images, self.limits.formats)
-
-    def announced_work(self, image: bytes) -> int:
-        """Return how long an image takes by its header; see `Decoder`."""
-        return announced_work(image, self.limits.formats)
+    def announced(self, images: Sequence[bytes], until: float) -> list[Announced]:
+        """Return what the images announce; see `Decoder`."""
+        go_on = Deadline(until, self.clock)
+        found = []
+        for image in images:
+            go_on()
+            found.append(announced(image, self.limits.formats))
+        return found
 
     def start(self) -> None:
         """Nothing has to be started."""

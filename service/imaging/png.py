@@ -184,6 +184,16 @@ def chunks(body: bytes) -> Iterator[Chunk]:
     raise BrokenImageError(f"The PNG has more than {MAX_CHUNKS} chunks. Encode it again.")
 
 
+def count_chunks(body: bytes, most: int) -> int:
+    """Return how many chunks a PNG has, or `most` where it has so many or more; where one is damaged they end."""
+    place = len(SIGNATURE)
+    for count in range(most):
+        if place + 12 > len(body):
+            return count
+        place += 12 + int.from_bytes(body[place : place + 4])
+    return most
+
+
 def _collect(body: bytes) -> _Parts:
     found = chunks(body)
     header = next(found, None)

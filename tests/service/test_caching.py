@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from service.caching import CachingPipeline, Question
+from service.imaging.announced import Announced
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.response_cache import ResponseCache
@@ -29,12 +30,21 @@ class WakingPipeline:
     def clock(self) -> float:
         return 0.0
 
-    async def check_pixels(self, images: Sequence[bytes]) -> None:
+    async def announce(self, images: Sequence[bytes], until: float) -> list[Announced]:
         assert len(images) > 1
+        assert until == 10, "the deadline of the request"
+        return [Announced(len(one), place) for place, one in enumerate(images)]
 
     async def predict(
-        self, model: Model, images: Sequence[bytes], *_: object, **__: object
+        self,
+        model: Model,
+        images: Sequence[bytes],
+        *_: object,
+        announced: Sequence[Announced] | None,
+        **__: object,
     ) -> list[JobResult[Any]]:
+        if announced is not None:
+            assert [one.pixels for one in announced] == [len(one) for one in images]
         model.identity = f"graph in {self.precision}"
         self.runs += 1
         return [JobResult({"by": self.precision, "bytes": len(one)}, Trace()) for one in images]

@@ -25,6 +25,7 @@ from service.errors import (
 )
 from service.heads.outputs import Outputs
 from service.heavy_jobs import HeavyJobs
+from service.imaging.announced import Announced
 from service.imaging.room import TIGHT_JPEG_SHARE
 from service.imaging.source_image import SourceImage
 from service.imaging.work import quick_work
@@ -32,7 +33,7 @@ from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult
 from service.settings import Settings
 from tests.images import encode, photograph, plain
-from tests.pngs import RGB, SIGNATURE, header
+from tests.pngs import RGB, SIGNATURE, chunk, header
 from tests.servables import SIDE, write_servable
 from tests.service.api.clock import Clock
 
@@ -61,6 +62,17 @@ async def test_a_head_gets_one_images_outputs_and_where_the_frame_lay(engine: En
     outputs, geometry = outcome.value
     assert outputs["features"].tolist() == [255, 128, 0]
     assert (geometry.width, geometry.height) == (40, 20)
+
+
+async def test_headers_that_take_longer_than_the_deadline_end_the_request(engine: Engine) -> None:
+    image = plain("red", (40, 20))
+    chunks = image[:33] + chunk(b"tEXt") * 100_000 + image[33:]
+    (model,) = engine.registry.models
+    with pytest.raises(DeadlineError):
+        await engine.pipeline.predict(model, [chunks] * 200, read, timeout_seconds=0.2)
+    outcomes = await predict(engine, chunks, chunks, image)
+    found = [one.value[0]["features"].tolist() for one in outcomes]
+    assert found == [[255, 0, 0]] * 3
 
 
 async def test_each_image_has_its_own_outcome_in_order(engine: Engine) -> None:
@@ -127,6 +139,7 @@ class Stage:
     announce_seconds: float = 0
     ahead_seconds: float = 0
     announced: list[list[bytes]] = field(default_factory=list)
+    deadlines: list[float] = field(default_factory=list)
     ahead: list[tuple[int, float, object]] = field(default_factory=list)
     submitted: list[tuple[list[Job[Any, Any]], float, object]] = field(default_factory=list)
     held: list[tuple[int, float]] = field(default_factory=list)
@@ -146,14 +159,16 @@ class Stage:
         self.draws.append(draws)
         return image, "source"
 
-    def announced_pixels(self, images: Sequence[bytes]) -> int:
+    def announce(self, images: Sequence[bytes], until: float) -> list[Announced]:
         self.announced.append(list(images))
+        self.deadlines.append(until)
         self.clock.now += self.announce_seconds
-        return sum(math.prod(struct.unpack_from("<2I", image, 4)) for image in images)
-
-    def announced_work(self, image: bytes) -> int:
-        work = quick_work(image)
-        return self.announced_pixels([image]) if work is None else work
+        sizes = [math.prod(struct.unpack_from("<2I", image, 4)) for image in images]
+        works = [quick_work(image) for image in images]
+        return [
+            Announced(size, size if work is None else work)
+            for size, work in zip(sizes, works, strict=True)
+        ]
 
     async def run(
         self, calls: Sequence[Callable[[], Any]], *, timeout_seconds: float, disconnected: object
@@ -187,8 +202,9 @@ class Stage:
         yield
 
     def made(self) -> Pipeline:
+        decoder = cast("Any", SimpleNamespace(prepare=self.prepare, announced=self.announce))
         room, ahead = cast("Any", self), cast("Any", SimpleNamespace(run=self.run))
-        return Pipeline(cast("Any", self), self.most, room, ahead, self.heavy, self.clock)
+        return Pipeline(decoder, self.most, room, ahead, self.heavy, self.clock)
 
     async def predict(self, *images: EncodedImage, seconds: float = 10) -> list[Job[Any, Any]]:
         """Return the jobs that were submitted, or the errors in their places, in order."""
@@ -287,7 +303,8 @@ async def test_counting_pixels_takes_its_time_from_the_queue() -> None:
 async def test_the_pixels_of_headers_that_only_a_reader_knows_are_counted_on_a_thread() -> None:
     stage = Stage(most=300, announce_seconds=3)
     await stage.predict(png(10, 10), tiff(10, 10), tiff(5, 20))
-    assert stage.announced[0] == [tiff(10, 10), tiff(5, 20)]
+    assert stage.announced == [[tiff(10, 10), tiff(5, 20)]], "once"
+    assert stage.deadlines == [110]
     assert stage.left < 10 - 3 + 1e-9
     stage = Stage(most=299)
     with pytest.raises(TooManyPixelsError, match="3 images have 0 million"):

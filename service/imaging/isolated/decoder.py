@@ -23,7 +23,8 @@ from service.errors import (
     UnavailableError,
     error_types,
 )
-from service.imaging.announced import quick_pixels
+from service.imaging.announced import Announced, quick_pixels
+from service.imaging.deadline import Deadline
 from service.imaging.decode import MAX_SIDE, Limits
 from service.imaging.geometry import plan
 from service.imaging.isolated.child import NO_MEMORY_CODE, PROGRAM, DecoderProcess, EndedError
@@ -41,7 +42,7 @@ from service.imaging.isolated.pool import DecoderPool
 from service.imaging.jpeg_header import JPEG_START
 from service.imaging.room import TIGHT_JPEG_SHARE, PixelRoom
 from service.imaging.source_image import SourceImage
-from service.imaging.work import announced_work, quick_work
+from service.imaging.work import announced, quick_announced
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
@@ -153,30 +154,25 @@ class IsolatedDecoder:
         again = partial(self._displayed, size=size, until=until)
         return frame, SourceImage(image, plan(*size, target), self._limits, again, held=pixels)
 
-    def announced_pixels(self, images: Sequence[bytes]) -> int:
-        """Return the pixels of all images; see `Decoder`."""
-        return sum(map(self._announced, images))
+    def announced(self, images: Sequence[bytes], until: float) -> list[Announced]:
+        """Return what the images announce; see `Decoder`."""
+        go_on = Deadline(until, self._clock)
+        found = []
+        for image in images:
+            go_on()
+            found.append(self._announced(image, until))
+        return found
 
-    def announced_work(self, image: bytes) -> int:
-        """Return how long an image takes by its header; see `Decoder`."""
-        quick = quick_work(image)
-        if quick is not None:
-            return quick
-        if quick_pixels(image) is not None:  # only its scans are counted
-            return announced_work(image, self._limits.formats)
-        return self._counted(image)[1]
-
-    def _announced(self, image: bytes) -> int:
-        quick = quick_pixels(image)
-        return self._counted(image)[0] if quick is None else quick
-
-    def _counted(self, image: bytes) -> tuple[int, int]:
-        """Return the pixels and the work that only a reader knows."""
-        until = self._clock() + self._seconds
+    def _announced(self, image: bytes, until: float) -> Announced:
+        known = quick_announced(image)
+        if known is not None:
+            return known
+        if quick_pixels(image) is not None:  # only its scans or chunks are counted
+            return announced(image, self._limits.formats)
         try:
             return self._ask(self._request(Kind.ANNOUNCED, image), until, _counts)
         except ImageError:  # it gets its error when it is decoded
-            return 0, 0
+            return Announced(0, 0)
 
     def _decoded(
         self, image: bytes, target: bytes, granted: int, frame: memoryview, until: float
@@ -341,8 +337,8 @@ def _ended(error: EndedError) -> tuple[str, FovealError]:
     )
 
 
-def _counts(process: DecoderProcess, reply: Head, latest: float) -> tuple[int, int]:
-    return _count(process, reply, latest), reply[2]
+def _counts(process: DecoderProcess, reply: Head, latest: float) -> Announced:
+    return Announced(_count(process, reply, latest), reply[2])
 
 
 def _count(process: DecoderProcess, reply: Head, latest: float) -> int:  # noqa: ARG001  # as all that read a reply

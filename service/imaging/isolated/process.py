@@ -24,7 +24,6 @@ from PIL import AvifImagePlugin, Image
 
 from service.card import ImageInput
 from service.errors import DeadlineError, ImageError
-from service.imaging.announced import announced_pixels
 from service.imaging.deadline import Deadline, GoOn
 from service.imaging.decode import Limits, open_image
 from service.imaging.isolated.child import NO_MEMORY_CODE
@@ -45,7 +44,7 @@ from service.imaging.libtiff_words import silence_libtiff
 from service.imaging.resize import fit_opened
 from service.imaging.room import SMALL_PIXELS
 from service.imaging.source_image import displayed_image
-from service.imaging.work import announced_work
+from service.imaging.work import announced
 
 STANDARD_FILES = 3
 STRIP_BYTES = 1 << 22
@@ -69,8 +68,7 @@ def answer(request: Request) -> Parts:
     limits = _limits(request.limits)
     go_on = Deadline(time.perf_counter() + request.seconds, time.perf_counter)
     if request.kind == Kind.ANNOUNCED:
-        pixels = announced_pixels([request.body], limits.formats)
-        work = announced_work(request.body, limits.formats)
+        pixels, work = announced(request.body, limits.formats)
         yield REPLY.pack(Reply.COUNT, pixels, min(work, MOST_WORK))
     elif request.kind == Kind.IMAGE:
         yield from _image(displayed_image(request.body, limits, go_on))

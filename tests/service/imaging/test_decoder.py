@@ -53,6 +53,16 @@ def test_an_image_that_is_drawn_on_is_decoded_once_and_looks_as_if_decoded_again
     assert prepared(body, draws=False)[0] == frame
 
 
+def test_headers_are_read_until_the_deadline_and_no_longer() -> None:
+    times = iter((0.0, 0.5, 1.0))
+    decoder = ThreadDecoder(LIMITS, PixelRoom(10**9), clock=lambda: next(times))
+    images = [small("RGB", form, 1) for form in ("TIFF", "GIF")]
+    assert [one.pixels for one in decoder.announced(images, 1.0)] == [40 * 28] * 2
+    with pytest.raises(DeadlineError):
+        decoder.announced(images, 1.0)
+    assert next(times, None) is None, "the third was not begun"
+
+
 @pytest.mark.parametrize("tile", [16, 256])
 def test_a_small_tiff_in_large_tiles_has_a_deadline_as_a_large_image_has(tile: int) -> None:
     body = tiled((1, 20_000), (tile, tile), zlib.compress(bytes(tile * tile)))

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image, ImageFile
 
 from service.errors import BrokenImageError, ImageError, UnsupportedImageError
-from service.imaging.announced import announced_pixels
+from service.imaging.announced import read_header
 from service.imaging.decode import Limits, open_image, read_pixels
 from service.imaging.formats import FORMATS, formats_of
-from service.imaging.work import announced_work
+from service.imaging.work import announced
 from tests.images import encode
 
 GRADIENT = Image.linear_gradient("L").resize((40, 30)).convert("RGB")
@@ -117,11 +117,11 @@ def test_no_reader_outside_the_list_sees_an_image_at_any_step(witness: list[byte
         open_image(body, Limits())
     with pytest.raises(ImageError):
         open_image(body, only("png"))
-    assert announced_pixels([body, body]) == 0
-    assert announced_work(body) == 0
+    assert read_header(body).pixels == 0
+    assert announced(body) == (0, 0)
     assert witness == []
 
 
 def test_pixels_of_a_format_that_is_off_are_not_counted_by_its_reader() -> None:
-    assert announced_pixels([ENCODED["AVIF"]], formats_of(["bmp"])) == 0
-    assert announced_pixels([ENCODED["BMP"]], formats_of(["bmp"])) == 40 * 30
+    assert read_header(ENCODED["AVIF"], formats_of(["bmp"])).pixels == 0
+    assert read_header(ENCODED["BMP"], formats_of(["bmp"])).pixels == 40 * 30

@@ -8,12 +8,16 @@ import pytest
 from PIL import Image
 
 from service.imaging.jpeg_scans import count_markers
-from service.imaging.work import LARGE_WORK, SMALL_JPEG_BYTES, announced_work, quick_work
+from service.imaging.work import LARGE_WORK, SMALL_JPEG_BYTES, announced, quick_work
 from tests.images import encode
-from tests.pngs import RGB, RGB_ALPHA, SIGNATURE, header
+from tests.pngs import RGB, RGB_ALPHA, SIGNATURE, chunk, header
 from tests.tiffs import tiled
 
 SCAN, END = b"\xff\xda", b"\xff\xd9"
+
+
+def announced_work(image: bytes) -> int:
+    return announced(image).work
 
 
 def jpeg(side: int = 80, **options: Any) -> bytes:
@@ -104,7 +108,40 @@ def test_the_bytes_of_fax_lines_count() -> None:
     assert announced_work(blank) == noise.size
 
 
-@pytest.mark.parametrize(("segments", "least"), [(30_000, 8_000_000), (190_000, LARGE_WORK)])
-def test_a_jpeg_of_very_many_segments_takes_long(segments: int, least: int) -> None:
+def test_a_jpeg_of_very_many_segments_takes_long_and_one_that_is_refused_nothing() -> None:
     image = jpeg()
-    assert announced_work(image[:2] + b"\xff\xfe\0\2" * segments + image[2:]) > least
+    assert announced_work(image[:2] + b"\xff\xfe\0\2" * 19_000 + image[2:]) > 5_000_000
+    assert announced(image[:2] + b"\xff\xfe\0\2" * 30_000 + image[2:]) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"IDAT"])
+def test_the_chunks_of_a_png_count_and_few_are_followed_on_the_event_loop(kind: bytes) -> None:
+    image = encode(Image.new("L", (40, 40)), "PNG")
+    end = image.index(b"IDAT") - 4
+    usual = image[:end] + chunk(kind) * 400 + image[end:]
+    assert quick_work(usual) == 1600
+    many = image[:end] + chunk(kind) * 190_000 + image[end:]
+    assert quick_work(many) is None
+    assert announced(many).pixels == 1600
+    assert announced_work(many) > 3 * LARGE_WORK
+    assert announced_work(image[:end] + chunk(kind) * 900 + image[end:]) == 1600
+
+
+def test_a_png_whose_header_is_not_first_has_no_pixels_and_is_not_read() -> None:
+    image = encode(Image.new("L", (40, 40)), "PNG")
+    assert announced(image[:8] + chunk(b"tEXt") * 190_000 + image[8:]) == (0, 0)
+
+
+def test_a_webp_or_avif_takes_a_fifth_more_than_its_pixels() -> None:
+    assert announced_work(encode(Image.new("RGBA", (1000, 1000)), "AVIF")) == 1_200_000
+    for mode in ("RGB", "RGBA"):
+        assert quick_work(encode(Image.new(mode, (400, 400)), "WEBP", lossless=True)) == 192_000
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_the_bytes_of_noise_count(kind: str) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (300, 400, 3), np.uint8)
+    image = encode(Image.fromarray(noise), kind, quality=95)
+    assert announced_work(image) == len(image) * {"WEBP": 3, "AVIF": 10}[kind]
+    assert announced_work(image) > 2 * 300 * 400
+    assert announced(image).pixels == 300 * 400

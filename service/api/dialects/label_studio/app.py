@@ -119,7 +119,8 @@ async def _predict(remote: RemoteImages, call: Call) -> Response:
     pages = [(one, await _images(remote, call, tasks, one[0].variable, room)) for one in by_image]
     if len(pages) > 1:  # else the pixels are counted where the images run
         every = [image for _, images in pages for image in images]
-        await call.services.engine.pipeline.check_pixels(every)
+        pipeline = call.services.engine.pipeline
+        await pipeline.announce(every, pipeline.clock() + call.record.deadline.left())
     found: list[list[Any]] = [[] for _ in tasks]
     version = _version(call.services.engine, calls)
     for controls_of_page, images in pages:

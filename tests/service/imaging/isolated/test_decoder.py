@@ -29,7 +29,7 @@ from service.imaging.decode import Limits
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.isolated.decoder import BadReplyError, IsolatedDecoder
 from service.imaging.room import PixelRoom
-from service.imaging.work import announced_work
+from service.imaging.work import announced
 from tests.images import encode, photograph, plain, run_lengths
 from tests.tiffs import tiled
 
@@ -149,11 +149,19 @@ def test_the_pixels_of_headers_are_counted_in_a_process_where_only_a_reader_know
     isolated: IsolatedDecoder,
 ) -> None:
     images = [plain("red", (30, 20), form) for form in ("TIFF", "BMP", "AVIF", "PNG")]
-    assert isolated.announced_pixels([*images, b"no image"]) == 4 * 600
-    assert isolated.announced_pixels([b"no image\nsegfault", images[0]]) == 600
+    found = isolated.announced([*images, b"no image"], late())
+    assert [one.pixels for one in found] == [600] * 4 + [0]
+    avif = 10 * len(images[2])
+    assert [one.work for one in found] == [1000, 600, avif, 600, 0]
+    assert isolated.announced([b"no image\nsegfault", images[0]], late()) == [(0, 0), found[0]]
     tiles = tiled((160, 160), (16, 16), b"data")
-    assert isolated.announced_work(tiles) == announced_work(tiles) == 100 * 1000
-    assert [isolated.announced_work(one) for one in images] == [1000, 600, 600, 600]
+    assert isolated.announced([tiles], late()) == [announced(tiles)] == [(160 * 160, 100 * 1000)]
+
+
+def test_headers_are_not_read_after_the_deadline(isolated: IsolatedDecoder) -> None:
+    images = [plain("red", (30, 20), form) for form in ("PNG", "TIFF")]
+    with pytest.raises(DeadlineError):
+        isolated.announced(images, time.perf_counter())
 
 
 def test_the_limit_of_an_image_holds_in_a_process() -> None:
@@ -171,7 +179,7 @@ def test_a_format_that_is_not_read_is_not_read_in_a_process_either() -> None:
     with decoder(limits=limits) as made:
         for image in (GOOD, plain("red", form="TIFF"), plain("red", form="JPEG"), body):
             assert seen(made, image) == seen(thread, image)
-        assert made.announced_pixels([plain("red", form="TIFF")]) == 0
+        assert made.announced([plain("red", form="TIFF")], late()) == [(0, 0)]
 
 
 @pytest.mark.parametrize("way", ["segfault", "abort"])
