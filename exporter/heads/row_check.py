@@ -99,7 +99,7 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
 
 
 def _refuse_ids_as_scores(parts: Sequence[Candidates[Array]]) -> None:
-    """Refuse the score of a single class that is 0 in every row: it is the id of a class, and nothing would be found."""
+    """Refuse the score of a single class that is 0 in every row: it is an id, and nothing would be found."""
     scores = np.concatenate([one.scores.reshape(-1, one.scores.shape[-1]) for one in parts])
     if scores.shape[-1] == 1 and len(scores) and not scores.any():
         raise RecipeError(

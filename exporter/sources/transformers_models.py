@@ -98,9 +98,14 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         images = processed_images(processor, sides)
     if images.note:
         progress.warn(images.note)
+    if _is_gray(model) and (of_colors := _differing(processor)):
+        progress.warn(
+            f"The network reads one channel, and the image processor states {' and '.join(of_colors)} for three that "
+            "differ: the first of each is taken. Give --mean and --std if the network was trained with others"
+        )
     with _as_source_error(where):
         known = _described(place, model.eval(), processor, images, recipe)
-    if is_placeholder(known.facts.labels):
+    if is_placeholder(known.facts.labels) and not recipe.label_list():
         progress.warn(
             f"{CONFIG} has no names for the classes, only LABEL_0 and so on. Give --labels FILE"
         )
@@ -281,7 +286,7 @@ def _processor(library: Library, place: _Place, model: Pretrained) -> Processor:
         processor = library.AutoImageProcessor.from_pretrained(
             place.folder, backend="pil", trust_remote_code=False
         )
-        if getattr(model.config, "num_channels", None) == 1:
+        if _is_gray(model):
             _repeat_values(processor)
         return processor
     names = library.models.auto.image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES
@@ -297,6 +302,21 @@ def _processor(library: Library, place: _Place, model: Pretrained) -> Processor:
     if isinstance(side, int) and "height" in dict(getattr(library, name)().size):
         size = {"size": {"height": side, "width": side}}
     return getattr(library, name)(**size)
+
+
+def _is_gray(model: Pretrained) -> bool:
+    return getattr(model.config, "num_channels", None) == 1
+
+
+def _differing(processor: Processor) -> list[str]:
+    """Return which of mean and std a processor states with another value for each color."""
+    named = {"a mean": "image_mean", "a std": "image_std"}
+    values = {name: getattr(processor, field, None) for name, field in named.items()}
+    return [
+        name
+        for name, given in values.items()
+        if isinstance(given, (list, tuple)) and len(set(given)) > 1
+    ]
 
 
 def _repeat_values(processor: Processor) -> None:

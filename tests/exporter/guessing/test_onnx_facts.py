@@ -183,7 +183,8 @@ def test_rows_after_a_suppression_are_no_classifier_s(tmp_path: Path) -> None:
         # 64 pixels: 8·8 + 4·4 + 2·2 cells. Of an unknown size, those of the usual ones: 8400 at 640.
         (["n", 84, 10], 64, "detect"),
         (["n", 85, 10], 64, "detect"),  # and one cell of 64 pixels
-        (["n", 86, 10], 64, None),
+        (["n", 86, 10], 64, "detect"),  # and one of 128
+        (["n", 87, 10], 64, None),
         (["n", 10, 3 * 84], 64, "detect"),
         (["n", 8400, 10], "side", "detect"),
         (["n", 3 * 2100, 10], "side", "detect"),

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from exporter.errors import ExportError, RecipeError, SourceError, WeightsError
+from exporter.progress import SilentProgress
+from exporter.recipe import make_recipe
+from exporter.sources.transformers_models import load
 from tests.exporter.exporting import export_to
 from tests.exporter.sources.pretrained import (
     NAMED,
@@ -252,6 +255,16 @@ def test_a_checkpoint_in_several_files_names_those_that_are_missing(
         exported(folder, tmp_path, "classify")
 
 
+class Warnings(SilentProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.said.append(message)
+
+
 def gray_vit() -> Processed:
     config = tf.ViTConfig(**SMALL, image_size=SIDE, num_channels=1, **NAMED)
     return tf.ViTForImageClassification(config), tf.ViTImageProcessorPil(size=SQUARE)
@@ -269,6 +282,50 @@ def test_one_mean_and_std_are_those_of_gray_images(tmp_path: Path) -> None:
     assert normalization is not None
     assert (normalization.color, normalization.assumed) == ("gray", ())
     assert (normalization.mean, normalization.std) == ((0.4,), (0.2,))
+
+
+def test_three_means_for_one_channel_do_not_pass_for_its_own(tmp_path: Path) -> None:
+    place = saved(gray_vit, tmp_path)
+    path = place / "preprocessor_config.json"
+    means = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.2] * 3}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **means}))
+    notes = Warnings()
+
+    recipe = make_recipe(
+        {
+            "source": f"transformers:{place.name}",
+            "task": "classify",
+            "name": "gray",
+            "folder": tmp_path,
+        }
+    )
+    load(place.name, recipe, notes)
+
+    (said,) = (one for one in notes.said if "three that differ" in one)
+    assert "states a mean for three" in said
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_names_are_asked_for_where_none_are_given(tmp_path: Path, *, named: bool) -> None:
+    place = saved(gray_vit, tmp_path)
+    config = json.loads((place / "config.json").read_text())
+    count = len(config["id2label"])
+    edit(place, id2label={str(one): f"LABEL_{one}" for one in range(count)}, label2id={})
+    notes = Warnings()
+
+    labels = {"labels": tuple("abcdefghij"[:count])} if named else {}
+    recipe = make_recipe(
+        {
+            "source": f"transformers:{place.name}",
+            "task": "classify",
+            "name": "gray",
+            "folder": tmp_path,
+            **labels,
+        }
+    )
+    load(place.name, recipe, notes)
+
+    assert any("Give --labels FILE" in one for one in notes.said) == (not named)
 
 
 def test_weights_for_gray_images_name_the_argument_for_them(tmp_path: Path) -> None:
