@@ -41,8 +41,12 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
     decoder = head.recipe.decoder
     if decoder == "yolov5":
         _refuse_ids_as_scores(parts)
-    if decoder not in {*ROW_ORDERS, *_TENSORS} or head.is_known:
-        return
+    elif decoder in {*ROW_ORDERS, *_TENSORS} and not head.is_known:
+        _check_columns(head, parts)
+
+
+def _check_columns(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
+    decoder = head.recipe.decoder
     rows = [_filled(one) for one in parts]
     boxes, scores, kinds = (np.concatenate(same) for same in zip(*rows, strict=True))
     if not len(kinds):
