@@ -99,9 +99,9 @@ def arrange(
     stated = recipe.detect
     count = len(recipe.label_list() or ()) or labels
     if "decoder" in stated.model_fields_set:
-        ordered = _as_stated(stated.decoder, outputs, is_stated=bool(recipe.outputs))
-        if len(ordered[0].dims) > 3:
+        if not any(_is_whole(one.dims, image_input) for one in outputs):
             refuse_levels(outputs, image_input, count, fewest=2)
+        ordered = _as_stated(stated.decoder, outputs, is_stated=bool(recipe.outputs))
         _refuse_dropped(stated.decoder, outputs, ordered, count)
         return recipe.model_copy(update={"detect": _with_form(stated, ordered)}), ordered
     known, ordered = _as_found(
@@ -146,6 +146,8 @@ def _as_found(
     outputs: Sequence[Tensor], image_input: ImageInput, labels: int, *, is_stated: bool
 ) -> tuple[str, list[Tensor]]:
     """Return the decoder that the shapes and names of the outputs show, and these in its order."""
+    if sum(map(is_boxes, outputs)) > 1:
+        refuse_levels(outputs, image_input, labels, fewest=2)
     found = _triple(outputs, is_stated=is_stated) or pair(outputs, is_stated=is_stated)
     if found is not None:
         return ("triple" if len(found) == 3 else "pair"), found
@@ -162,6 +164,17 @@ def _as_found(
 def grid_strides(anchors: int, image_input: ImageInput) -> tuple[int, ...] | None:
     """Return the strides of the grids that together have this number of cells, None where no usual ones do."""
     return next((one for one in STRIDES if _cells(one, image_input) == anchors), None)
+
+
+def _is_whole(dims: Dims, image_input: ImageInput) -> bool:
+    """Return whether an output (N, A, C) or (N, C, A) has the boxes of several grids together, of one anchor or three.
+
+    So many may be those of one level with other anchors too.
+    """
+    counts = [count // anchors for count in dims[1:] for anchors in (1, 3) if count % anchors == 0]
+    return len(dims) == 3 and any(
+        len(grid_strides(count, image_input) or ()) > 1 for count in counts
+    )
 
 
 def is_detection_output(dims: Dims) -> bool:

@@ -469,6 +469,16 @@ def test_raw_heads_of_each_level_are_refused_with_their_form_and_the_next_step(
     assert "not decoded in the graph" in words
 
 
+def test_levels_that_are_outputs_of_their_own_are_not_read_from_the_first_alone(
+    tmp_path: Path,
+) -> None:
+    levels = {f"p{size}": np.ones((1, size**2, 5 + CLASSES)) for size in (8, 4, 2)}
+    with pytest.raises(
+        RecipeError, match=r"p2 \(1, 4, 10\) for one image.* join the levels to one"
+    ):
+        adopt(tmp_path, detector(levels), decoder="yolov5")
+
+
 def test_a_detector_of_poses_is_refused_by_what_the_file_says(tmp_path: Path) -> None:
     model = detector({"output0": np.ones((1, 56, CELLS))})
     helper.set_model_props(model, {"task": "pose"})
