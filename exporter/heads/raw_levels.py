@@ -53,7 +53,8 @@ def refuse_levels(
     raise RecipeError(
         f"The network's outputs are maps over the image, at stride {_and(strides)}: {listed} for one image. {words}. "
         f"{_APART if is_flat else _AS_MAPS} the network with its decoding: {how}. Or give it as "
-        "python:package.module:callable, with a forward that decodes its maps to boxes (N, A, 4) and scores (N, A, K). Only if the file has such tensors too, name them with --outputs BOXES,SCORES"
+        "python:package.module:callable, with a forward that decodes its maps to boxes (N, A, 4) and "
+        "scores (N, A, K). Only if the file has such tensors too, name them with --outputs BOXES,SCORES"
     )
 
 
