@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 
 from exporter.errors import RecipeError
-from exporter.heads.box_pair import is_boxes, pair
+from exporter.heads.box_pair import is_boxes, pair, pair_of_one_class
 from exporter.heads.dropped_objectness import pair_objectness, refuse_dropped
 from exporter.heads.embedding_output import embedding_first
 from exporter.heads.raw_levels import refuse_levels
@@ -131,7 +131,8 @@ def _as_stated(decoder: str, outputs: Sequence[Tensor], *, is_stated: bool) -> l
     """Return the outputs in the order of the decoder that the recipe states."""
     match decoder:
         case "pair":
-            return pair(outputs, is_stated=is_stated) or list(outputs)
+            found = pair(outputs, is_stated=is_stated) or pair_of_one_class(outputs)
+            return found or list(outputs)
         case "pair_objectness":
             return pair_objectness(outputs, is_stated=is_stated) or list(outputs)
         case "triple":
@@ -155,10 +156,23 @@ def _as_found(
         return "mmdet", scored
     if any(is_detection_output(one.dims) for one in outputs):
         return "detection_output", _first(outputs, is_detection_output)
+    if (of_one_class := pair_of_one_class(outputs)) is not None:
+        _require_one_class(of_one_class, labels)
+        return "pair", of_one_class
     refuse_levels(outputs, image_input, labels)
     _refuse_other_heads(outputs)
     ordered = _first(outputs, lambda dims: len(dims) == 3)
     return _decoder_of(ordered[0].dims, image_input, labels), ordered
+
+
+def _require_one_class(found: Sequence[Tensor], labels: int) -> None:
+    boxes, scores = found
+    if labels > 1:
+        raise RecipeError(
+            f"The output {scores.name} {scores.dims} has one score for each of the boxes {boxes.name} {boxes.dims}, "
+            f"and {labels} labels are given. Export the network with a score for each class, (N, A, {labels}), or with the "
+            "class of each box too, (N, A); if all boxes are of one class, give one label"
+        )
 
 
 def grid_strides(anchors: int, image_input: ImageInput) -> tuple[int, ...] | None:

@@ -672,6 +672,32 @@ def test_scores_are_multiplied_by_an_objectness_of_its_own(
     assert found["scores"][0][3] < 0.01
 
 
+@pytest.mark.parametrize("decoder", ["", "pair"])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_scores_of_one_class_need_no_axis_for_it(
+    tmp_path: Path, decoder: str, *, is_reversed: bool
+) -> None:
+    parts = {"boxes": boxes_of(30), "scores": best_of(30)[0]}
+    model = detector(dict(reversed(parts.items())) if is_reversed else parts)
+    stated = {"decoder": decoder} if decoder else {}
+
+    done = adopt(tmp_path, model, labels=["person"], **stated)
+
+    found = outputs_of(done.path, some_frames(2, SIDE))
+    np.testing.assert_allclose(found["boxes"][1][:3], BOXES, atol=1e-5)
+    np.testing.assert_allclose(found["scores"][1][:3], SCORES, atol=1e-5)
+    assert not found["classes"].any()
+    assert not done.card.nms_free
+
+
+def test_one_score_a_box_is_not_that_of_several_classes(tmp_path: Path) -> None:
+    model = detector({"boxes": boxes_of(30), "scores": best_of(30)[0]})
+    with pytest.raises(
+        RecipeError, match=r"\(N, A, 5\), or with the class of each box too, \(N, A"
+    ):
+        adopt(tmp_path, model)
+
+
 def test_an_objectness_of_another_notation_than_the_scores_is_refused(tmp_path: Path) -> None:
     parts = {"boxes": boxes_of(30), "scores": scores_of(30), "objectness": np.full((1, 30), -3.0)}
     with pytest.raises(RecipeError, match=r"objectness -3 to -3: only one of them are probab"):
