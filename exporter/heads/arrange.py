@@ -170,8 +170,8 @@ def _require_one_class(found: Sequence[Tensor], labels: int) -> None:
     if labels > 1:
         raise RecipeError(
             f"The output {scores.name} {scores.dims} has one score for each of the boxes {boxes.name} {boxes.dims}, "
-            f"and {labels} labels are given. Export the network with a score for each class, (N, A, {labels}), or with the "
-            "class of each box too, (N, A); if all boxes are of one class, give one label"
+            f"and {labels} labels are given. Export the network with a score for each class, (N, A, {labels}), or with "
+            "the class of each box too, (N, A); if all boxes are of one class, give one label"
         )
 
 
@@ -244,6 +244,7 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> lis
     """
     if recipe.outputs:
         return list(outputs)
+    _refuse_best_alone(outputs, labels)
     for wanted in (
         lambda dims: _is_vector(dims) and dims[1:2] == (labels,),
         lambda dims: len(dims) == 2,
@@ -253,12 +254,25 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> lis
         if suitable:
             best = _named_scores(suitable, labels)
             return [best, *(one for one in outputs if one is not best)]
-    if outputs and all(one.is_integer and set(one.dims) == {1} for one in outputs):
+    return _first(outputs, _is_vector)
+
+
+def _refuse_best_alone(outputs: Sequence[Tensor], labels: int) -> None:
+    """Refuse a classifier that gives the best class, with or without its score, in place of the score of each class."""
+    if not outputs or any(set(one.dims) != {1} for one in outputs):
+        return
+    if all(one.is_integer for one in outputs):
         raise RecipeError(
             f"The output {outputs[0].name} holds whole numbers, as the best class. --task classify needs the score of "
             "each class: export the network without its ArgMax, or name the output before it with --outputs"
         )
-    return _first(outputs, _is_vector)
+    if labels > 2 and any(one.is_integer for one in outputs):
+        listed = ", ".join(f"{one.name} {one.dims}" for one in outputs)
+        raise RecipeError(
+            f"The outputs {listed} seem to be the best class and its score alone. --task classify needs the score of "
+            "each class: export the network without its ArgMax, Max or TopK, or name the tensor before it with "
+            "--outputs"
+        )
 
 
 def _named_scores(outputs: Sequence[Tensor], labels: int) -> Tensor:
