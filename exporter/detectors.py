@@ -7,7 +7,7 @@ the batch. So the anchors are constants, which torchvision itself computes once.
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log, log2
+from math import ceil, log, log2
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ from service.card import ImageInput
 
 WIDTH_LIMIT = log(1000 / 16)
 """The logarithm of the factor by which a box may grow at most, as in torchvision's BoxCoder."""
+
+MULTIPLE = 32
+"""Sides of images are filled up to a multiple of this, as torchvision does."""
 
 THINNEST = 1e-3
 """Proposals that are thinner than this, in pixels, are dropped, as in torchvision's RPN."""
@@ -241,6 +244,23 @@ def frame_of(model: nn.Module) -> ImageInput:
     side = transform.min_size[-1]
     red, green, blue = (round(255 * mean) for mean in transform.image_mean)
     return ImageInput(height=side, width=side, resize="letterbox", pad_color=(red, green, blue))
+
+
+def size_note(model: nn.Module) -> str | None:
+    """Return in which size torchvision gives the detector images of 4:3, None where it is that of the image input."""
+    transform = _transform_of(model)
+    if transform.fixed_size is not None:
+        return None
+    side, most = transform.min_size[-1], transform.max_size
+    scale = min(side / 480, most / 640)
+    height, width = round(480 * scale), round(640 * scale)
+    seen = round(100 * side / width)
+    even = ceil(width / MULTIPLE) * MULTIPLE
+    return (
+        f"the input is {side}×{side}, where images get a border: objects of an image of 640×480 pixels have {seen} % "
+        f"of the size that torchvision's own resize to {width}×{height} gives them. Where most have that form, "
+        f"--height {height} --width {even} gives them the same size"
+    )
 
 
 def anchors_of(model: SSD | RetinaNet | FCOS, image_input: ImageInput) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 
 from exporter.errors import RecipeError
-from exporter.heads.box_pair import is_boxes, pair
+from exporter.heads.box_pair import is_boxes, pair, pair_of_one_class
 from exporter.heads.dropped_objectness import pair_objectness, refuse_dropped
 from exporter.heads.embedding_output import embedding_first
 from exporter.heads.raw_levels import refuse_levels
@@ -99,9 +99,9 @@ def arrange(
     stated = recipe.detect
     count = len(recipe.label_list() or ()) or labels
     if "decoder" in stated.model_fields_set:
-        ordered = _as_stated(stated.decoder, outputs, is_stated=bool(recipe.outputs))
-        if len(ordered[0].dims) > 3:
+        if not any(_is_whole(one.dims, image_input) for one in outputs):
             refuse_levels(outputs, image_input, count, fewest=2)
+        ordered = _as_stated(stated.decoder, outputs, is_stated=bool(recipe.outputs))
         _refuse_dropped(stated.decoder, outputs, ordered, count)
         return recipe.model_copy(update={"detect": _with_form(stated, ordered)}), ordered
     known, ordered = _as_found(
@@ -131,7 +131,8 @@ def _as_stated(decoder: str, outputs: Sequence[Tensor], *, is_stated: bool) -> l
     """Return the outputs in the order of the decoder that the recipe states."""
     match decoder:
         case "pair":
-            return pair(outputs, is_stated=is_stated) or list(outputs)
+            found = pair(outputs, is_stated=is_stated) or pair_of_one_class(outputs)
+            return found or list(outputs)
         case "pair_objectness":
             return pair_objectness(outputs, is_stated=is_stated) or list(outputs)
         case "triple":
@@ -146,6 +147,8 @@ def _as_found(
     outputs: Sequence[Tensor], image_input: ImageInput, labels: int, *, is_stated: bool
 ) -> tuple[str, list[Tensor]]:
     """Return the decoder that the shapes and names of the outputs show, and these in its order."""
+    if sum(map(is_boxes, outputs)) > 1:
+        refuse_levels(outputs, image_input, labels, fewest=2)
     found = _triple(outputs, is_stated=is_stated) or pair(outputs, is_stated=is_stated)
     if found is not None:
         return ("triple" if len(found) == 3 else "pair"), found
@@ -153,15 +156,39 @@ def _as_found(
         return "mmdet", scored
     if any(is_detection_output(one.dims) for one in outputs):
         return "detection_output", _first(outputs, is_detection_output)
+    if (of_one_class := pair_of_one_class(outputs)) is not None:
+        _require_one_class(of_one_class, labels)
+        return "pair", of_one_class
     refuse_levels(outputs, image_input, labels)
     _refuse_other_heads(outputs)
     ordered = _first(outputs, lambda dims: len(dims) == 3)
     return _decoder_of(ordered[0].dims, image_input, labels), ordered
 
 
+def _require_one_class(found: Sequence[Tensor], labels: int) -> None:
+    boxes, scores = found
+    if labels > 1:
+        raise RecipeError(
+            f"The output {scores.name} {scores.dims} has one score for each of the boxes {boxes.name} {boxes.dims}, "
+            f"and {labels} labels are given. Export the network with a score for each class, (N, A, {labels}), or with "
+            "the class of each box too, (N, A); if all boxes are of one class, give one label"
+        )
+
+
 def grid_strides(anchors: int, image_input: ImageInput) -> tuple[int, ...] | None:
     """Return the strides of the grids that together have this number of cells, None where no usual ones do."""
     return next((one for one in STRIDES if _cells(one, image_input) == anchors), None)
+
+
+def _is_whole(dims: Dims, image_input: ImageInput) -> bool:
+    """Return whether an output (N, A, C) or (N, C, A) has the boxes of several grids together, of one anchor or three.
+
+    So many may be those of one level with other anchors too.
+    """
+    counts = [count // anchors for count in dims[1:] for anchors in (1, 3) if count % anchors == 0]
+    return len(dims) == 3 and any(
+        len(grid_strides(count, image_input) or ()) > 1 for count in counts
+    )
 
 
 def is_detection_output(dims: Dims) -> bool:
@@ -217,6 +244,7 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> lis
     """
     if recipe.outputs:
         return list(outputs)
+    _refuse_best_alone(outputs, labels)
     for wanted in (
         lambda dims: _is_vector(dims) and dims[1:2] == (labels,),
         lambda dims: len(dims) == 2,
@@ -226,12 +254,25 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> lis
         if suitable:
             best = _named_scores(suitable, labels)
             return [best, *(one for one in outputs if one is not best)]
-    if outputs and all(one.is_integer and set(one.dims) == {1} for one in outputs):
+    return _first(outputs, _is_vector)
+
+
+def _refuse_best_alone(outputs: Sequence[Tensor], labels: int) -> None:
+    """Refuse a classifier that gives the best class, with or without its score, in place of the score of each class."""
+    if not outputs or any(set(one.dims) != {1} for one in outputs):
+        return
+    if all(one.is_integer for one in outputs):
         raise RecipeError(
             f"The output {outputs[0].name} holds whole numbers, as the best class. --task classify needs the score of "
             "each class: export the network without its ArgMax, or name the output before it with --outputs"
         )
-    return _first(outputs, _is_vector)
+    if labels > 2 and any(one.is_integer for one in outputs):
+        listed = ", ".join(f"{one.name} {one.dims}" for one in outputs)
+        raise RecipeError(
+            f"The outputs {listed} seem to be the best class and its score alone. --task classify needs the score of "
+            "each class: export the network without its ArgMax, Max or TopK, or name the tensor before it with "
+            "--outputs"
+        )
 
 
 def _named_scores(outputs: Sequence[Tensor], labels: int) -> Tensor:

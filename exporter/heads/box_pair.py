@@ -45,6 +45,15 @@ def pair(outputs: Sequence[Tensor], *, is_stated: bool) -> list[Tensor] | None:
     return best[0]
 
 
+def pair_of_one_class(outputs: Sequence[Tensor]) -> list[Tensor] | None:
+    """Return boxes (N, A, 4) and the scores (N, A) of one class, in any order; None where there is more, or neither."""
+    boxes = next(filter(is_boxes, outputs), None)
+    rest = [one for one in outputs if one is not boxes and not one.is_integer]
+    if boxes is None or len(rest) != 1 or rest[0].dims != boxes.dims[:2]:
+        return None
+    return None if _begins(rest[0], ("label", "id")) else [boxes, rest[0]]
+
+
 def _named(boxes: Tensor, scores: Tensor) -> int:
     """Return how much the names of two outputs say for this order of them, below 0 where they speak against it."""
     for_boxes = _begins(boxes, _OF_BOXES) - _begins(boxes, _OF_SCORES)

@@ -8,6 +8,9 @@ _BY_COLUMNS = {"yolov8": 4, "yolov5_columns": 5, COLUMNS: 5}
 _BY_ROWS = {"yolov8_rows": 4, "detr": 4, "yolov5": 5, "yolox": 5, ROWS: 5}
 """By decoder, how many values a box has beside the scores, in a column or in a row of the output."""
 
+_SCORE_AND_CLASS = 2
+"""The columns that rows of six have behind the box."""
+
 
 def other_decoders(head: DetectHead, labels: int) -> str:
     """Return the decoders that read one score for each label from the same output, in words; empty where none does."""
@@ -46,4 +49,11 @@ def refuse_wrong_axis(head: DetectHead, labels: int) -> None:
         raise RecipeError(
             f"labels: {labels} are given, and --decoder {head.recipe.decoder} reads {head.columns} classes. For "
             f"{labels} labels the output may be {others}. State it, or give one label for each class: --labels FILE"
+        )
+    if labels and head.recipe.decoder == "yolov8" and head.columns == _SCORE_AND_CLASS != labels:
+        raise RecipeError(
+            f"labels: {labels} are given, and --decoder yolov8 reads the output (N, 6, A) as boxes with the scores of "
+            f"{_SCORE_AND_CLASS} classes. If these are a score and the number of a class, no --decoder reads them from "
+            "columns: export the network with rows, (N, A, 6), as output.transpose(1, 2) gives. Else give one label "
+            "for each class: --labels FILE"
         )

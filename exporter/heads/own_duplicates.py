@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from exporter.heads.box_grid import read_grid
 from exporter.heads.boxes import Candidates, xyxy
 from exporter.heads.detect import DetectHead
 from exporter.heads.detections import Detections
@@ -52,8 +53,9 @@ def judge_suppression(
 ) -> DetectHead:
     """Return the head with suppression in each request, where it is assumed to need none and its boxes overlap.
 
-    Where too little is found to show it, that it needs none is `assumed`. Where the source knows that each object has
-    one box, or the recipe states it, the head is returned as it is.
+    Boxes that follow the cells of a grid are those of a network that gives an object several. Where too little is found
+    to show it, that it needs none is `assumed`. Where the source knows that each object has one box, or the recipe
+    states it, the head is returned as it is.
 
     Args:
         head: with its activation and the form of its boxes settled.
@@ -62,7 +64,8 @@ def judge_suppression(
     """
     if not is_open(head):
         return head
-    repeats = _repeats(head, outputs, image_input)
+    is_dense = not head.is_written_so and _lie_on_grid(head, outputs, image_input)
+    repeats = is_dense or _repeats(head, outputs, image_input)
     if repeats is None and not head.is_written_so:
         return replace(head, assumed=(*head.assumed, "nms_free"))
     return _settled(head, repeats=repeats)
@@ -94,6 +97,17 @@ def _settled(head: DetectHead, *, repeats: bool | None) -> DetectHead:
     assumed = tuple(part for part in head.assumed if part != "nms_free")
     recipe = head.recipe.model_copy(update={"nms_free": not repeats})
     return replace(head, recipe=recipe, assumed=assumed)
+
+
+def _lie_on_grid(
+    head: DetectHead, outputs: Sequence[Sequence[Array]], image_input: ImageInput
+) -> bool:
+    """Return whether the boxes, in the order in which the network gives them, follow the cells of a grid."""
+    boxes = [head.decoder.split(one).boxes for one in outputs]
+    if len({one.shape[1:] for one in boxes}) > 1:
+        return False
+    seen = read_grid(np.concatenate(boxes), image_input)
+    return seen is not None and (seen.form is not None or bool(seen.could_be))
 
 
 def _repeats(

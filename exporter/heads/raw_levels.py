@@ -52,9 +52,9 @@ def refuse_levels(
     listed = ", ".join(f"{one.tensor.name} {one.tensor.dims}" for one in maps)
     raise RecipeError(
         f"The network's outputs are maps over the image, at stride {_and(strides)}: {listed} for one image. {words}. "
-        "The boxes are not decoded in the graph, and no --decoder reads maps. Export the network with its decoding: "
-        f"{how}. Or give it as python:package.module:callable, with a forward that decodes its maps to boxes (N, A, 4) "
-        "and scores (N, A, K). Only if the file has such tensors too, name them with --outputs BOXES,SCORES"
+        f"{_APART if is_flat else _AS_MAPS} the network with its decoding: {how}. Or give it as "
+        "python:package.module:callable, with a forward that decodes its maps to boxes (N, A, 4) and "
+        "scores (N, A, K). Only if the file has such tensors too, name them with --outputs BOXES,SCORES"
     )
 
 
@@ -169,6 +169,11 @@ def _and(numbers: Sequence[int]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+_AS_MAPS = "The boxes are not decoded in the graph, and no --decoder reads maps. Export"
+_APART = (
+    "The boxes are probably not decoded in the graph, and no --decoder reads levels that are outputs of their own. If "
+    "they are decoded, join the levels to one output, as with torch.cat; else export"
+)
 _CENTERS = (
     "a heat map of the centers of each class, and their sizes or offsets, as CenterNet has them"
 )

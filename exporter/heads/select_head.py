@@ -218,6 +218,11 @@ _DETECT_SHAPES = {
 
 def _mismatch(task: str, needed: str, outputs: Sequence[Dims]) -> RecipeError:
     shapes = ", ".join(str(dims) for dims in outputs)
+    if task.endswith(" pair") and len(outputs) > 1 and outputs[1] == outputs[0][:2]:
+        return RecipeError(
+            f"The scores {outputs[1]} of the boxes {outputs[0]} have no axis for the classes. Export the network with "
+            "scores (N, A, K); if there is one class, with (N, A, 1), as scores[..., None] gives"
+        )
     if len(outputs) == 1:
         return RecipeError(
             f"--task {task} needs {needed}; for one image the network's output is {shapes}. Export the network with "

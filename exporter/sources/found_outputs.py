@@ -17,16 +17,21 @@ from exporter.recipe import Recipe
 from exporter.shapes import Shape
 from service.card import ImageInput
 
-Form = Literal["plain", "channels_last", "vector", "swapped", "rows", "list", "inner_list", "map"]
+Form = Literal[
+    "plain", "channels_last", "vector", "swapped", "one_class", "rows", "list", "inner_list", "map"
+]
 """`channels_last` maps (N, h, w, C) become (N, C, h, w), and a `map` (N, h, w) of one class (N, 1, h, w); `vector`
-scores (N, 1, 1, K) become (N, K); `swapped` scores (N, K, A) become (N, A, K). `rows` (M, …), `list` (N, M, …) and
-`inner_list` (N, 1, M, …) have as many detections as the network finds: they are filled up with zeros to a fixed number,
-and rows get a batch axis."""
+scores (N, 1, 1, K) become (N, K); `swapped` scores (N, K, A) become (N, A, K), and `one_class` scores (N, A) become
+(N, A, 1). `rows` (M, …), `list` (N, M, …) and `inner_list` (N, 1, M, …) have as many detections as the network finds:
+they are filled up with zeros to a fixed number, and rows get a batch axis."""
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 
 _ROW_AXIS = {"rows": 1, "list": 1, "inner_list": 2}
 """The axis of the detections, once there is one of the batch."""
+
+_LAST: dict[str, tuple[int, ...]] = {"vector": (), "one_class": (1,)}
+"""The axes behind the scores, once they are arranged."""
 
 _COUNTED = {"NonMaxSuppression", "NonZero", "Unique", "Compress", "Loop", "If", "SequenceAt"}
 """Operators after which the number of rows may depend on the image."""
@@ -57,8 +62,9 @@ class RawOutput:
                 return graph.add("Transpose", [tensor], perm=perm)
             case "map":
                 return graph.add("Unsqueeze", [tensor, graph.constant("map", integers(1))])
-            case "vector":
-                return graph.add("Reshape", [tensor, graph.constant("vector", integers(0, -1))])
+            case "vector" | "one_class" as form:
+                sizes = integers(0, -1, *_LAST[form])
+                return graph.add("Reshape", [tensor, graph.constant(form, sizes)])
             case "rows":
                 axis = graph.constant("batch_axis", integers(0))
                 return self._graft_filled(graph, graph.add("Unsqueeze", [tensor, axis]))
@@ -88,8 +94,8 @@ class RawOutput:
                 return value.transpose(0, 2, 1)
             case "map":
                 return value[:, None]
-            case "vector":
-                return value.reshape(len(value), -1)
+            case "vector" | "one_class" as form:
+                return value.reshape(len(value), -1, *_LAST[form])
             case "rows" | "list" | "inner_list":
                 axis = _ROW_AXIS[self.form]
                 rows = value[None] if self.form == "rows" else value

@@ -247,8 +247,10 @@ _CLASS_IDS = {"mmdet": 1, "triple": 2}
 
 
 def _scores_last(scores: RawOutput, boxes: int) -> RawOutput:
-    """Return scores as (N, A, K), where the file has them as (N, K, A)."""
+    """Return scores as (N, A, K), where the file has them as (N, K, A), or as (N, A) of one class."""
     dims = scores.dims
+    if dims == (1, boxes) and scores.form == "plain":
+        return replace(scores, form="one_class", dims=(*dims, 1))
     if len(dims) != 3 or dims[1] == boxes or dims[2] != boxes or scores.form != "plain":
         return scores
     return replace(scores, form="swapped", dims=(dims[0], dims[2], dims[1]))

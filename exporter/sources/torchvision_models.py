@@ -13,7 +13,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.transforms._presets import ImageClassification
 
 from exporter.checks import check_labels
-from exporter.detectors import adapt_detector, frame_of
+from exporter.detectors import adapt_detector, frame_of, size_note
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
 from exporter.progress import Progress
@@ -76,6 +76,9 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     if recipe.task == "embed" and not built.is_headless:
         drop_last_layer(built.module)
     described = _described(built, recipe)
+    is_sized = bool({"height", "width"} & recipe.input.model_dump(exclude_none=True).keys())
+    if recipe.task == "detect" and not is_sized and (note := size_note(built.module)) is not None:
+        progress.warn(note)
     check_labels(recipe, described.facts)
     return torch_network(described, recipe, progress)
 

@@ -4,7 +4,7 @@ import torch
 from torchvision.models import get_model
 from torchvision.models.detection.image_list import ImageList
 
-from exporter.detectors import adapt_detector
+from exporter.detectors import adapt_detector, size_note
 from service.card import ImageInput
 
 SIDE = 128
@@ -29,3 +29,15 @@ def test_a_faster_rcnn_may_have_fewer_maps_than_its_pooling_names() -> None:
     truth = logits.softmax(dim=1)[:, 1:]
     torch.testing.assert_close(found[: len(truth)], truth)
     assert not found[len(truth) :].any()
+
+
+def test_the_size_of_objects_that_a_square_input_changes_is_named() -> None:
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    sizes = {"weights_backbone": None, "min_size": 160, "max_size": 256}
+    note = size_note(get_model(name, weights=None, **sizes))
+    assert note is not None
+    assert "75 % of the size that torchvision's own resize to 213×160 gives" in note
+    assert "--height 160 --width 224" in note
+
+    fixed = get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None)
+    assert size_note(fixed) is None

@@ -469,6 +469,16 @@ def test_raw_heads_of_each_level_are_refused_with_their_form_and_the_next_step(
     assert "not decoded in the graph" in words
 
 
+def test_levels_that_are_outputs_of_their_own_are_not_read_from_the_first_alone(
+    tmp_path: Path,
+) -> None:
+    levels = {f"p{size}": np.ones((1, size**2, 5 + CLASSES)) for size in (8, 4, 2)}
+    with pytest.raises(
+        RecipeError, match=r"p2 \(1, 4, 10\) for one image.* join the levels to one"
+    ):
+        adopt(tmp_path, detector(levels), decoder="yolov5")
+
+
 def test_a_detector_of_poses_is_refused_by_what_the_file_says(tmp_path: Path) -> None:
     model = detector({"output0": np.ones((1, 56, CELLS))})
     helper.set_model_props(model, {"task": "pose"})
@@ -660,6 +670,32 @@ def test_scores_are_multiplied_by_an_objectness_of_its_own(
     np.testing.assert_allclose(found["scores"][0][:3], SCORES, atol=1e-4)
     assert found["classes"][0][:3].tolist() == KINDS.tolist()
     assert found["scores"][0][3] < 0.01
+
+
+@pytest.mark.parametrize("decoder", ["", "pair"])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_scores_of_one_class_need_no_axis_for_it(
+    tmp_path: Path, decoder: str, *, is_reversed: bool
+) -> None:
+    parts = {"boxes": boxes_of(30), "scores": best_of(30)[0]}
+    model = detector(dict(reversed(parts.items())) if is_reversed else parts)
+    stated = {"decoder": decoder} if decoder else {}
+
+    done = adopt(tmp_path, model, labels=["person"], **stated)
+
+    found = outputs_of(done.path, some_frames(2, SIDE))
+    np.testing.assert_allclose(found["boxes"][1][:3], BOXES, atol=1e-5)
+    np.testing.assert_allclose(found["scores"][1][:3], SCORES, atol=1e-5)
+    assert not found["classes"].any()
+    assert not done.card.nms_free
+
+
+def test_one_score_a_box_is_not_that_of_several_classes(tmp_path: Path) -> None:
+    model = detector({"boxes": boxes_of(30), "scores": best_of(30)[0]})
+    with pytest.raises(
+        RecipeError, match=r"\(N, A, 5\), or with the class of each box too, \(N, A"
+    ):
+        adopt(tmp_path, model)
 
 
 def test_an_objectness_of_another_notation_than_the_scores_is_refused(tmp_path: Path) -> None:

@@ -379,6 +379,14 @@ def test_maps_of_numbers_come_before_maps_of_class_ids() -> None:
         names("segment", VECTOR, ids)
 
 
+def test_the_best_class_and_its_score_are_not_the_scores_of_each_class() -> None:
+    best = Tensor("conf", (1,)), Tensor("idx", (1,), is_integer=True)
+    with pytest.raises(RecipeError, match=r"conf \(1,\), idx \(1,\) seem.*Max or TopK"):
+        names("classify", *best, labels=5)
+    assert names("classify", *best, labels=2) == ["conf", "idx"]
+    assert names("classify", *best, VECTOR, labels=5) == ["vector", "conf", "idx"]
+
+
 def test_an_embedder_s_output_is_known_by_its_name_or_asked_about() -> None:
     maps = Tensor("map", (1, 5, 8, 8))
     assert names("embed", VECTOR) == ["vector"]

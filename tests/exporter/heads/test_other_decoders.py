@@ -31,3 +31,11 @@ def test_a_wrong_axis_is_refused_by_the_number_of_labels() -> None:
         refuse_wrong_axis(head, 20)
     for labels in (0, 521, 7):
         refuse_wrong_axis(head, labels)
+
+
+def test_columns_of_a_box_a_score_and_a_class_are_refused_with_the_next_step() -> None:
+    head = detect_head("yolov8", (1, 6, 50))
+    with pytest.raises(RecipeError, match=r"\(N, A, 6\), as output\.transpose\(1, 2\) gives"):
+        refuse_wrong_axis(head, 5)
+    for labels in (0, 2):
+        refuse_wrong_axis(head, labels)

@@ -9,6 +9,7 @@ import pytest
 from exporter.heads.detect import DetectHead
 from exporter.heads.own_duplicates import judge_again, judge_suppression
 from exporter.network import Array
+from tests.exporter.heads.dense import grid_cells
 from tests.exporter.heads.judged import FRAME, detect_head
 
 ROWS = 12
@@ -110,6 +111,37 @@ def test_boxes_that_overlap_less_show_it_where_most_do() -> None:
     crowd = [*(overlapping(one, 2, 0.2) for one in places), *[image(0.1, 1)] * 2]
     mixed = [*crowd, *(image(0.05 * index, 1) for index in range(8))]
     assert judged(*mixed).recipe.nms_free
+
+
+def on_the_grid(score: float = 0.1) -> Array:
+    """Return rows (1, 80, 6) of a box for each cell of the strides 8 and 16, none of them clear."""
+    cells, strides = grid_cells((SIDE, SIDE), (8, 16))
+    rest = np.broadcast_to([score, 0], (len(cells), 2))
+    rows = np.concatenate([cells * strides, (cells + 1) * strides, rest], axis=1)
+    return rows[None].astype(np.float32)
+
+
+def test_boxes_that_follow_the_cells_of_a_grid_are_suppressed_whatever_is_found() -> None:
+    rows = on_the_grid()
+    moved = rows + np.array([0.5] * 4 + [0] * 2, np.float32)
+    head = detect_head("end2end", rows.shape, score_activation="none")
+    head = replace(head, assumes_nms_free=True)
+
+    settled = judge_suppression(head, [(rows,), (moved,)], FRAME)
+
+    assert not settled.recipe.nms_free
+    assert "nms_free" not in settled.assumed
+
+
+def test_the_same_boxes_in_the_order_of_their_scores_show_nothing() -> None:
+    order = np.random.default_rng(0).permutation(80)
+    rows = on_the_grid()[:, order]
+    head = replace(detect_head("end2end", rows.shape), assumes_nms_free=True)
+
+    settled = judge_suppression(head, [(rows,)], FRAME)
+
+    assert settled.recipe.nms_free
+    assert "nms_free" in settled.assumed
 
 
 def test_what_is_stated_or_known_is_not_judged() -> None:

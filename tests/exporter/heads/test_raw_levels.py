@@ -99,6 +99,42 @@ def test_a_stated_decoder_does_not_hide_what_they_are() -> None:
     assert "64 + 80" in said(*maps(144), decoder="yolov8")
 
 
+@pytest.mark.parametrize(
+    ("dims", "decoder"),
+    [
+        ([(1, size * size, 85) for size in (80, 40, 20)], "yolov5"),
+        ([(1, size * size, 85) for size in (80, 40, 20)], "yolox"),
+        ([(1, 3 * size * size, 85) for size in (80, 40, 20)], "yolov5"),
+        ([(1, size * size, 84) for size in (80, 40)], "yolov8_rows"),
+        ([(1, size * size, 84) for size in (80, 40)], "detr"),
+        ([(1, 84, size * size) for size in (80, 40, 20)], "yolov8"),
+        ([(1, size * size, last) for size in (80, 40) for last in (4, 80)], "pair"),
+        ([(1, size * size, last) for size in (80, 40) for last in (4, 80)], ""),
+    ],
+)
+def test_rows_of_levels_apart_are_not_read_from_the_first_level_alone(
+    dims: list[Dims], decoder: str
+) -> None:
+    assert "join the levels" in said(*dims, decoder=decoder)
+
+
+@pytest.mark.parametrize(
+    ("dims", "decoder"),
+    [
+        ([(1, 25200, 85), *[(1, 3, size, size, 85) for size in (80, 40, 20)]], "yolov5"),
+        ([(1, 84, 8000), (1, 144, 80, 80), (1, 144, 40, 40)], "yolov8"),
+        ([(1, 6400, 4), (1, 6400, 80)], "pair"),
+        ([(1, 84, 6400)], "yolov8"),
+    ],
+)
+def test_a_stated_decoder_reads_boxes_that_are_joined(dims: list[Dims], decoder: str) -> None:
+    recipe = make_recipe(
+        {"source": "onnx:n.onnx", "task": "detect", "name": "n", "detect": {"decoder": decoder}}
+    )
+    _, ordered = arrange(recipe, tensors(*dims), FRAME, 80)
+    assert ordered[0].name == "out0"
+
+
 def test_the_frame_need_not_be_square() -> None:
     dims = [(1, 255, 384 // stride, 640 // stride) for stride in (8, 16, 32)]
     assert "stride 8, 16 and 32" in said(*dims, frame=WIDE)

@@ -69,3 +69,8 @@ def test_shapes_that_do_not_fit_the_task_are_refused(
 ) -> None:
     with pytest.raises(RecipeError, match=message):
         select_head(recipe(task), [shape])
+
+
+def test_scores_without_an_axis_of_classes_are_refused_with_the_next_step() -> None:
+    with pytest.raises(RecipeError, match=r"\(N, A, 1\), as scores\[\.\.\., None\] gives"):
+        select_head(recipe("detect"), [(1, 9, 4), (1, 9)])
