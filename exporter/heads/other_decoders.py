@@ -3,6 +3,7 @@
 from exporter.errors import RecipeError
 from exporter.heads.arrange import COLUMNS, ROWS
 from exporter.heads.detect import DetectHead
+from exporter.heads.raw_levels import refuse_distributions
 
 _BY_COLUMNS = {"yolov8": 4, "yolov5_columns": 5, COLUMNS: 5}
 _BY_ROWS = {"yolov8_rows": 4, "detr": 4, "yolov5": 5, "yolox": 5, ROWS: 5}
@@ -35,14 +36,14 @@ def other_decoders(head: DetectHead, labels: int) -> str:
 
 
 def refuse_wrong_axis(head: DetectHead, labels: int) -> None:
-    """Refuse a decoder that reads other classes than there are labels, where another one reads as many.
+    """Refuse a decoder that reads other classes than there are labels, where the output may be of another form.
 
     Args:
         head: of any decoder.
         labels: how many there are, 0 where none are known.
 
     Raises:
-        RecipeError: the message names the other decoder.
+        RecipeError: the message names the other decoder, or how to export the network.
     """
     others = other_decoders(head, labels)
     if labels and others and head.columns and labels != head.classes:
@@ -50,6 +51,7 @@ def refuse_wrong_axis(head: DetectHead, labels: int) -> None:
             f"labels: {labels} are given, and --decoder {head.recipe.decoder} reads {head.columns} classes. For "
             f"{labels} labels the output may be {others}. State it, or give one label for each class: --labels FILE"
         )
+    refuse_distributions(_values(head), labels)
     if labels and head.recipe.decoder == "yolov8" and head.columns == _SCORE_AND_CLASS != labels:
         raise RecipeError(
             f"labels: {labels} are given, and --decoder yolov8 reads the output (N, 6, A) as boxes with the scores of "
@@ -57,3 +59,9 @@ def refuse_wrong_axis(head: DetectHead, labels: int) -> None:
             "columns: export the network with rows, (N, A, 6), as output.transpose(1, 2) gives. Else give one label "
             "for each class: --labels FILE"
         )
+
+
+def _values(head: DetectHead) -> int:
+    """Return how many values each box has in the only output, 0 where boxes are an output of their own."""
+    beside = {**_BY_COLUMNS, **_BY_ROWS}.get(head.recipe.decoder)
+    return head.columns + beside if beside else 0

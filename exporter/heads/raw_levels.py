@@ -14,6 +14,9 @@ MOST_ANCHORS = 9
 _BINS = (64, 68)
 """The channels of a box as distributions over its four distances, of 16 bins each or of 17."""
 
+_FEW_BINS = (32,)
+"""As well, where labels confirm them: NanoDet and PicoDet have 8 bins for each side."""
+
 _STRIDES = (2, 4, 8, 16, 32, 64, 128)
 
 
@@ -52,10 +55,29 @@ def refuse_levels(
     listed = ", ".join(f"{one.tensor.name} {one.tensor.dims}" for one in maps)
     raise RecipeError(
         f"The network's outputs are maps over the image, at stride {_and(strides)}: {listed} for one image. {words}. "
-        f"{_APART if is_flat else _AS_MAPS} the network with its decoding: {how}. Or give it as "
-        "python:package.module:callable, with a forward that decodes its maps to boxes (N, A, 4) and "
-        "scores (N, A, K). Only if the file has such tensors too, name them with --outputs BOXES,SCORES"
+        f"{_APART if is_flat else _AS_MAPS} the network with its decoding: {how}. {_OR_CALLABLE}. "
+        "Only if the file has such tensors too, name them with --outputs BOXES,SCORES"
     )
+
+
+def refuse_distributions(values: int, labels: int) -> None:
+    """Refuse boxes of which each has a distribution over the distance to each of its sides, beside its scores.
+
+    Args:
+        values: how many each box has in one output.
+        labels: the number of labels.
+
+    Raises:
+        RecipeError: the message says how to export the network with its decoding.
+    """
+    bins = values - labels
+    if labels and bins in (*_FEW_BINS, *_BINS):
+        raise RecipeError(
+            f"labels: {labels} are given, and each box has {values} values, {bins} + {labels}: "
+            f"{_distribution(bins)}, and a score for each class. The boxes are not decoded in the graph, and no "
+            f"--decoder reads distributions. Export the network with its decoding: {_FROM_BINS}. {_OR_CALLABLE}. If "
+            "all values behind the box are scores, give one label for each class: --labels FILE"
+        )
 
 
 def _as_map(one: Tensor, image_input: ImageInput) -> _Map | None:
@@ -173,6 +195,10 @@ _AS_MAPS = "The boxes are not decoded in the graph, and no --decoder reads maps.
 _APART = (
     "The boxes are probably not decoded in the graph, and no --decoder reads levels that are outputs of their own. If "
     "they are decoded, join the levels to one output, as with torch.cat; else export"
+)
+_OR_CALLABLE = (
+    "Or give it as python:package.module:callable, with a forward that decodes its maps to boxes (N, A, 4) and scores "
+    "(N, A, K)"
 )
 _CENTERS = (
     "a heat map of the centers of each class, and their sizes or offsets, as CenterNet has them"

@@ -39,3 +39,22 @@ def test_columns_of_a_box_a_score_and_a_class_are_refused_with_the_next_step() -
         refuse_wrong_axis(head, 5)
     for labels in (0, 2):
         refuse_wrong_axis(head, labels)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "dims", "labels", "words"),
+    [
+        ("yolov8", (1, 144, 8400), 80, r"144 values, 64 \+ 80: a distribution over 16 bins"),
+        ("yolov8_rows", (1, 8400, 69), 5, r"69 values, 64 \+ 5: a distribution over 16 bins"),
+        ("yolox", (1, 84, 69), 5, r"69 values, 64 \+ 5: a distribution over 16 bins"),
+        ("yolov8", (1, 112, 3598), 80, r"112 values, 32 \+ 80: a distribution over 8 bins"),
+    ],
+)
+def test_boxes_that_are_distributions_are_refused_with_the_next_step(
+    decoder: str, dims: tuple[int, ...], labels: int, words: str
+) -> None:
+    head = detect_head(decoder, dims)
+    with pytest.raises(RecipeError, match=rf"{words}.*Export the network with its decoding"):
+        refuse_wrong_axis(head, labels)
+    for other in (0, head.columns, 7):
+        refuse_wrong_axis(head, other)
