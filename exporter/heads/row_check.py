@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from exporter.errors import RecipeError
+from exporter.heads.arrange import COLUMNS
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
 from exporter.heads.score_kind import in_unit_range
@@ -24,7 +25,7 @@ _SWAPPED = {
 _CORNERS_FIRST = {"end2end", "class_score"}
 """The decoders of rows that begin with a box, as those of a DETR or YOLOv5 of the same width do."""
 
-LEASTROW_ORDERSED = 0.5
+LEAST_ORDERED = 0.5
 """At least this share of an end-to-end detector's boxes must have their second corner below and right of the first."""
 
 
@@ -39,8 +40,10 @@ def check_rows(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
         RecipeError: the message names the decoders that could be right.
     """
     decoder = head.recipe.decoder
-    if decoder == "yolov5":
-        _refuse_ids_as_scores(parts)
+    if decoder in _ONE_SCORE:
+        _refuse_ids_as_scores(decoder, parts)
+    elif decoder in _ALL_SCORES and head.columns == _TWO:
+        _refuse_ids_beside_scores(decoder, parts)
     elif decoder in {*ROW_ORDERS, *_TENSORS} and not head.is_known:
         _check_columns(head, parts)
 
@@ -82,7 +85,7 @@ def _check_columns(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None
     what = f"where the class id must be, real images give {_span(kinds)}"
     if whole:
         ordered = float(np.mean((boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
-        if decoder not in _CORNERS_FIRST or ordered >= LEASTROW_ORDERSED or np.ptp(kinds) > 0:
+        if decoder not in _CORNERS_FIRST or ordered >= LEAST_ORDERED or np.ptp(kinds) > 0:
             return
         if head.recipe.box_format != "xyxy":
             return
@@ -102,14 +105,40 @@ def _check_columns(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None
     )
 
 
-def _refuse_ids_as_scores(parts: Sequence[Candidates[Array]]) -> None:
+def _refuse_ids_as_scores(decoder: str, parts: Sequence[Candidates[Array]]) -> None:
     """Refuse the score of a single class that is 0 in every row: it is an id, and nothing would be found."""
     scores = np.concatenate([one.scores.reshape(-1, one.scores.shape[-1]) for one in parts])
     if scores.shape[-1] == 1 and len(scores) and not scores.any():
         raise RecipeError(
-            "--decoder yolov5: the last of the 6 columns must be the score of the class, but it is 0 in every box, as "
-            "the id of the only class is. Give --decoder end2end (box, score, class)"
+            f"--decoder {_ONE_SCORE[decoder]}: the last of the 6 columns must be the score of the class, but it is 0 "
+            f"in every box, as the id of the only class is. {_step(decoder)}"
         )
+
+
+def _refuse_ids_beside_scores(decoder: str, parts: Sequence[Candidates[Array]]) -> None:
+    """Refuse scores of two classes of which one has whole numbers alone, as ids are, and the other has not."""
+    scores = np.concatenate([one.scores.reshape(-1, _TWO) for one in parts])
+    are_whole = (scores == np.round(scores)).all(axis=0)
+    if are_whole.sum() != 1:
+        return
+    ids, others = scores[:, are_whole], scores[:, ~are_whole]
+    # A score of exactly one in every box is that of a background.
+    if np.ptp(ids) > 0 and in_unit_range([others]):
+        raise RecipeError(
+            f"--decoder {decoder} reads the scores of two classes behind the box, but on real images one of the two "
+            f"columns holds whole numbers alone, {_span(ids)}, as the number of a class is. "
+            f"{_step(decoder)}"
+        )
+
+
+def _step(decoder: str) -> str:
+    """Return how to have rows of box, score and class read that another decoder does not read."""
+    if decoder in _BY_COLUMNS:
+        return (
+            "No --decoder reads a score and the number of a class from columns: export the network with rows, (N, A, "
+            "6), as output.transpose(1, 2) gives"
+        )
+    return "Give --decoder end2end (box, score, class), or class_score (box, class, score)"
 
 
 def _first_columns(boxes: Array) -> str:
@@ -134,6 +163,15 @@ ROW_ORDERS = {
     "detection_output": "image, class, score, box",
 }
 """The columns of a row, by decoder."""
+
+_TWO = 2
+_ALL_SCORES = {"yolov8", "yolov8_rows", "detr"}
+"""The decoders that read a score of each class behind the box; of two classes from six values."""
+
+_ONE_SCORE = {"yolov5": "yolov5", "yolov5_columns": "yolov5_columns", COLUMNS: "yolov5_columns"}
+"""The decoders that read an objectness and the score of one class from six values, as they are stated."""
+
+_BY_COLUMNS = {"yolov8", "yolov5_columns", COLUMNS}
 
 _TENSORS = {"triple": "BOXES,SCORES,CLASSES", "mmdet": "BOXES,CLASSES"}
 """The outputs of decoders that read the classes from one of their own."""

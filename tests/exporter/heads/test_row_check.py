@@ -43,6 +43,38 @@ def test_the_id_of_the_only_class_is_not_read_as_its_score() -> None:
         check([[*BOX, 0.9, 0], [*BOX, 0.8, 0]], [[*BOX, 0.7, 0]], decoder="yolov5")
 
 
+def check_columns(*rows: list[float], decoder: str = "yolov8") -> None:
+    """Check one image's rows, as columns."""
+    values = array(*rows).T[None]
+    head = detect_head(decoder, values.shape)
+    check_rows(head, split(head, (values,)))
+
+
+def test_the_id_of_the_only_class_in_columns_is_not_read_as_its_score() -> None:
+    check_columns([*BOX, 0.9, 0.01], [*BOX, 0.8, 0], decoder="yolov5_columns")
+    with pytest.raises(RecipeError, match=r"it is 0 in every box.*output\.transpose\(1, 2\)"):
+        check_columns([*BOX, 0.9, 0], [*BOX, 0.8, 0], decoder="yolov5_columns")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_score_and_an_id_are_not_read_as_the_scores_of_two_classes(first: int) -> None:
+    rows = [[*BOX, 0.9, first], [*BOX, 0.25, first + 1]]
+    exchanged = [[*row[:4], row[5], row[4]] for row in rows]
+    for found in (rows, exchanged):
+        with pytest.raises(RecipeError, match=r"whole numbers alone.*output\.transpose\(1, 2\)"):
+            check_columns(*found)
+        for decoder in ("yolov8_rows", "detr"):
+            with pytest.raises(RecipeError, match=r"as the number of a class is\. Give --decoder"):
+                check(found, decoder=decoder)
+
+
+def test_scores_that_are_whole_by_chance_are_not_taken_for_ids() -> None:
+    check_columns([*BOX, 0.9, 1], [*BOX, 0.25, 1])
+    check_columns([*BOX, 0.9, 0], [*BOX, 0.25, 0])
+    check_columns([*BOX, 1, 0], [*BOX, 0, 1])
+    check_columns([*BOX, 3.5, 1], [*BOX, -2.5, 0])
+
+
 @pytest.mark.parametrize(
     ("decoder", "row", "order"),
     [
