@@ -106,17 +106,20 @@ def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
     return GridReading(None, unit, odd_order=axes) if is_order else None
 
 
-def follows_no_grid(boxes: Array, image_input: ImageInput, *, is_few: bool = False) -> bool:
+def follows_no_grid(boxes: Array, image_input: ImageInput, *, fewest_levels: int = 1) -> bool:
     """Return whether there are as many boxes (I, A, 4) as a grid has, and their numbers do not follow it.
 
-    Either none does at all, or some run against it, as distances to the sides of large objects do. With `is_few` only
-    grids of three strides or more count: some queries may be as many as one or two grids have by chance.
+    Either none follows one of its axes and none clearly the other, or some run against it, as distances to the sides of
+    large objects do. Only grids of so many strides count: some queries may be as many as one or two grids have by
+    chance.
     """
     found = _best_grid(boxes.astype(np.float64).mean(axis=0), image_input)
-    if found is None or (is_few and found[1].levels[-1] < 2):
+    if found is None or found[1].levels[-1] + 1 < fewest_levels:
         return False
-    most, least = float(found[0].max()), float(found[0].min())
-    return most < SOMEWHAT or (most < FOLLOWS and least <= -SOMEWHAT)
+    by_axis = found[0].max(axis=1)
+    is_against = float(found[0].min()) <= -SOMEWHAT
+    most, least = float(by_axis.max()), float(by_axis.min())
+    return most < FOLLOWS and (is_against or least < SOMEWHAT)
 
 
 @dataclass(frozen=True, slots=True)

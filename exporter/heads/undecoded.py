@@ -29,6 +29,8 @@ LARGEST_SHARE = 1.5
 NO_PIXEL = 8
 """Where 99 % of the numbers are less than this part of a side, they are no pixels: boxes are not all in its corner."""
 
+_WITH_OBJECTNESS = {"yolov5", "yolov5_columns", "pair_objectness"}
+
 _FORMS = (*Y_FIRST, *Y_FIRST.values())
 _READINGS = tuple(product(_FORMS, ("frame", "pixel")))
 
@@ -73,13 +75,23 @@ def refuse_undecoded(
     if "format" not in head.assumed or not head.columns or len(shapes) > 1:
         return
     every = np.concatenate([one.boxes for one in parts])
-    is_few = head.anchors <= MOST_QUERIES and not _are_in_no_unit(rows, image_input)
-    if follows_no_grid(every, image_input, is_few=is_few):
+    fewest = _fewest_levels(head, rows, image_input)
+    if follows_no_grid(every, image_input, fewest_levels=fewest):
         raise RecipeError(
             f"The boxes look like offsets from anchors: there are {head.anchors}, as many as a grid over "
             f"{image_input.height}×{image_input.width} pixels has, but on real images their numbers do not follow the "
             f"cells of that grid. {state}"
         )
+
+
+def _fewest_levels(head: DetectHead, rows: Array, image_input: ImageInput) -> int:
+    """Return of how many strides a grid must be, so that as many boxes (B, 4) are no coincidence.
+
+    Queries have no objectness.
+    """
+    if head.anchors > MOST_QUERIES or _are_in_no_unit(rows, image_input):
+        return 1
+    return 2 if head.recipe.decoder in _WITH_OBJECTNESS else 3
 
 
 def _are_in_no_unit(rows: Array, image_input: ImageInput) -> bool:

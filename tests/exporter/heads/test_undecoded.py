@@ -1,5 +1,6 @@
 """Heads of detectors before their decoding: offsets from anchors are refused, and boxes are not."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,25 @@ ANCHOR = 4
 """The side of an anchor, in strides."""
 
 
-def offsets(kind: str, a_cell: int = 1, size: tuple[int, int] = SIZE, **dense: Any) -> Boxes:
+def offsets(
+    kind: str,
+    a_cell: int = 1,
+    size: tuple[int, int] = SIZE,
+    levels: Sequence[int] = (8, 16, 32),
+    **dense: Any,
+) -> Boxes:
     """Return what a network of this kind computes for boxes (I, A, 4) before its decoding."""
-    center = as_form(dense_boxes(size, a_cell=a_cell, inner=True, **dense), "cxcywh")
-    cells, strides = (np.repeat(one, a_cell, axis=0) for one in grid_cells(size))
+    boxes = dense_boxes(size, a_cell=a_cell, inner=True, strides=levels, **dense)
+    center = as_form(boxes, "cxcywh")
+    cells, strides = (np.repeat(one, a_cell, axis=0) for one in grid_cells(size, levels))
     point, extent = center[..., :2], np.maximum(center[..., 2:], 1e-3)
     middles = (cells + 0.5) * strides
     sides = ANCHOR * strides
     if kind == "distances":
         apart = [middles - (point - extent / 2), (point + extent / 2) - middles]
         return np.concatenate(apart, axis=2).clip(0) / strides
+    if kind == "pixels":
+        return offsets("distances", a_cell, size, levels, **dense) * strides
     if kind == "ssd":
         parts = [(point - middles) / sides / 0.1, np.log(extent / sides) / 0.2]
         return np.concatenate(parts, axis=2)
@@ -50,7 +60,7 @@ def judge(boxes: NDArray[Any], size: tuple[int, int] = SIZE, **stated: Any) -> N
 
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("a_cell", [1, 3])
-@pytest.mark.parametrize("kind", ["ssd", "logits", "shares", "distances"])
+@pytest.mark.parametrize("kind", ["ssd", "logits", "shares", "distances", "pixels"])
 def test_offsets_from_anchors_are_refused_with_the_next_step(
     kind: str, a_cell: int, *, trained: bool
 ) -> None:
@@ -101,13 +111,26 @@ def test_an_export_of_offsets_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "1").exists()
 
 
-@pytest.mark.parametrize("kind", ["shares", "distances"])
+@pytest.mark.parametrize("kind", ["shares", "distances", "pixels"])
 def test_few_offsets_on_a_grid_of_several_strides_are_refused(kind: str) -> None:
     """A frame of 128 pixels has 336 cells, fewer than a transformer may have queries."""
     found = offsets(kind, size=(128, 128))
     assert found.shape[1] < 1000
     with pytest.raises(RecipeError, match="offsets from anchors"):
         judge(found, (128, 128))
+
+
+def test_few_offsets_on_two_levels_are_refused_where_there_is_an_objectness() -> None:
+    """Queries, which may be as many by chance, have none."""
+    size = (128, 128)
+    found = offsets("shares", 3, size, (8, 16), trained=True)
+    anchors = found.shape[1]
+    assert anchors == 960
+    judge(found, size)
+    head = detect_head("yolov5", (1, anchors, 6), score_activation="none")
+    parts = [Candidates(one[None], np.full((1, anchors, 1), 0.4)) for one in found]
+    with pytest.raises(RecipeError, match="there are 960, as many as a grid over 128×128 pixels"):
+        refuse_undecoded(head, parts, ImageInput(height=128, width=128, resize="stretch"))
 
 
 def test_few_offsets_on_two_levels_are_refused_where_they_are_in_no_unit() -> None:
