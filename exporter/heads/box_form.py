@@ -12,7 +12,7 @@ from exporter.heads.box_unit import judge_unit, without
 from exporter.heads.boxes import Y_FIRST, Candidates
 from exporter.heads.detect import DetectHead
 from exporter.heads.open_decoder import ALL, are_relative, settle_rows
-from exporter.heads.undecoded import refuse_undecoded
+from exporter.heads.undecoded import naming_offsets, refuse_undecoded
 from exporter.network import Array
 from exporter.recipe_tables import BoxPart
 from service.card import ImageInput
@@ -87,7 +87,8 @@ def judge_form(
     head = judge_unit(head, seen, parts)
     if seen is not None and (seen.form is not None or seen.could_be):
         return _by_grid(head, seen)
-    _by_values(head, parts, image_input)
+    with naming_offsets(head, parts, image_input):
+        _by_values(head, parts, image_input)
     return head
 
 

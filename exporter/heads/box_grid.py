@@ -36,8 +36,9 @@ MOST_A_CELL = 9
 FEWEST = 20
 """Fewer boxes show no grid."""
 
-_READ = (*STRIDES, (8,), (16,), (4,))
-"""Grids that boxes are read by where they follow them; that they do not follow a single one of these shows nothing."""
+EVERY_GRID = (*STRIDES, (8,), (16,), (4,))
+"""Grids that boxes are read by where they follow them; that they do not follow a single one of these shows nothing, if
+they are in a unit."""
 
 _NEAR = (0.75, 1.3)
 """How far a slope may be from that of a unit: boxes of large objects lie beside their cells."""
@@ -87,7 +88,7 @@ class GridReading:
 def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
     """Return what the grid shows of boxes (I, A, 4) on several images, None where they do not lie on one."""
     mean = boxes.astype(np.float64).mean(axis=0)
-    found = _best_grid(mean, image_input, _READ)
+    found = _best_grid(mean, image_input, EVERY_GRID)
     if found is None:
         return None
     ties, grid = found
@@ -106,20 +107,36 @@ def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
     return GridReading(None, unit, odd_order=axes) if is_order else None
 
 
-def follows_no_grid(boxes: Array, image_input: ImageInput, *, fewest_levels: int = 1) -> bool:
+def follows_no_grid(
+    boxes: Array,
+    image_input: ImageInput,
+    *,
+    fewest_levels: int = 1,
+    grids: tuple[tuple[int, ...], ...] = STRIDES,
+) -> bool:
     """Return whether there are as many boxes (I, A, 4) as a grid has, and their numbers do not follow it.
 
-    Either none follows one of its axes and none clearly the other, or some run against it, as distances to the sides of
-    large objects do. Only grids of so many strides count: some queries may be as many as one or two grids have by
-    chance.
+    They follow it as the distances to the sides of large objects do; or none follows one of its axes and none clearly
+    the other; or some run against it. The last two count only on grids of so many strides: some queries may be as many
+    as one or two grids have by chance.
     """
-    found = _best_grid(boxes.astype(np.float64).mean(axis=0), image_input)
-    if found is None or found[1].levels[-1] + 1 < fewest_levels:
+    found = _best_grid(boxes.astype(np.float64).mean(axis=0), image_input, grids)
+    if found is None:
         return False
-    by_axis = found[0].max(axis=1)
-    is_against = float(found[0].min()) <= -SOMEWHAT
+    ties, grid = found
+    if _are_distances(ties):
+        return True
+    if grid.levels[-1] + 1 < fewest_levels:
+        return False
+    by_axis = ties.max(axis=1)
+    is_against = float(ties.min()) <= -SOMEWHAT
     most, least = float(by_axis.max()), float(by_axis.min())
     return most < FOLLOWS and (is_against or least < SOMEWHAT)
+
+
+def _are_distances(ties: Array) -> bool:
+    """Return whether the first two numbers rise along the axes of the grid, and the last two fall along them."""
+    return bool(min(ties[0, 0], ties[1, 1], -ties[0, 2], -ties[1, 3]) > IGNORES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from exporter.heads.score_units import (
 from exporter.heads.segment import SegmentHead
 from exporter.heads.segment_rest import require_maps_of_their_own
 from exporter.heads.softmax_part import is_quantized_softmax
+from exporter.heads.undecoded import naming_offsets
 from exporter.heads.unknown_scores import UNKNOWN, unknown_scores
 from exporter.network import Array, Head
 from exporter.recipe_tables import Activation
@@ -286,7 +287,8 @@ def _detect(
         head, recipe=head.recipe.model_copy(update={"score_activation": stated or "none"})
     )
     settled = judge_form(settled, parts, image_input)
-    check_boxes(settled, parts)
+    with naming_offsets(settled, parts, image_input):
+        check_boxes(settled, parts)
     return settled
 
 

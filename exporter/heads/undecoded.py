@@ -1,13 +1,14 @@
 """Boxes that are none yet: offsets from anchors, as heads of SSD or YOLO give them before they are decoded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 
 import numpy as np
 
 from exporter.errors import RecipeError
 from exporter.heads.arrange import MOST_QUERIES
-from exporter.heads.box_grid import follows_no_grid
+from exporter.heads.box_grid import EVERY_GRID, follows_no_grid
 from exporter.heads.boxes import Y_FIRST, Candidates, xyxy
 from exporter.heads.detect import DetectHead
 from exporter.network import Array
@@ -75,8 +76,11 @@ def refuse_undecoded(
     if "format" not in head.assumed or not head.columns or len(shapes) > 1:
         return
     every = np.concatenate([one.boxes for one in parts])
-    fewest = _fewest_levels(head, rows, image_input)
-    if follows_no_grid(every, image_input, fewest_levels=fewest):
+    if _are_in_no_unit(rows, image_input):
+        is_none = follows_no_grid(every, image_input, grids=EVERY_GRID)
+    else:
+        is_none = follows_no_grid(every, image_input, fewest_levels=_fewest_levels(head))
+    if is_none:
         raise RecipeError(
             f"The boxes look like offsets from anchors: there are {head.anchors}, as many as a grid over "
             f"{image_input.height}×{image_input.width} pixels has, but on real images their numbers do not follow the "
@@ -84,12 +88,35 @@ def refuse_undecoded(
         )
 
 
-def _fewest_levels(head: DetectHead, rows: Array, image_input: ImageInput) -> int:
-    """Return of how many strides a grid must be, so that as many boxes (B, 4) are no coincidence.
+@contextmanager
+def naming_offsets(
+    head: DetectHead, parts: Sequence[Candidates[Array]], image_input: ImageInput
+) -> Iterator[None]:
+    """Name offsets in an error that says to state another form, where boxes are as many as a grid has cells.
+
+    They may be as many by chance, and so such boxes are not refused as offsets.
+    """
+    try:
+        yield
+    except RecipeError as error:
+        every = [one.boxes for one in parts]
+        is_open = "format" in head.assumed and head.columns
+        if not is_open or len({one.shape[1:] for one in every}) > 1:
+            raise
+        if not follows_no_grid(np.concatenate(every), image_input, grids=EVERY_GRID):
+            raise
+        raise RecipeError(
+            f"{error}. Or are they no boxes yet, but offsets or distances from the cells of a grid? There are as many, "
+            f"{head.anchors}. Then export the network with its decoding; no --decoder reads offsets"
+        ) from None
+
+
+def _fewest_levels(head: DetectHead) -> int:
+    """Return of how many strides a grid must be, so that as many boxes are no coincidence.
 
     Queries have no objectness.
     """
-    if head.anchors > MOST_QUERIES or _are_in_no_unit(rows, image_input):
+    if head.anchors > MOST_QUERIES:
         return 1
     return 2 if head.recipe.decoder in _WITH_OBJECTNESS else 3
 

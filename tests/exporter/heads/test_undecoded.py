@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
+from exporter.heads.box_form import judge_form
 from exporter.heads.boxes import Candidates
 from exporter.heads.undecoded import refuse_undecoded
 from service.card import ImageInput
@@ -54,8 +55,9 @@ def judge(boxes: NDArray[Any], size: tuple[int, int] = SIZE, **stated: Any) -> N
     anchors = boxes.shape[1]
     form = {"score_activation": "none", **stated}
     head = detect_head("pair", (1, anchors, 4), (1, anchors, 2), **form)
-    part = [Candidates(one[None], np.full((1, anchors, 2), 0.4)) for one in boxes]
-    refuse_undecoded(head, part, ImageInput(height=size[0], width=size[1], resize="stretch"))
+    refuse_undecoded(
+        head, parts_of(boxes), ImageInput(height=size[0], width=size[1], resize="stretch")
+    )
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -140,6 +142,38 @@ def test_few_offsets_on_two_levels_are_refused_where_they_are_in_no_unit() -> No
         judge(found, (128, 128))
     judge(found / found.max(), (128, 128))
     judge(found, (128, 128), box_format="xyxy")
+
+
+def test_distances_to_the_sides_of_large_objects_on_two_levels_are_refused() -> None:
+    found = offsets("pixels", size=(128, 128), levels=(16, 32), trained=True, images=16)
+    with pytest.raises(RecipeError, match="80, as many as a grid over 128×128 pixels has"):
+        judge(found, (128, 128))
+    with pytest.raises(RecipeError, match="80, as many as a grid"):
+        judge(found / 128, (128, 128))
+
+
+def test_offsets_of_one_level_alone_are_refused_where_they_are_in_no_unit() -> None:
+    found = offsets_of_two_levels()[:, : 16 * 16]
+    with pytest.raises(RecipeError, match="256, as many as a grid over 128×128 pixels has"):
+        judge(found, (128, 128))
+    judge(found / found.max(), (128, 128))
+
+
+def test_the_advice_to_state_a_form_names_offsets_where_there_are_as_many_as_cells() -> None:
+    """Fewer than a transformer's queries may be as many by chance."""
+    found = offsets("pixels", size=(128, 128), levels=(16,), trained=True)
+    head = detect_head("pair", (1, 64, 4), (1, 64, 2), score_activation="none")
+    frame = ImageInput(height=128, width=128, resize="stretch")
+    words = r"Give --box-format xywh.*no boxes yet, but offsets .*as many, 64\. Then export"
+    with pytest.raises(RecipeError, match=words):
+        judge_form(head, parts_of(found), frame)
+    with pytest.raises(RecipeError, match="Give --box-format xywh") as raised:
+        judge_form(head, parts_of(found[:, 1:]), frame)
+    assert "offsets" not in str(raised.value)
+
+
+def parts_of(boxes: NDArray[Any]) -> list[Candidates[NDArray[Any]]]:
+    return [Candidates(one[None], np.full((1, len(one), 2), 0.4)) for one in boxes]
 
 
 def offsets_of_two_levels() -> Boxes:
