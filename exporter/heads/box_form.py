@@ -10,6 +10,7 @@ from exporter.heads.arrange import ROWS
 from exporter.heads.box_grid import GridReading, read_grid
 from exporter.heads.box_unit import judge_unit, without
 from exporter.heads.boxes import Y_FIRST, Candidates
+from exporter.heads.cell_sides import refuse_sides
 from exporter.heads.detect import DetectHead
 from exporter.heads.open_decoder import ALL, are_relative, settle_rows
 from exporter.heads.undecoded import naming_offsets, refuse_undecoded
@@ -77,6 +78,7 @@ def judge_form(
         head = settle_rows(head, seen, boxes, image_input)
     if head.recipe.box_format == "grid":
         _refuse_decoded(seen)
+        refuse_sides(head, parts, image_input)
         return replace(head, assumed=without(head, "unit") if is_open else ())
     if seen is None and boxes is not None:
         _refuse_relative(head, boxes, image_input)

@@ -56,7 +56,8 @@ def test_a_stated_format_decides() -> None:
 @pytest.mark.parametrize("boxes", [DISTANCES, OFFSETS * 40], ids=["distances to sides", "large"])
 def test_what_looks_like_neither_is_asked_about(boxes: Array) -> None:
     with pytest.raises(
-        RecipeError, match=r"84 boxes, one for each cell.*--decoder yolox or yolov5"
+        RecipeError,
+        match=r"84 boxes, one for each cell.*Distances.*its decoding.*--decoder yolox or yolov5",
     ):
         rows(boxes)
 

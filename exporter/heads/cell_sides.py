@@ -1,0 +1,83 @@
+"""Whether boxes that are taken to be relative to their cells, as YOLOX's, are distances from the cells to their sides.
+
+Several cells find the same object. From one of them to the next on the right, the distance to its left side grows and
+the one to its right side shrinks; of YOLOX's numbers the offset of its center shrinks, and its width stays.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+
+import numpy as np
+
+from exporter.errors import RecipeError
+from exporter.heads.arrange import grid_strides
+from exporter.heads.box_unit import LEAST_SCORE
+from exporter.heads.boxes import Candidates
+from exporter.heads.detect import DetectHead
+from exporter.network import Array
+from service.card import ImageInput
+
+FEWEST = 10
+"""So many neighbors that both find something show what their numbers are, in rows as well as in columns."""
+
+MOST = 0.6
+"""Of so large a share of them the distances change as those to two sides do; of other numbers few do by chance."""
+
+
+def refuse_sides(
+    head: DetectHead, parts: Sequence[Candidates[Array]], image_input: ImageInput
+) -> None:
+    """Refuse boxes relative to their cells that are distances to their sides.
+
+    Args:
+        head: whose boxes are read as offsets from cells and logarithms of sizes, one for each cell.
+        parts: the candidates on real images.
+        image_input: the network's.
+
+    Raises:
+        RecipeError: the message says how to get boxes.
+    """
+    marks: tuple[list[Array], list[Array]] = ([], [])
+    for part in parts:
+        for boxes, is_clear in _levels(head, part, image_input):
+            for axis, found in enumerate(marks):
+                found.append(_narrowing(boxes, is_clear, axis))
+    shares = [_share(np.concatenate(found)) for found in marks if found]
+    if shares and min(shares) >= MOST:
+        raise RecipeError(
+            "--decoder yolox says that boxes are offsets from their cells and logarithms of sizes, but on real images "
+            "they look like distances from the cells to the four sides, as FCOS has them. No --decoder reads these. "
+            "Export the network with its decoding: from the call that gives boxes, or as "
+            "python:package.module:callable with a forward that gives x_min, y_min, x_max, y_max"
+        )
+
+
+def _levels(
+    head: DetectHead, part: Candidates[Array], image_input: ImageInput
+) -> Iterator[tuple[Array, Array]]:
+    """Yield the boxes (rows, columns, 4) of one image on each grid, and whether each is clear (rows, columns)."""
+    scores, anchors, _ = (values[0] for values in head.pairs(part))
+    best = np.zeros(head.anchors)
+    np.maximum.at(best, anchors, scores)
+    first = 0
+    for stride in grid_strides(head.anchors, image_input) or ():
+        size = (ceil(image_input.height / stride), ceil(image_input.width / stride))
+        last = first + size[0] * size[1]
+        yield (
+            part.boxes[0][first:last].reshape(*size, 4),
+            best[first:last].reshape(size) >= LEAST_SCORE,
+        )
+        first = last
+
+
+def _narrowing(boxes: Array, is_clear: Array, axis: int) -> Array:
+    """Return of each two clear neighbors along x (axis 0) or y whether one distance grows and the opposite shrinks."""
+    along = 1 - axis
+    change = np.diff(boxes, axis=along)
+    both = np.delete(is_clear, -1, axis=along) & np.delete(is_clear, 0, axis=along)
+    marks: Array = ((change[..., axis] > 0) & (change[..., axis + 2] < 0))[both]
+    return marks
+
+
+def _share(marks: Array) -> float:
+    return float(marks.mean()) if len(marks) >= FEWEST else 0.0
