@@ -55,8 +55,8 @@ def settle_rows(
     raise RecipeError(
         f"The output has {head.anchors} boxes, one for each cell of a grid. They may be YOLOX's, relative to their "
         "cells, or YOLOv6's, in pixels; on real images they look like neither. Distances from the cells to the sides "
-        "of boxes, as FCOS has them, no --decoder reads: export the network with its decoding. Else state what they are: "
-        "--decoder yolox or yolov5"
+        "of boxes, as FCOS has them, no --decoder reads: export the network with its decoding. Else state what they "
+        "are: --decoder yolox or yolov5"
     )
 
 
