@@ -21,6 +21,19 @@ MOST_LOST = 0.1
 SHOWN = 5
 UNKNOWN = -1
 
+_OF_IMAGES = (
+    "top1 is {now:.1%}, and would be {then:.1%} on the same {count} labeled images "
+    "if the labels were in another order"
+)
+_OF_BOXES = (
+    "The class is right for {now:.1%} of the {count} labeled objects on which a box is found, and would be for "
+    "{then:.1%} if the labels were in another order"
+)
+_OF_AREAS = (
+    "Most pixels have the right class in {now:.1%} of the {count} areas of the masks, one for each class of an image, "
+    "and would have it in {then:.1%} if the labels were in another order"
+)
+
 Order = Sequence[int]
 """For each output of the network, the index of its label in the list of labels."""
 
@@ -43,35 +56,62 @@ def order_hints(
     """Return that the labels are probably in another order, if they are.
 
     Args:
-        measurement: the answers and the truth of a network with one class an image; others show nothing here.
+        measurement: the answers and the truth of a network with one class an image, or the classes of found boxes and
+            of areas of masks; one with several labels an image shows nothing here.
         labels: the network's, by class id.
         labeled: the images, whose classes may be named by index.
         explained: the best accuracy that another input has, which explains the answers where an order is no better.
     """
-    answers, truth = measurement.answers, measurement.truth
-    if not answers:
+    seen = _seen(measurement)
+    if not seen.truth:
         return []
-    found = _named(answers, truth, labels)
+    found = _named(seen.answers, seen.truth, labels)
     if found is None or found.accuracy < explained - CLEARLY_BETTER:
-        found = _unnamed(answers, truth, labels, explained)
+        found = None
+        # Of boxes and masks the score of another input is another one: any that is better explains the answers.
+        if measurement.answers or not explained:
+            found = _unnamed(seen, labels, explained)
     if found is None:
         return []
-    now = sum(map(int.__eq__, answers, truth)) / len(truth)
-    would = (
-        f"top1 is {now:.1%}, and would be {found.accuracy:.1%} on the same {len(truth)} labeled images if the labels "
-        f"were in another order: {found.words}"
-    )
-    return [f"{would}. {_advice(labels, labeled)}"]
+    now = sum(map(int.__eq__, seen.answers, seen.truth)) / len(seen.truth)
+    would = seen.words.format(now=now, then=found.accuracy, count=len(seen.truth))
+    return [f"{would}: {found.words}. {_advice(labels, labeled, measurement)}"]
 
 
-def _advice(labels: Sequence[str], labeled: LabeledImages) -> str:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was answered and what is true, sorted by the true class; `unit` is what was judged, in the plural."""
+
+    answers: Sequence[int]
+    truth: Sequence[int]
+    unit: str
+    words: str
+
+
+def _seen(measurement: Measurement) -> _Seen:
+    if measurement.answers:
+        return _Seen(measurement.answers, measurement.truth, "images", _OF_IMAGES)
+    pairs = sorted(measurement.boxes or measurement.areas, key=lambda pair: pair[1])
+    answers, truth = ([pair[at] for pair in pairs] for at in range(2))
+    if measurement.boxes:
+        return _Seen(answers, truth, "boxes", _OF_BOXES)
+    return _Seen(answers, truth, "areas", _OF_AREAS)
+
+
+def _advice(labels: Sequence[str], labeled: LabeledImages, measurement: Measurement) -> str:
     give = "give --labels in the order of the training, one for each output of the network"
+    if measurement.areas:
+        masks = f"If the masks of {labeled.name} number the classes otherwise"
+        return f"{masks}, write the indices of the labels into them; else {give}"
     cells = {cell for image in labeled.images for cell in image.cells}
+    cells |= {box.name for image in labeled.images for box in image.boxes}
     if cells.isdisjoint(labels) and all(cell.isdecimal() for cell in cells):
         return (
             f"The classes of {labeled.name} are numbers, which are read as indices of the labels. If they are others, "
             f"as numbers of the folders of the training, name the classes by their labels; else {give}"
         )
+    if measurement.boxes:
+        return f"If {labeled.name} gives the categories other names than the training, correct it; else {give}"
     return give.capitalize()
 
 
@@ -115,13 +155,12 @@ def _listed(order: Order, labels: Sequence[str]) -> str:
     return ", ".join(labels[at] for at in order[:SHOWN]) + more
 
 
-def _unnamed(
-    answers: Sequence[int], truth: Sequence[int], labels: Sequence[str], explained: float
-) -> OtherOrder | None:
+def _unnamed(seen: _Seen, labels: Sequence[str], explained: float) -> OtherOrder | None:
     """Return the order that fits the answers best, None where it is not far better on images it was not made from.
 
     Every second image makes the order that the others are judged by: they are sorted by class.
     """
+    answers, truth = seen.answers, seen.truth
     halves = [(answers[begin::2], truth[begin::2]) for begin in range(2)]
     made = [_fitted(*half, len(labels)) for half in halves]
     orders = [made[1 - at % 2] for at in range(len(truth))]
@@ -134,7 +173,7 @@ def _unnamed(
         return None
     pairs = Counter(zip(answers, truth, strict=True))
     shown = [
-        f"{labels[true]!r} where {labels[answer]!r} is answered ({pairs[answer, true]} images)"
+        f"{labels[true]!r} where {labels[answer]!r} is answered ({pairs[answer, true]} {seen.unit})"
         for answer, true in enumerate(order)
         if true not in {answer, UNKNOWN}
     ]
