@@ -15,6 +15,9 @@ MOSTLY = 0.5
 """An order without a name is believed from this accuracy on, on images that it was not made from."""
 
 SEVERAL = 5
+SEVERAL_IN_IMAGES = 2
+"""The same for boxes and areas, of which an image has some: few images have several of a class."""
+
 MOST_LOST = 0.1
 """The share of the classes with several images that may have no right answer: an order gives each class its own."""
 
@@ -65,7 +68,7 @@ def order_hints(
     seen = _seen(measurement)
     if not seen.truth:
         return []
-    found = _named(seen.answers, seen.truth, labels)
+    found = _named(seen, labels)
     if found is None or found.accuracy < explained - CLEARLY_BETTER:
         found = None
         # Of boxes and masks the score of another input is another one: any that is better explains the answers.
@@ -80,17 +83,21 @@ def order_hints(
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What was answered and what is true, sorted by the true class; `unit` is what was judged, in the plural."""
+    """What was answered and what is true, sorted by the true class; `unit` is what was judged, in the plural.
+
+    From `several` of a class on an order has to give it a right answer.
+    """
 
     answers: Sequence[int]
     truth: Sequence[int]
     unit: str
     words: str
+    several: int = SEVERAL_IN_IMAGES
 
 
 def _seen(measurement: Measurement) -> _Seen:
     if measurement.answers:
-        return _Seen(measurement.answers, measurement.truth, "images", _OF_IMAGES)
+        return _Seen(measurement.answers, measurement.truth, "images", _OF_IMAGES, SEVERAL)
     pairs = sorted(measurement.boxes or measurement.areas, key=lambda pair: pair[1])
     answers, truth = ([pair[at] for pair in pairs] for at in range(2))
     if measurement.boxes:
@@ -115,13 +122,11 @@ def _advice(labels: Sequence[str], labeled: LabeledImages, measurement: Measurem
     return give.capitalize()
 
 
-def _named(
-    answers: Sequence[int], truth: Sequence[int], labels: Sequence[str]
-) -> OtherOrder | None:
+def _named(seen: _Seen, labels: Sequence[str]) -> OtherOrder | None:
     found = [
-        OtherOrder(f"{words} ({_listed(order, labels)})", _accuracy(order, answers, truth))
+        OtherOrder(f"{words} ({_listed(order, labels)})", _accuracy(order, seen))
         for words, order in _orders(labels)
-        if _is_far_better(order, answers, truth)
+        if _is_far_better(order, seen)
     ]
     return max(found, key=lambda one: one.accuracy, default=None)
 
@@ -166,7 +171,7 @@ def _unnamed(seen: _Seen, labels: Sequence[str], explained: float) -> OtherOrder
     orders = [made[1 - at % 2] for at in range(len(truth))]
     read = [order[answer] for order, answer in zip(orders, answers, strict=True)]
     order = _fitted(answers, truth, len(labels))
-    if not (_gains(read, answers, truth) and _is_far_better(order, answers, truth)):
+    if not (_gains(read, seen) and _is_far_better(order, seen)):
         return None
     accuracy = sum(map(int.__eq__, read, truth)) / len(truth)
     if accuracy < max(MOSTLY, explained + CLEARLY_BETTER):
@@ -191,29 +196,30 @@ def _fitted(answers: Sequence[int], truth: Sequence[int], count: int) -> list[in
     return order
 
 
-def _accuracy(order: Order, answers: Sequence[int], truth: Sequence[int]) -> float:
-    right = [order[answer] == true for answer, true in zip(answers, truth, strict=True)]
-    return sum(right) / len(truth)
+def _accuracy(order: Order, seen: _Seen) -> float:
+    right = [order[answer] == true for answer, true in zip(seen.answers, seen.truth, strict=True)]
+    return sum(right) / len(seen.truth)
 
 
-def _is_far_better(order: Order, answers: Sequence[int], truth: Sequence[int]) -> bool:
-    return _gains([order[answer] for answer in answers], answers, truth)
+def _is_far_better(order: Order, seen: _Seen) -> bool:
+    return _gains([order[answer] for answer in seen.answers], seen)
 
 
-def _gains(read: Sequence[int], answers: Sequence[int], truth: Sequence[int]) -> bool:
+def _gains(read: Sequence[int], seen: _Seen) -> bool:
     """Return whether far more answers are right as they are read, not by luck nor as most images are of one class."""
+    truth = seen.truth
     new = [float(one == true) for one, true in zip(read, truth, strict=True)]
-    old = [float(one == true) for one, true in zip(answers, truth, strict=True)]
+    old = [float(one == true) for one, true in zip(seen.answers, truth, strict=True)]
     gain = (sum(new) - sum(old)) / len(truth)
-    if gain < FAR_BETTER or is_luck(new, old) or _loses_classes(new, truth):
+    if gain < FAR_BETTER or is_luck(new, old) or _loses_classes(new, truth, seen.several):
         return False
     known = [one if one != UNKNOWN else max(*read, *truth) + 1 for one in read]
     by_chance = chance(known, truth)
     return by_chance is not None and not is_at_chance(sum(new) / len(truth), by_chance, len(truth))
 
 
-def _loses_classes(right: Sequence[float], truth: Sequence[int]) -> bool:
+def _loses_classes(right: Sequence[float], truth: Sequence[int], several: int) -> bool:
     """Return whether classes have no right answer, as where a network has the same few answers for all images."""
-    several = [one for one, count in Counter(truth).items() if count >= SEVERAL]
+    enough = [one for one, count in Counter(truth).items() if count >= several]
     found = {true for one, true in zip(right, truth, strict=True) if one}
-    return sum(one not in found for one in several) > MOST_LOST * len(several)
+    return sum(one not in found for one in enough) > MOST_LOST * len(enough)

@@ -207,6 +207,20 @@ def test_another_input_that_is_better_explains_boxes_without_a_named_order() -> 
     assert hints(seen, WORDS[:4], explained=0.5) == []
 
 
+@pytest.mark.parametrize("make", [of_boxes, of_areas])
+def test_a_named_order_that_is_right_for_a_part_of_the_classes_is_not_taken(
+    make: Callable[[tuple[tuple[int, int], ...]], Measurement],
+) -> None:
+    """Shifted by one fits 18 of these 22, and none of two classes."""
+    few = pairs_by([2, 0, 1, 4, 3], each=3)
+    pairs = tuple(pair for pair in few if pair[1] not in {2, 4}) * 2 + few[2:5:2] * 2
+
+    (hint,) = hints(make(pairs), WORDS[:5])
+
+    assert "shifted" not in hint
+    assert "'cat' where 'ant' is answered" in hint
+
+
 @pytest.mark.parametrize(
     ("names", "advice"),
     [
