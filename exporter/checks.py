@@ -8,6 +8,7 @@ from exporter.errors import RecipeError
 from exporter.file_kind import SAVED, require_saved, require_weights
 from exporter.images import NO_IMAGE, require_folder
 from exporter.input_contradictions import refuse_unread
+from exporter.label_count import counted, likely_cause
 from exporter.named_option import naming_option
 from exporter.network import Facts
 from exporter.recipe import LABELED, Recipe, Task
@@ -170,9 +171,9 @@ def _fitting_labels(recipe: Recipe, facts: Facts, needed: int | None) -> tuple[s
         if recipe.task == "detect":
             first = _of_background(recipe.detect, needed - len(labels)) or first
         one = ", or two, where the score is that of the second one" if needed == 1 else ""
-        given = f"{len(labels)} are {_where_given(recipe)}" if labels else "none are given"
+        given = counted(labels, _where_given(recipe)) if labels else "none are given"
         raise RecipeError(
-            f"labels: {given}, the network has {needed} classes{first}. "
+            f"labels: {given}, the network has {needed} classes{first}.{likely_cause(labels, needed)} "
             f"Give one label for each class, in the order of the network's outputs{one}: --labels FILE"
         )
     return labels

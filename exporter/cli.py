@@ -220,7 +220,7 @@ def _check(recipe: Recipe) -> None:
     """Check input and labels before PyTorch is loaded, and say which labels several classes have."""
     check_input(recipe)
     labels = recipe.label_list() or ()
-    check_label_count(recipe.source, recipe.model_dump(include={"task"}), len(labels))
+    check_label_count(recipe.source, recipe.model_dump(include={"task"}), labels)
     repeated = repeated_labels(labels)
     for label, ids in list(repeated.items())[:_SHOWN]:
         classes = ", ".join(map(str, ids[:_SHOWN]))

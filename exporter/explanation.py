@@ -13,6 +13,8 @@ from exporter.heads.activation import activation_words
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.images import PHOTOGRAPHS_NAME, images_for
+from exporter.labeled.measure import check_labeled
+from exporter.labeled.reading import read_labeled
 from exporter.network import Network
 from exporter.precision import TOLERANCES
 from exporter.progress import Progress
@@ -49,11 +51,14 @@ def explain(
     """
     if recipe.task == "temporal":
         raise RecipeError("--explain is for networks that read images, not for task temporal")
+    labeled = read_labeled(recipe)
     network = load_network(recipe, progress)
     labels = labels_for(recipe, network)
     images = images_for(recipe, network)
     progress.begin("Look at the outputs on real images")
     network = settled(ImageSubject.of(network, images), labels).network
+    if labeled is not None:
+        check_labeled(labeled, network, labels)
     origins = _Origins(recipe, {one.parameter: one.why for one in granted})
     return tuple(
         _rows(

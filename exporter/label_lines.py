@@ -13,10 +13,12 @@ _WORDNET = re.compile(r"n\d{8}[\s,:]+(\S.*)")
 _QUOTED = re.compile(r"([\"'])(.*)\1,?")
 _CELLS = re.compile(r"[,;\t]")
 
-_NAME_HEADINGS = {
+NAME_HEADINGS = {
     *("display_name", "name", "names", "label", "labels", "label_name", "class", "class_name"),
     *("category", "title"),
 }
+"""What the column of the labels is called, in lower case."""
+
 _ID_HEADINGS = {
     *("id", "index", "idx", "class_id", "class_index", "label_id", "category_id", "train_id"),
     *("number", "code"),
@@ -64,7 +66,7 @@ def labels_in_lines(lines: Sequence[str], file: str) -> tuple[str, ...]:
         RecipeError: they have class ids, and their order is not clear.
     """
     heading = [cell.strip().lower() for cell in _CELLS.split(lines[0])]
-    if len(heading) > 1 and set(heading) <= _NAME_HEADINGS | _ID_HEADINGS:
+    if len(heading) > 1 and set(heading) <= NAME_HEADINGS | _ID_HEADINGS:
         return labels_in_rows([_CELLS.split(line) for line in lines], file)
     return _unquoted(_without_ids(_without_wordnet(lines), file))
 
@@ -79,7 +81,7 @@ def labels_in_rows(rows: Sequence[Sequence[str]], file: str) -> tuple[str, ...]:
     if any(len(row) != len(cells[0]) for row in cells):
         raise _unclear(file)
     heading = [cell.lower() for cell in cells[0]]
-    if not _NAME_HEADINGS.isdisjoint(heading) and not any(map(_is_number, heading)):
+    if not NAME_HEADINGS.isdisjoint(heading) and not any(map(_is_number, heading)):
         columns = zip(*cells[1:], strict=True)
         return _below_heading(heading, [list(column) for column in columns], file)
     if len(cells[0]) != 2:
@@ -96,11 +98,11 @@ def _below_heading(
 ) -> tuple[str, ...]:
     named = list(zip(heading, columns, strict=False))
     numbers = [(name, column) for name, column in named if all(map(_is_number, column))]
-    ids = [column for name, column in numbers if name in _ID_HEADINGS | _NAME_HEADINGS]
+    ids = [column for name, column in numbers if name in _ID_HEADINGS | NAME_HEADINGS]
     names = {
         name: column
         for name, column in named
-        if name in _NAME_HEADINGS and (name, column) not in numbers
+        if name in NAME_HEADINGS and (name, column) not in numbers
     }
     labels = names.get(_SHOWN_NAME) or next(iter(names.values()), [])
     is_clear = len(names) == 1 or _SHOWN_NAME in names

@@ -25,7 +25,7 @@ from exporter.progress import Progress
 from exporter.recipe_tables import ProofRecipe
 from exporter.room import require_room
 from exporter.sessions import alternating_session, unoptimized_session
-from exporter.subject import Subject, require_finite
+from exporter.subject import ImageSubject, Subject, require_finite
 from exporter.threads import beside, half_of_the_cores
 from exporter.writing import WRITTEN_DIGEST, graph_digest
 from service.card import Certificate
@@ -270,7 +270,7 @@ def _agreement(
         raise ProofError(
             f"Only {agreement:.1%} ({comparison.metric}) of {count} {subject.unit} agree with {subject.reference}; "
             f"{bounds.agreement:.0%} must. {_why(agreement, float(np.mean(results)), tolerance)}"
-            f"{subject.advice}{_sensitive(same, subject) if same >= bounds.agreement else ''}"
+            f"{subject.advice}{_same_inputs(same, bounds.agreement, subject)}"
         )
     return agreement
 
@@ -295,10 +295,15 @@ def _why(agreement: float, results: float, tolerance: float) -> str:
     return f"{results:.1%} have the same result, some with scores that differ by more than {tolerance:g}. "
 
 
-def _sensitive(same: float, subject: Subject) -> str:
-    """Return what follows if the network is the same, and its results change with small changes of the pixels."""
+def _same_inputs(same: float, enough: float, subject: Subject) -> str:
+    """Return the share that agrees where both sides get the same pixels, and what follows if it is enough."""
+    if not isinstance(subject, ImageSubject):
+        return ""  # both sides get the same numbers anyway
+    share = f" From the same pixels {same:.1%} agree"
+    if same < enough:
+        return f"{share}."
     return (
-        f" From the same pixels {same:.1%} agree: the conversion is right, and what differs is the service's decode "
+        f"{share}: the conversion is right, and what differs is the service's decode "
         "and resize, which round otherwise and decode a JPEG much larger than the input at a reduced scale. If size, "
         "resize policy and interpolation are right, this network's results change with that. Prove it with "
         f"{subject.unit} like those that it will get (--images FOLDER), or state the share that is enough (--agreement)"

@@ -5,7 +5,7 @@ that the command can show it.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +22,7 @@ from exporter.guessing.onnx_facts import (
     states_labels,
 )
 from exporter.guessing.places import KINDS, source_at
+from exporter.label_count import counted, likely_cause
 from exporter.labels import checkpoint_labels
 from exporter.recipe import LABELED, PACKAGE_PREFIX, Recipe, Task
 from exporter.sources.transformers_configs import CONFIG, read_config, task_of
@@ -100,8 +101,8 @@ def missing(source: str, values: Mapping[str, Any]) -> tuple[Missing, ...]:
     return tuple(_missing(*source.partition(":")[::2], values))
 
 
-def check_label_count(source: str, values: Mapping[str, Any], labels: int) -> None:
-    """Compare the number of labels with that of the classes, where the source's file states it.
+def check_label_count(source: str, values: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """Compare the number of labels, by class id, with that of the classes, where the source's file states it.
 
     Raises:
         RecipeError: they differ.
@@ -111,9 +112,9 @@ def check_label_count(source: str, values: Mapping[str, Any], labels: int) -> No
     # An ONNX file shows the number of a classifier's scores; rows of boxes have as many axes.
     is_shown = task in LABELED and (kind != "onnx" or task == "classify")
     needed = _class_count(kind, where) if is_shown else None
-    if labels and needed is not None and needed > 1 and labels != needed:
+    if labels and needed is not None and needed > 1 and len(labels) != needed:
         raise RecipeError(
-            f"labels: {labels} are given, the network has {needed} classes. "
+            f"labels: {counted(labels, 'given')}, the network has {needed} classes.{likely_cause(labels, needed)} "
             "Give one label for each class, in the order of the network's outputs"
         )
 

@@ -25,6 +25,7 @@ from exporter.labeled.answers import (
     label_scorer,
     mask_scorer,
 )
+from exporter.labeled.class_pairs import Pairs, box_pairs
 from exporter.named_option import naming_option
 from exporter.network import Network, Outputs
 from exporter.progress import Progress
@@ -37,7 +38,7 @@ from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 from service.imaging.source_image import SourceImage
 from service.labeled.reading import check_answers, without_column
-from service.labeled.scorers import ClassScorer, check_masks, mask_size
+from service.labeled.scorers import BoxScorer, ClassScorer, MaskScorer, check_masks, mask_size
 from service.labeled.truth import LabeledImage, LabeledImages
 
 MOST_LABELS = 1000
@@ -51,6 +52,8 @@ BATCH = 8
 class Measurement:
     """The accuracy as the card holds it, and for a classifier of one class an image the answers and the truth.
 
+    `boxes` and `areas` are pairs of the answered and the true class: of each found object of a detector, and of each
+    class in each mask of a segmenter.
     `smallest` are the classes with the smallest score. `left_out` says of each image that was not measured with, why.
     `lacks` are the labels of a network of several that have no column in the table.
     """
@@ -62,6 +65,8 @@ class Measurement:
     smallest: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    boxes: Pairs = ()
+    areas: Pairs = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,10 @@ def measure_accuracy(
         answers = tuple(one[0] for one in mine.scorer.ranked)
         truth = tuple(mine.scorer.truth)
         return replace(found, answers=answers, truth=truth, smallest=tuple(smallest))
+    if isinstance(mine.scorer, BoxScorer):
+        return replace(found, boxes=box_pairs(mine.scorer.found, mine.scorer.truth))
+    if isinstance(mine.scorer, MaskScorer):
+        return replace(found, areas=tuple(mine.scorer.areas))
     return found
 
 

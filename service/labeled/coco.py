@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import LabelsError
-from service.labeled.truth import LabeledImage, LabeledImages, TrueBox, require_files
+from service.labeled.truth import LabeledImage, LabeledImages, TrueBox, require_files, with_slashes
 
 PREFIX = "instances_"
 
@@ -30,14 +30,16 @@ def read_coco(path: Path, images: Path | None) -> LabeledImages:
     """Return the images of a COCO file with their boxes, in the order of their ids.
 
     The images are in the given folder, else where such files commonly have them: beside the JSON, in `images` or in a
-    folder with the name of the JSON.
+    folder with the name of the JSON. Their names may have backslashes, as Windows writes paths.
 
     Raises:
         LabelsError: the JSON has another form, or the images are not there.
     """
     listed = read_annotations(path).images
     folder = images or _folder_of(path, str(listed[0].file))
-    placed = tuple(replace(one, file=folder / one.file) for one in listed)
+    placed = tuple(
+        replace(one, file=folder / with_slashes(str(one.file), folder)) for one in listed
+    )
     require_files([one.file for one in placed], "images")
     return LabeledImages(path.name, placed)
 
@@ -196,4 +198,6 @@ def _folder_of(path: Path, first: str) -> Path:
     name = path.stem.removeprefix(PREFIX)
     near = path.parent
     folders = (near, near / "images", near / name, near.parent / "images", near.parent / name)
-    return next((folder for folder in folders if (folder / first).is_file()), near)
+    return next(
+        (folder for folder in folders if (folder / with_slashes(first, folder)).is_file()), near
+    )

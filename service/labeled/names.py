@@ -77,7 +77,8 @@ class ClassNames:
         Raises:
             LabelsError: there are some; the message has those nearest to them.
         """
-        unknown = sorted({cell for cell in cells if self.ids([cell]) is None})
+        given = set(cells)
+        unknown = sorted(cell for cell in given if self.ids([cell]) is None)
         if not unknown:
             return
         named = [label for label in self._labels if label]
@@ -87,7 +88,19 @@ class ClassNames:
         nothing = f", or {NOTHING} where no label applies" if self._several else ""
         raise LabelsError(
             f"{where}: {shown}{more}: the network has no such class. Its {len(named)} labels are {known}. "
-            f"Use these names{'' if self._numbered else ', or their indices'}{nothing}"
+            f"{self._from_one(given)}Use these names{'' if self._numbered else ', or their indices'}{nothing}"
+        )
+
+    def _from_one(self, cells: Iterable[str]) -> str:
+        """Return that the classes seem to be numbered from 1, "" where they do not."""
+        parts = {part.strip() for cell in cells for part in _SEPARATORS.split(cell)}
+        if self._numbered or not all(part.isascii() and part.isdecimal() for part in parts):
+            return ""
+        numbers = {int(part) for part in parts}
+        if min(numbers) != 1 or max(numbers) != len(self._labels):
+            return ""
+        return (
+            "The classes seem to be numbered from 1, and indices begin at 0: subtract 1 from each. "
         )
 
     def _described(self, cell: str, named: Sequence[str]) -> str:

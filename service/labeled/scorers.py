@@ -100,10 +100,14 @@ class BoxScorer:
 
 @dataclass(slots=True)
 class MaskScorer:
-    """Images with masks; an answer is the class of each pixel of the displayed image, uint8 (H, W)."""
+    """Images with masks; an answer is the class of each pixel of the displayed image, uint8 (H, W).
+
+    `areas` are the classes that most pixels of each true class of an image have in the answer, and the true class.
+    """
 
     labels: tuple[str, ...]
     counts: NDArray[np.int64] = field(init=False)
+    areas: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.counts = np.zeros((len(self.labels), len(self.labels) + 1), np.int64)
@@ -111,7 +115,13 @@ class MaskScorer:
     def add(self, answer: NDArray[np.uint8], image: LabeledImage) -> None:
         assert image.mask is not None
         true = _true_mask(image, len(self.labels))
-        self.counts += confusion(answer, true, len(self.labels))
+        counts = confusion(answer, true, len(self.labels))
+        self.counts += counts
+        answered = counts[:, :-1]  # the last column has pixels without an answer
+        self.areas += [
+            (int(answered[kind].argmax()), int(kind))
+            for kind in np.flatnonzero(answered.any(axis=1))
+        ]
 
     def scores(self) -> Scores:
         return mask_scores(self.counts)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.errors import LabelsError
 from service.labeled.image_files import SUFFIXES
-from service.labeled.truth import LabeledImage, LabeledImages, require_files
+from service.labeled.truth import LabeledImage, LabeledImages, require_files, with_slashes
 
 FILE_COLUMNS = (
     *("file", "filename", "file_name", "path", "filepath", "file_path", "image", "img"),
@@ -42,8 +42,8 @@ def read_table(path: Path, images: Path | None, *, masks: bool) -> LabeledImages
     pairs, columns = _pairs(path, lambda file: (folder / file).is_file(), masks=masks)
     pairs = [
         (
-            _with_slashes(file, folder),
-            tuple(_with_slashes(cell, path.parent) for cell in cells) if masks else cells,
+            with_slashes(file, folder),
+            tuple(with_slashes(cell, path.parent) for cell in cells) if masks else cells,
         )
         for file, cells in pairs
     ]
@@ -65,12 +65,6 @@ def read_table_beside(path: Path, *, masks: bool) -> LabeledImages:
     """
     pairs, columns = _pairs(path, lambda _: False, masks=masks)
     return LabeledImages(path.name, _images(pairs, Path(), path.parent, masks=masks), columns)
-
-
-def _with_slashes(name: str, folder: Path) -> str:
-    """Return a path as Windows writes it, with slashes, where only such a file is in the folder."""
-    slashed = name.replace("\\", "/")
-    return name if slashed == name or (folder / name).is_file() else slashed
 
 
 def mask_names(path: Path) -> list[str]:

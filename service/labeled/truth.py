@@ -51,6 +51,12 @@ class LabeledImages:
         return replace(self, images=chosen)
 
 
+def with_slashes(name: str, folder: Path) -> str:
+    """Return a path as Windows writes it, with slashes, where no file in the folder has the very name."""
+    slashed = name.replace("\\", "/")
+    return name if slashed == name or (folder / name).is_file() else slashed
+
+
 def require_files(files: Sequence[Path], what: str) -> None:
     """Raise where a file that the annotations name does not exist.
 

@@ -272,3 +272,40 @@ def test_a_network_that_divides_bytes_itself_says_so(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "own.onnx")
     found = rows(tmp_path, source="onnx:own.onnx")
     assert found["scale"] == ("1", "the network itself multiplies pixel values by 0.003922")
+
+
+def labeled_folders(folder: Path, *names: str) -> dict[str, str]:
+    for name in names:
+        (folder / "set" / name).mkdir(parents=True)
+        (folder / "set" / name / "a.jpg").write_bytes(photographs(1)[0])
+    return {"labeled": "set"}
+
+
+def test_labeled_images_that_an_export_would_refuse_are_refused(tmp_path: Path) -> None:
+    proof = {"limit": 2, **labeled_folders(tmp_path, "thing 1", "thing 64")}
+
+    with pytest.raises(RecipeError, match=r"--labeled set: 'thing 64'.*no such class"):
+        rows(tmp_path, proof=proof)
+
+
+def test_labeled_images_are_held_against_the_network_too(tmp_path: Path) -> None:
+    """That an image may have only one label, the outputs show."""
+    (tmp_path / "a.jpg").write_bytes(photographs(1)[0])
+    (tmp_path / "set.csv").write_text("file,label\na.jpg,thing 1|thing 2\n")
+
+    with pytest.raises(RecipeError, match=r"--labeled set\.csv: .*an image can have only one"):
+        rows(tmp_path, proof={"limit": 2, "labeled": "set.csv"})
+
+
+def test_a_folder_without_images_of_a_class_is_refused(tmp_path: Path) -> None:
+    proof = {"limit": 2, **labeled_folders(tmp_path, "thing 1")}
+    (tmp_path / "set" / "thing 2").mkdir()
+
+    with pytest.raises(RecipeError, match=r"--labeled .*there is no image in thing 2"):
+        rows(tmp_path, proof=proof)
+
+
+def test_labeled_images_that_fit_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    proof = {"limit": 2, **labeled_folders(tmp_path, "thing 1", "63")}
+
+    assert rows(tmp_path, proof=proof)["task"] == ("classify", "--task")

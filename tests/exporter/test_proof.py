@@ -165,3 +165,17 @@ def test_a_network_that_small_changes_of_pixels_change_is_refused_with_the_reaso
         refused.value
     )
     assert "--images FOLDER" in str(refused.value)
+
+
+def test_a_graph_that_differs_has_the_share_of_the_same_pixels_too(network: Network) -> None:
+    """A reduced graph's features are not bounded: only the results show that it is another network."""
+    model, _ = assemble(network)
+    (kept,) = (node for node in model.graph.node if "logits" in node.output)
+    kept.output[0] = "kept"
+    turned = onnx.helper.make_node("Gather", ["kept", "turned_order"], ["logits"], axis=1)
+    order = np.array([*range(1, len(LABELS)), 0])
+    model.graph.initializer.append(numpy_helper.from_array(order, "turned_order"))
+    model.graph.node.append(turned)
+
+    with pytest.raises(ProofError, match=r"trained with\? From the same pixels 0\.0% agree\.$"):
+        prove(model, ImageSubject.of(network, photographs(4)), BOUNDS, SilentProgress(), 0.99)

@@ -8,9 +8,12 @@ import onnx
 import pytest
 import torch
 
+from exporter.checks import check_labels
 from exporter.errors import RecipeError, SourceError
 from exporter.guessing.asking import with_answers
 from exporter.guessing.guess import Missing, check_input, check_label_count, guess, missing
+from exporter.labels import read_labels
+from exporter.network import Facts
 from exporter.recipe import make_recipe
 from tests.exporter.guessing.files import graph_file, ultralytics
 
@@ -271,9 +274,41 @@ def test_on_a_terminal_the_questions_are_only_what_is_missing() -> None:
 def test_labels_are_counted_before_the_network_is_read(tmp_path: Path) -> None:
     path = graph_file(tmp_path / "net.onnx", ["n", 4])
 
-    check_label_count(f"onnx:{path}", {"task": "classify"}, 4)
+    check_label_count(f"onnx:{path}", {"task": "classify"}, tuple("abcd"))
     with pytest.raises(RecipeError, match="3 are given, the network has 4 classes"):
-        check_label_count(f"onnx:{path}", {"task": "classify"}, 3)
+        check_label_count(f"onnx:{path}", {"task": "classify"}, tuple("abc"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "gap.json",
+            '{"a": 0, "b": 1, "c": 3, "d": 4}',
+            r"labels: 4 are given for the class ids 0 to 4 \(2 has none\), .*number these without a gap",
+        ),
+        ("far.json", '{"0": "a", "3": "b"}', r"2 are given for the class ids 0 to 3 \(1, 2 have none\), the net"),
+        ("names.txt", "Label\na\nb\nc\nd\n", "5 are given, the network has 4 .* 'Label', may be the heading of"),
+        ("names.csv", "class\na\nb\nc\nd\n", "5 are given, the network has 4 .* 'class', may be the heading of"),
+        ("plain.txt", "z\na\nb\nc\nd\n", r"5 are given, the network has 4 classes\. Give one label"),
+    ],
+)  # fmt: skip
+def test_a_gap_or_a_heading_is_named_where_labels_are_too_many(
+    file: str, content: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / file).write_text(content)
+    labels = read_labels(tmp_path / file)
+    classes = 5 if file == "far.json" else 4
+    path = graph_file(tmp_path / "net.onnx", ["n", classes])
+
+    with pytest.raises(RecipeError, match=message):
+        check_label_count(f"onnx:{path}", {"task": "classify"}, labels)
+    facts = Facts(title="net", origin="here", classes=classes)
+    stated = make_recipe(
+        {"source": "onnx:n.onnx", "task": "classify", "name": "n", "labels": labels}
+    )
+    with pytest.raises(RecipeError, match=message):
+        check_labels(stated, facts)
 
 
 @pytest.mark.parametrize("source", ["python:my.nets:Net", "torchscript:net.ts", "program:net.pt2"])
@@ -293,7 +328,7 @@ def test_labels_beside_an_embedder_are_not_taken(tmp_path: Path) -> None:
 
 def test_labels_of_an_embedder_are_not_counted(tmp_path: Path) -> None:
     path = graph_file(tmp_path / "net.onnx", ["n", 4])
-    check_label_count(f"onnx:{path}", {"task": "embed"}, 3)
+    check_label_count(f"onnx:{path}", {"task": "embed"}, tuple("abc"))
 
 
 def test_only_a_training_can_be_for_a_temporal_head() -> None:
@@ -307,7 +342,7 @@ def test_the_config_of_transformers_counts_its_classes(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": "cat", "1": "dog"}}))
 
     with pytest.raises(RecipeError, match="3 are given, the network has 2 classes"):
-        check_label_count(f"transformers:{tmp_path}", {"task": "detect"}, 3)
+        check_label_count(f"transformers:{tmp_path}", {"task": "detect"}, tuple("abc"))
 
 
 @pytest.mark.parametrize("source", ["torchvision:resnet18", "timm:resnet18", "python:a:b"])

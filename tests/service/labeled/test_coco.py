@@ -72,6 +72,23 @@ def test_images_are_found_where_such_files_commonly_have_them(place: str, tmp_pa
     ]
 
 
+@pytest.mark.parametrize("folder", [".", "images"])
+def test_backslashes_of_windows_are_slashes_where_no_file_has_them(
+    folder: str, tmp_path: Path
+) -> None:
+    images = [{"id": 1, "file_name": "deep\\a.png"}, {"id": 2, "file_name": "odd\\b.png"}]
+    put(tmp_path / folder, "deep/a.png", "odd\\b.png")
+
+    found = read_coco(
+        write(tmp_path / "set.json", {**CONTENT, "images": images, "annotations": []}), None
+    )
+
+    assert [one.file for one in found.images] == [
+        tmp_path / folder / "deep/a.png",
+        tmp_path / folder / "odd\\b.png",
+    ]
+
+
 def test_a_stated_folder_is_the_only_one(tmp_path: Path) -> None:
     path = write(tmp_path / "boxes.json", CONTENT)
     put(tmp_path, "deep/a.png", "b.png")

@@ -94,6 +94,34 @@ def test_unknown_names_are_refused_with_the_nearest(
         ClassNames(labels).require(cells, "set")
 
 
+@pytest.mark.parametrize(
+    ("cells", "is_said"),
+    [
+        (["1", "2", "3"], True),
+        (["01", "03"], True),
+        (["1|3", "2"], True),
+        (["0", "1", "3"], False),
+        (["1", "4"], False),
+        (["2", "3"], False),
+        (["1", "dog", "3"], False),
+        (["", "1", "3"], False),
+    ],
+)
+def test_numbers_from_one_are_named_so(cells: list[str], *, is_said: bool) -> None:
+    with pytest.raises(LabelsError, match="no such class") as refused:
+        ClassNames(PETS).require(cells, "set")
+
+    words = (
+        "seem to be numbered from 1, and indices begin at 0: subtract 1 from each. Use these names"
+    )
+    assert (words in str(refused.value)) == is_said
+
+
+def test_numbers_that_are_labels_are_no_indices() -> None:
+    with pytest.raises(LabelsError, match=r"labels are 1, 2, 5\. Use these names$"):
+        ClassNames(("1", "2", "5")).require(["1", "3"], "set")
+
+
 def test_known_names_pass_and_nothing_is_a_name_where_it_is_allowed() -> None:
     ClassNames(PETS).require(["dog", "0", "tabby-cat"], "set")
     ClassNames(PETS, several=True).require(["none", "", "dog|bird"], "set")
