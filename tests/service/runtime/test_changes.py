@@ -247,6 +247,9 @@ async def test_what_is_prepared_and_not_committed_has_changed_nothing() -> None:
         async with h.changes.prepared(Change(kind="reload")):
             assert h.loader.loaded == [("colors", 1), ("colors", 2)]
         assert h.served() == ["colors:1"]
+        await (
+            h.loader.has_freed_a_network()
+        )  # the thread that loaded it may hold it a moment longer
         assert list(h.loader.networks) == [("colors", 1)]
 
 

@@ -59,7 +59,8 @@ def test_a_request_that_is_cut_in_its_head_is_none() -> None:
 def test_one_request_is_answered_after_the_other() -> None:
     one = sent(ANNOUNCED, plain("red", (16, 12)))
     other = sent(ANNOUNCED, plain("red", (5, 3)))
-    assert served(one + other + one) == READY + reply(3, 192) + reply(3, 15) + reply(3, 192)
+    expected = reply(3, 192, 192) + reply(3, 15, 15) + reply(3, 192, 192)
+    assert served(one + other + one) == READY + expected
 
 
 def test_a_frame_has_the_size_of_its_target_and_the_reply_that_of_the_image() -> None:
@@ -128,7 +129,7 @@ def test_a_bad_image_is_refused_with_its_code_and_the_next_is_read(
     assert got[: len(READY)] == READY
     assert got[17:34] == reply(REFUSED, length)
     assert json.loads(text)[0] == code
-    assert got[34 + length :] == reply(COUNT, 192)
+    assert got[34 + length :] == reply(COUNT, 192, 192)
 
 
 def failing(error: Exception, *begun: bytes) -> Answer:
