@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 
 from service.errors import BodyTooLargeError, OverloadedError
 
@@ -49,7 +48,7 @@ class BodyMemory:
         """Refuse a body that never fits.
 
         Raises:
-            BodyTooLargeError
+            BodyTooLargeError: it needs more than all bodies may hold.
         """
         if self.limit is not None and size * copies > self.limit:
             times = f" once, and {copies} times while it is read" if copies > 1 else ""
@@ -119,7 +118,7 @@ class BodyMemory:
 
 
 class BodyPlace:
-    """What one body holds; as a context manager it is closed at the end. `taken`: it has all that it needs."""
+    """What one body holds, until it is closed. `taken`: it has all that it needs."""
 
     def __init__(self, memory: BodyMemory) -> None:
         self.size = 0
@@ -165,17 +164,6 @@ class BodyPlace:
         if not self._closed:
             self._closed = True
             self._memory.count(self, 0, taken=False)
-
-    def __enter__(self) -> "BodyPlace":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @dataclass(slots=True, eq=False)

@@ -1,6 +1,7 @@
 """Bodies take the memory that they need, wait for it in turn, and are refused where it never fits."""
 
 import asyncio
+from contextlib import closing
 
 import pytest
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_without_a_limit_nothing_waits_and_all_is_counted() -> None:
     memory = BodyMemory()
-    with memory.place() as first, memory.place() as second:
+    with closing(memory.place()) as first, closing(memory.place()) as second:
         await first.take(10**9)
         await second.take(10**9)
         assert memory.bytes == 2 * 10**9
@@ -62,7 +63,11 @@ async def test_what_never_fits_is_refused_with_the_reason() -> None:
 async def test_what_only_arrives_gives_way_to_a_body_that_would_wait_for_ever() -> None:
     clock, memory = Clock(), BodyMemory(100)
     bodies = ArrivingBodies(1000, clock, memory)
-    with memory.place() as slow, memory.place() as complete, bodies.counted(slow) as body:
+    with (
+        closing(memory.place()) as slow,
+        closing(memory.place()) as complete,
+        bodies.counted(slow) as body,
+    ):
         body.add(50)
         clock.now += 1
         await complete.take(90)
@@ -76,8 +81,8 @@ async def test_bodies_that_arrive_give_way_above_the_limit_and_not_those_that_ha
     clock, memory = Clock(), BodyMemory(100)
     bodies = ArrivingBodies(1000, clock, memory)
     with (
-        memory.place() as first,
-        memory.place() as second,
+        closing(memory.place()) as first,
+        closing(memory.place()) as second,
         bodies.counted(first) as taken,
         bodies.counted(second) as slow,
     ):

@@ -1,10 +1,9 @@
 """A request's whole body: within its size limit, before its deadline, in turn where it is large, and inflated."""
 
 import asyncio
-import codecs
 import io
-import string
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Protocol
 
 from fastapi import Request
@@ -13,6 +12,8 @@ from service.api.deadline import Deadline
 from service.api.ingest.admission import Admission, Turn
 from service.api.ingest.arriving import ArrivingBodies, ArrivingBody
 from service.api.ingest.encoding import Inflater, content_coding, next_piece
+from service.api.ingest.json_start import may_begin_json
+from service.api.ingest.multipart import is_form
 from service.api.record import RequestRecord, announced_bytes, header_of
 from service.body_memory import BodyMemory, BodyPlace
 from service.errors import BodyTooLargeError, ClientLeftError, DeadlineError
@@ -28,12 +29,6 @@ JOINED_BYTES = 8 * 2**20
 COPIES = 3
 """What JSON and forms hold at most while they are read, in sizes of the body: the body, its strings or pieces, and what
 they stand for."""
-_TEXT_STARTS = (
-    *(bytes([one]) for one in b'{["' + string.whitespace.encode() + codecs.BOM_UTF8[:1]),
-    codecs.BOM_UTF16_LE,
-    codecs.BOM_UTF16_BE,
-)
-"""How JSON begins, and no image."""
 COMPLETE_KEY = "foveal.body_complete"
 """The key in an ASGI scope under which a server may say that the whole body has arrived."""
 
@@ -84,7 +79,7 @@ async def read_body(
     # A small body has usually arrived by now. A timer for it would cost LeNet-5 2.5 % of its throughput.
     if COMPLETE_KEY not in request.scope or await received.more():
         record.place = memory.place()
-        record.release_with_response(record.place)
+        record.release_with_response(closing(record.place))
         await _receive_in_time(received, announced, limits, record.place, deadline)
     record.body_bytes = received.sent
     record.received()
@@ -173,7 +168,7 @@ class _Received:
     ) -> None:
         self.size = 0
         self.sent = 0
-        self.copies = COPIES if is_form(request) else 1
+        self.copies = COPIES if is_form(header_of(request, b"content-type") or "") else 1
         self._announced = announced_bytes(request) or 0
         self._memory = memory
         self._joined: io.BytesIO | None = None
@@ -213,7 +208,7 @@ class _Received:
         return self._arrives
 
     def _add(self, piece: bytes) -> None:
-        if not self.size and piece.startswith(_TEXT_STARTS):
+        if not self.size and may_begin_json(piece):
             self.copies = COPIES
         self.size += len(piece)
         if self._joined is None and self.size > JOINED_BYTES:
@@ -255,8 +250,3 @@ class _Received:
             return b"".join(chunks)
         joined.truncate(self.size)
         return joined.getvalue()
-
-
-def is_form(request: Request) -> bool:
-    """Return whether a request says that its body is a multipart form."""
-    return (header_of(request, b"content-type") or "").lower().startswith("multipart/")

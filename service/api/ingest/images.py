@@ -15,6 +15,7 @@ from service.api.ingest.body import LARGE_BYTES, BodyLimits, read_body
 from service.api.ingest.json_depth import is_deeper
 from service.api.ingest.json_keys import SHOWN_KEY, require_unique_keys
 from service.api.ingest.json_pieces import PieceParser
+from service.api.ingest.json_start import UTF16_STARTS, may_begin_json
 from service.api.ingest.json_strings import PIECE_BYTES, count_in
 from service.api.ingest.kind import (
     HEAD_BYTES,
@@ -35,9 +36,6 @@ from service.errors import (
 from service.pipeline import EncodedImage
 
 JPEG_START = b"\xff\xd8"
-JSON_STARTS = frozenset(b'{["' + string.whitespace.encode() + codecs.BOM_UTF8[:1])
-"""The first bytes of JSON, which are those of no image that is read."""
-UTF16_STARTS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 MAX_JSON_DEPTH = 200
 """The parser's own limit."""
@@ -132,8 +130,7 @@ def _urlencoded(body: bytes, content_type: str, limits: BodyLimits) -> list[Enco
 
 
 def _may_be_json(body: bytes, content_type: str) -> bool:
-    may_begin = body[0] in JSON_STARTS or body.startswith(UTF16_STARTS)
-    if may_begin and _begins_as_json(body[:HEAD_BYTES]):
+    if may_begin_json(body) and _begins_as_json(body[:HEAD_BYTES]):
         return not begins_as_stripped_box(body)
     return content_type.lower().startswith("application/json") and _is_text(body[:HEAD_BYTES])
 
@@ -264,9 +261,8 @@ def decoded_base64(text: str, decode: Callable[[bytes], bytes] = _decode) -> byt
     if len(text) <= BASE64_PIECE:
         return decode(_without_spaces(text))
     rest, padded = b"", False
-    decoded = io.BytesIO(
-        bytes(len(text) // 4 * 3)
-    )  # pieces would take their memory again when joined
+    # Pieces would take their memory again when they are joined.
+    decoded = io.BytesIO(bytes(len(text) // 4 * 3))
     for start in range(0, len(text), BASE64_PIECE):
         piece = rest + _without_spaces(text[start : start + BASE64_PIECE])
         if piece and padded:

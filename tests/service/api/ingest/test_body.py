@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import pytest
@@ -225,7 +226,7 @@ async def test_a_body_of_just_the_size_that_is_not_large_waits_for_no_turn_and_i
 async def test_only_a_large_body_waits_until_the_memory_has_room(size: int) -> None:
     memory = BodyMemory(LIMIT)
     limits = Limits(arriving=ArrivingBodies(4 * LIMIT, memory=memory))
-    with memory.place() as other:
+    with closing(memory.place()) as other:
         await other.take(LIMIT - 3 * LARGE_BYTES)
         waiting = read(limits, bytes(EAGER_BYTES), length=4 * LARGE_BYTES)
         await settle()
