@@ -11,6 +11,7 @@ from service.api.ingest.arriving import ArrivingBodies
 from service.api.ingest.growing_file import GrowingFile
 from service.api.ingest.upload import receiving
 from service.api.record import RequestRecord
+from service.body_memory import BodyMemory
 from service.errors import (
     BodyTooLargeError,
     BrokenVideoError,
@@ -23,6 +24,8 @@ from service.errors import (
     OverloadedError,
     UnsupportedVideoError,
 )
+from service.imaging.room import PixelRoom
+from service.video_memory import VideoMemory
 from tests.service.api.client import Client, settle
 from tests.service.api.clock import Clock
 from tests.service.api.ingest.forms import END, FORM, NOTE, file_part, form
@@ -38,6 +41,7 @@ def upload(
     patience_seconds: float = 60,
     *,
     arriving: ArrivingBodies | None = None,
+    memory: VideoMemory | None = None,
     least_rate: int = 0,
 ) -> AbstractAsyncContextManager[GrowingFile]:
     return receiving(
@@ -46,8 +50,13 @@ def upload(
         limit=LIMIT,
         patience_seconds=patience_seconds,
         arriving=arriving or ArrivingBodies(4 * LIMIT),
+        memory=memory or unlimited(),
         least_rate=least_rate,
     )
+
+
+def unlimited() -> VideoMemory:
+    return VideoMemory(BodyMemory(), PixelRoom(1), most_file_bytes=4 * LIMIT)
 
 
 async def read(file: GrowingFile) -> bytes:
@@ -511,6 +520,7 @@ def is_slow(
                 limit=LIMIT,
                 patience_seconds=10,
                 arriving=ArrivingBodies(LIMIT),
+                memory=unlimited(),
                 **rate,
             ):
                 await settle()
