@@ -149,7 +149,8 @@ class VideoPipeline:
     ) -> AbstractAsyncContextManager[int]:
         """Return what holds the memory for a video's work, and gives what its frames may take.
 
-        Where memory is short, frames that are larger than the header says are not decoded.
+        Where memory is short, frames that are larger than the header says are not decoded. That is what FFmpeg has
+        found in the first frame.
         """
         pixels, largest = clip.pixels, self.room.largest
         if not pixels:

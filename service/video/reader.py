@@ -223,14 +223,9 @@ class Clip:
                 self.detail = f"The video is cut short or damaged: {lack}."
         if not self.counts.sampled:
             if reader.packets:
-                large = (
-                    ""
-                    if self._most_pixels is None
-                    else ", or has larger frames than its header says"
-                )
                 raise BrokenVideoError(
-                    f"None of the video's {reader.packets} frames can be decoded: the file is damaged or cut short"
-                    f"{large}. Send the whole file, or encode it again."
+                    f"None of the video's {reader.packets} frames can be decoded: the file is damaged or cut short. "
+                    "Send the whole file, or encode it again."
                 )
             if cut := missing_end(self._video.form, self._source):
                 raise NoFramesError(

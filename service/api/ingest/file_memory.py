@@ -76,10 +76,11 @@ class FileMemory:
             self._leaving.cancel()
             self._leaving = None
 
-    def _leave_later(self) -> None:
-        self._counted_from = self._came
-        self._leaving = asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._leave)
-
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Give back what was taken for bytes that have not come."""
         self._leaving = None
         self._place.leave(self._came)
+
+    def _leave_later(self) -> None:
+        self._counted_from = self._came
+        self._leaving = asyncio.get_running_loop().call_later(LEAVE_SECONDS, self.leave)
