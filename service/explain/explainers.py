@@ -5,7 +5,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -206,7 +206,9 @@ def open_explainer(servable: Servable) -> Opened:
         ) from error
     instrumented = instrument_graph(servable.path, servable.card)
     device = Device("cpu")
-    plan = plan_session(device, largest=1, threads=1, cache=Path())
+    plan = replace(
+        plan_session(device, largest=1, threads=1, cache=Path()), returns_memory=True
+    )
     session = open_session(servable.path, device, plan, graph=instrumented.graph)
     return Opened(session, instrumented.anatomy)
 

@@ -18,9 +18,12 @@ from service.metrics import Metrics
 from service.runtime.batcher import Batcher
 from service.runtime.job import Job, Outputs, Tensor
 from service.runtime.model import Model
+from service.runtime.host import private_bytes
 from service.runtime.repository import Servable, scan_repository
+from service.runtime.session import shrink_arena
 from service.runtime.workers import Workers
 from tests.bad_networks import endless_when_bright
+from tests.live import bundled
 from tests.servables import color_card, write_servable
 
 pytestmark = pytest.mark.anyio
@@ -203,3 +206,17 @@ async def test_an_explainer_that_never_loads_is_given_up_and_does_not_keep_the_e
     with pytest.raises(NotReadyError, match=r"did not load for explanations within 0\.01 s"):
         await _open(one, open_explainer=hold, load_seconds=0.01)
     gate.set()
+
+
+async def test_what_an_explanation_took_goes_back_to_the_system(
+    tmp_path: Path,
+) -> None:
+    ((servable,), _) = scan_repository(bundled(tmp_path, "u2netp"))
+    explain = open_explainer(servable).run
+    size = servable.card.image_input
+    image = np.zeros((1, size.height, size.width, 3), np.uint8)
+    shrink_arena()
+    before = private_bytes()
+    for _ in range(2):
+        maps = sum(output.nbytes for output in explain(image).values())
+        assert private_bytes() - before < 2 * maps  # which are still held, in regions of the arena
