@@ -16,7 +16,7 @@ from PIL import Image
 
 from service.card import Card
 from service.errors import DeadlineError, FovealError, ImageError, TooManyPixelsError
-from service.heavy_jobs import HeavyJobs
+from service.heavy_jobs import HeavyJobs, Weight
 from service.imaging.ahead import DecodingAhead
 from service.imaging.announced import Announced, quick_pixels
 from service.imaging.decode import Limits
@@ -87,7 +87,8 @@ class Pipeline:
 
         A job holds two functions: one makes its tensor, the other reads its outputs. So `runtime` never sees an image,
         and the thread that runs a batch also decodes its images and runs their heads. `draws` says that the head draws
-        on the image. Very large images, and all of a request that takes long, are queued one by one at low priority.
+        on the image. Images that take long, and all of a request that takes long, are queued one by one at low
+        priority.
         `announced` is what `announce` has returned for these images.
 
         Raises:
@@ -95,7 +96,8 @@ class Pipeline:
             DeadlineError: their headers were not read before the deadline.
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
-        until = self.clock() + timeout_seconds
+        began = self.clock()
+        until = began + timeout_seconds
         works = await self._works(images, until, announced)
         timeout_seconds = max(0.0, until - self.clock())
         if require is not None:
@@ -105,7 +107,8 @@ class Pipeline:
                 for image, work in zip(images, works, strict=True)
             ]
         jobs = [self.job(image, model.card, head, until, require, draws=draws) for image in images]
-        if max(works, default=0) > self._most_work or sum(works) > REQUEST_WORK:
+        are_many = sum(works) > REQUEST_WORK
+        if are_many or max(works, default=0) > min(LONG_WORK, self._most_work):
             runs = [
                 partial(
                     self._run_heavy,
@@ -115,10 +118,13 @@ class Pipeline:
                     until,
                     is_request=is_request,
                     is_only=len(jobs) == 1,
+                    waits_since=None if are_many else began,
                 )
                 for job, work in zip(jobs, works, strict=True)
             ]
             return await self.heavy.run(runs, disconnected=disconnected)
+        if is_request:
+            self.heavy.note_other()
         queue = model.queue
         if queue is None:
             queue, timeout_seconds = await model.awake(timeout_seconds)
@@ -210,10 +216,16 @@ class Pipeline:
 
     @property
     def _most_work(self) -> int:
-        """What an image may take on a thread that runs batches: less where these would wait there for room."""
+        """What an image may take on a thread that decodes: less where there is no other, or it would wait for room."""
+        most = LARGE_WORK if self.heavy.decoders > 1 else LONG_WORK
         if self.room.largest is None:
-            return LARGE_WORK
-        return min(LARGE_WORK, max(SMALL_PIXELS, self.room.pixels // self.heavy.threads))
+            return most
+        return min(most, max(SMALL_PIXELS, self.room.pixels // self.heavy.threads))
+
+    def _weight(self, work: int, *, are_many: bool) -> Weight:
+        if work > self._most_work or (are_many and work > LONG_WORK):
+            return Weight.LONG
+        return Weight.MEDIUM if work > LONG_WORK else Weight.SHORT
 
     async def _works(
         self, images: Sequence[EncodedImage], until: float, announced: Sequence[Announced] | None
@@ -236,14 +248,15 @@ class Pipeline:
         *,
         is_request: bool,
         is_only: bool,
+        waits_since: float | None,
     ) -> JobResult[T] | FovealError:
         """Run one job of few in the queue; decode it beside the workers where it is very large."""
+        weight = self._weight(work, are_many=waits_since is None)
         try:
             if work > self._most_work:
                 job = await self._prepared(job, max(0.0, until - self.clock()))
             left = max(0.0, until - self.clock())
-            is_long = work > min(LONG_WORK, self._most_work)
-            async with self.heavy.place(is_long=is_long, seconds=left):
+            async with self.heavy.place(weight, seconds=left):
                 left = max(0.0, until - self.clock())
                 queue = model.queue
                 if queue is None:
@@ -255,6 +268,7 @@ class Pipeline:
                     is_request=is_request,
                     bounded=True,
                     spreads=is_only,
+                    waits_since=waits_since,
                 )
                 return outcome
         except DeadlineError as error:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from service.imaging.jpeg_scans import count_markers
-from service.imaging.work import LARGE_WORK, SMALL_JPEG_BYTES, announced, quick_work
+from service.imaging.work import LARGE_WORK, LONG_WORK, SMALL_JPEG_BYTES, announced, quick_work
 from tests.images import encode
 from tests.pngs import RGB, RGB_ALPHA, SIGNATURE, chunk, header
 from tests.tiffs import tiled
@@ -52,6 +52,14 @@ def test_deep_and_interlaced_pngs_take_longer(
     image = bytearray(SIGNATURE + header((100, 50), bits, color))
     image[28] = interlace
     assert quick_work(bytes(image)) == times * 5000
+
+
+def test_the_bytes_of_a_png_count_where_they_make_it_take_long() -> None:
+    image = SIGNATURE + header((40, 40), 8, RGB)
+    assert quick_work(image + chunk(b"IDAT", bytes(3_900_000))) == 1600
+    long = image + chunk(b"IDAT", bytes(4_100_000))
+    assert quick_work(long) == 2 * len(long) > LONG_WORK
+    assert quick_work(image + chunk(b"IDAT", bytes(9_000_000))) == LARGE_WORK
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
