@@ -19,6 +19,7 @@ from service.errors import DeadlineError, FovealError, ImageError, TooManyPixels
 from service.heavy_jobs import HeavyJobs, Weight
 from service.imaging.ahead import DecodingAhead
 from service.imaging.announced import Announced, quick_pixels
+from service.imaging.announcing import read_announced
 from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder
 from service.imaging.geometry import Geometry
@@ -41,6 +42,8 @@ Head = Callable[[Outputs, SourceImage], T]
 """One image's outputs, and what may be seen of the image → its result; runs on a worker thread."""
 EncodedImage = bytes | ImageError
 """An encoded image, or why there is none in this place."""
+Disconnected = Callable[[], Coroutine[Any, Any, None]]
+"""Returns when the client has disconnected."""
 Require = Callable[[int], None]
 """Raises ImageError where an image of so many pixels is not run: its result could not be drawn."""
 
@@ -76,7 +79,7 @@ class Pipeline:
         head: Head[T],
         *,
         timeout_seconds: float,
-        disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        disconnected: Disconnected | None = None,
         low_priority: bool = False,
         is_request: bool = True,
         require: Require | None = None,
@@ -98,7 +101,7 @@ class Pipeline:
         """
         began = self.clock()
         until = began + timeout_seconds
-        works = await self._works(images, until, announced)
+        works = await self._works(images, until, announced, disconnected)
         timeout_seconds = max(0.0, until - self.clock())
         if require is not None:
             images = [_if_allowed(image, require) for image in images]
@@ -228,7 +231,11 @@ class Pipeline:
         return Weight.MEDIUM if work > LONG_WORK else Weight.SHORT
 
     async def _works(
-        self, images: Sequence[EncodedImage], until: float, announced: Sequence[Announced] | None
+        self,
+        images: Sequence[EncodedImage],
+        until: float,
+        announced: Sequence[Announced] | None,
+        disconnected: Disconnected | None,
     ) -> list[int]:
         if announced is None and len(images) == 1:  # its pixels are checked where it is opened
             (image,) = images
@@ -236,7 +243,7 @@ class Pipeline:
             if work is not None:
                 return [work]
         if announced is None:
-            announced = await self.announce(images, until)
+            announced = await self.announce(images, until, disconnected)
         return [one.work for one in announced]
 
     async def _run_heavy(
@@ -282,12 +289,20 @@ class Pipeline:
             )
         return Job(partial(_ready, ready), job.finish)
 
-    async def announce(self, images: Sequence[EncodedImage], until: float) -> list[Announced]:
+    async def announce(
+        self,
+        images: Sequence[EncodedImage],
+        until: float,
+        disconnected: Disconnected | None = None,
+    ) -> list[Announced]:
         """Return each image's pixels and work by its header; refuse several that have too many pixels together.
+
+        After the end of the request no further header is read.
 
         Raises:
             TooManyPixelsError: they have more than `max_request_pixels`.
             DeadlineError: not all headers were read before the clock reached `until`.
+            ClientLeftError: `disconnected` has returned before.
         """
         quick = [quick_announced(one) if isinstance(one, bytes) else _NOTHING for one in images]
         known = [one for one in quick if one is not None]
@@ -299,7 +314,7 @@ class Pipeline:
             for image, found in zip(images, quick, strict=True)
             if found is None and isinstance(image, bytes)
         ]
-        read = iter(await asyncio.to_thread(self.decoder.announced, unknown, until))
+        read = iter(await read_announced(self.decoder, unknown, until, disconnected))
         found = [next(read) if one is None else one for one in quick]
         self._check_pixels(found, len(images))
         return found

@@ -18,6 +18,7 @@ from PIL import Image
 from service.engine import Engine, open_engine
 from service.errors import (
     BrokenImageError,
+    ClientLeftError,
     DeadlineError,
     MalformedBase64Error,
     TooManyPixelsError,
@@ -66,13 +67,27 @@ async def test_a_head_gets_one_images_outputs_and_where_the_frame_lay(engine: En
 
 async def test_headers_that_take_longer_than_the_deadline_end_the_request(engine: Engine) -> None:
     image = plain("red", (40, 20))
-    chunks = image[:33] + chunk(b"tEXt") * 100_000 + image[33:]
+    chunks = image[:33] + chunk(b"tEXt") * 90_000 + image[33:]
     (model,) = engine.registry.models
     with pytest.raises(DeadlineError):
         await engine.pipeline.predict(model, [chunks] * 200, read, timeout_seconds=0.2)
     outcomes = await predict(engine, chunks, chunks, image)
     found = [one.value[0]["features"].tolist() for one in outcomes]
     assert found == [[255, 0, 0]] * 3
+
+
+async def test_headers_are_not_read_for_a_client_that_has_left(engine: Engine) -> None:
+    image = plain("red", (40, 20))
+    chunks = image[:33] + chunk(b"tEXt") * 90_000 + image[33:]
+    (model,) = engine.registry.models
+
+    async def left() -> None:
+        """Return at once."""
+
+    with pytest.raises(ClientLeftError):
+        await engine.pipeline.predict(
+            model, [chunks] * 200, read, timeout_seconds=10, disconnected=left
+        )
 
 
 async def test_each_image_has_its_own_outcome_in_order(engine: Engine) -> None:
