@@ -25,13 +25,8 @@ from service.imaging.decoder import Decoder
 from service.imaging.geometry import Geometry
 from service.imaging.room import SMALL_PIXELS, TIGHT_JPEG_SHARE, KeptPixels, PixelRoom
 from service.imaging.source_image import SourceImage
-from service.imaging.work import (
-    LARGE_WORK,
-    LONG_WORK,
-    REQUEST_WORK,
-    quick_announced,
-    quick_work,
-)
+from service.imaging.work import REQUEST_WORK, quick_announced, quick_work
+from service.imaging.work_weights import LARGE_WORK, LONG_WORK
 from service.runtime.entry import without_frames
 from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Model

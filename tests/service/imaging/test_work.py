@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from service.imaging.jpeg_scans import count_markers
-from service.imaging.work import LARGE_WORK, LONG_WORK, SMALL_JPEG_BYTES, announced, quick_work
+from service.imaging.work import SMALL_JPEG_BYTES, announced, quick_work
+from service.imaging.work_weights import LARGE_WORK, LONG_WORK
 from tests.images import encode
 from tests.pngs import RGB, RGB_ALPHA, SIGNATURE, chunk, header
 from tests.tiffs import tiled
@@ -60,6 +61,13 @@ def test_the_bytes_of_a_png_count_where_they_make_it_take_long() -> None:
     long = image + chunk(b"IDAT", bytes(4_100_000))
     assert quick_work(long) == 2 * len(long) > LONG_WORK
     assert quick_work(image + chunk(b"IDAT", bytes(9_000_000))) == LARGE_WORK
+
+
+@pytest.mark.parametrize(("size", "work"), [(7_900_000, 1000), (8_100_000, 8_100_000)])
+def test_the_bytes_of_a_deflated_tiff_count_where_they_make_it_take_long(
+    size: int, work: int
+) -> None:
+    assert announced_work(tiled((16, 16), (16, 16), bytes(size))) == work
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
