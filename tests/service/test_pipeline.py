@@ -502,17 +502,23 @@ async def test_images_that_take_long_are_answered_in_an_endless_flood_of_small_o
 ) -> None:
     write_servable(tmp_path)
     ended, answered = asyncio.Event(), 0
+    images = [plain("red", (900, 900))] * 4
+    large = plain("red", (4000, 3000), "WEBP")
 
     async def flood(engine: Engine) -> None:
         nonlocal answered
+        (model,) = engine.registry.models
         while not ended.is_set():
-            outcomes = await predict(engine, *[plain("red")] * 4)
+            outcomes = await engine.pipeline.predict(model, images, read, timeout_seconds=60)
             answered += sum(isinstance(one, JobResult) for one in outcomes)
 
-    async with open_engine(Settings(models=tmp_path, threads=threads)) as engine:
+    settings = Settings(models=tmp_path, threads=threads, max_batch=2)
+    async with open_engine(settings) as engine:
         floods = [asyncio.create_task(flood(engine)) for _ in range(16)]
-        large = plain("red", (4000, 3000), "WEBP")
-        outcomes = await asyncio.gather(*(predict(engine, large) for _ in range(4)))
+        (model,) = engine.registry.models
+        outcomes = await asyncio.gather(
+            *(engine.pipeline.predict(model, [large], read, timeout_seconds=15) for _ in range(2))
+        )
         ended.set()
         await asyncio.gather(*floods)
     assert all(isinstance(one, JobResult) for (one,) in outcomes)
