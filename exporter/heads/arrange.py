@@ -2,31 +2,17 @@
 
 import re
 from collections.abc import Callable, Sequence
-from math import ceil
 
 from exporter.errors import RecipeError
 from exporter.heads.box_pair import is_boxes, pair, pair_of_one_class
 from exporter.heads.dropped_objectness import pair_objectness, refuse_dropped
 from exporter.heads.embedding_output import embedding_first
+from exporter.heads.grids import grid_strides
 from exporter.heads.raw_levels import refuse_levels
 from exporter.heads.raw_tensor import Dims, Tensor
 from exporter.recipe import Recipe
 from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput
-
-STRIDES = (
-    (8, 16, 32),
-    (8, 16, 32, 64),
-    (4, 8, 16, 32),
-    (16, 32),
-    (32,),
-    (8, 16, 32, 64, 128),
-    (4, 8, 16, 32, 64),
-    (4, 8, 16),
-    (16, 32, 64),
-    (8, 16),
-)
-"""The strides of the grids of one-stage detectors, the most usual first."""
 
 MOST_QUERIES = 1000
 """A detection transformer has at most so many boxes."""
@@ -175,11 +161,6 @@ def _require_one_class(found: Sequence[Tensor], labels: int) -> None:
         )
 
 
-def grid_strides(anchors: int, image_input: ImageInput) -> tuple[int, ...] | None:
-    """Return the strides of the grids that together have this number of cells, None where no usual ones do."""
-    return next((one for one in STRIDES if _cells(one, image_input) == anchors), None)
-
-
 def _is_whole(dims: Dims, image_input: ImageInput) -> bool:
     """Return whether an output (N, A, C) or (N, C, A) has the boxes of several grids together, of one anchor or three.
 
@@ -194,10 +175,6 @@ def _is_whole(dims: Dims, image_input: ImageInput) -> bool:
 def is_detection_output(dims: Dims) -> bool:
     """Return whether an output is (N, 1, A, 7), as that of the layer DetectionOutput."""
     return len(dims) == 4 and dims[1] == 1 and dims[3] == _DETECTION_OUTPUT
-
-
-def _cells(strides: Sequence[int], image_input: ImageInput) -> int:
-    return sum(ceil(image_input.height / s) * ceil(image_input.width / s) for s in strides)
 
 
 def _first(outputs: Sequence[Tensor], suits: Callable[[Dims], bool]) -> list[Tensor]:

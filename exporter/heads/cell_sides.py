@@ -5,15 +5,14 @@ the one to its right side shrinks; of YOLOX's numbers the offset of its center s
 """
 
 from collections.abc import Iterator, Sequence
-from math import ceil
 
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import grid_strides
 from exporter.heads.box_unit import LEAST_SCORE
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
+from exporter.heads.grids import grid_size, grid_strides
 from exporter.network import Array
 from service.card import ImageInput
 
@@ -61,7 +60,7 @@ def _levels(
     np.maximum.at(best, anchors, scores)
     first = 0
     for stride in grid_strides(head.anchors, image_input) or ():
-        size = (ceil(image_input.height / stride), ceil(image_input.width / stride))
+        size = grid_size(stride, image_input)
         last = first + size[0] * size[1]
         yield (
             part.boxes[0][first:last].reshape(*size, 4),

@@ -2,22 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 
 from exporter.errors import RecipeError
+from exporter.heads.grids import MAP_STRIDES, MOST_A_CELL, grid_size
 from exporter.heads.raw_tensor import Dims, Tensor
 from service.card import ImageInput
-
-MOST_ANCHORS = 9
-"""The largest number of anchors for one cell; RetinaNet has nine."""
 
 _BINS = (64, 68)
 """The channels of a box as distributions over its four distances, of 16 bins each or of 17."""
 
 _FEW_BINS = (32,)
 """As well, where labels confirm them: NanoDet and PicoDet have 8 bins for each side."""
-
-_STRIDES = (2, 4, 8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +80,8 @@ def _as_map(one: Tensor, image_input: ImageInput) -> _Map | None:
     """Return the output as a map, channels first or last, its cells as two axes or as one; None where it is none."""
     if one.is_integer or not 3 <= len(one.dims) <= 5:
         return None
-    for stride in _STRIDES:
-        size = (ceil(image_input.height / stride), ceil(image_input.width / stride))
+    for stride in MAP_STRIDES:
+        size = grid_size(stride, image_input)
         channels = _of_rows(one.dims, prod(size)) if len(one.dims) == 3 else _around(one.dims, size)
         if min(size) > 1 and channels is not None:
             return _Map(one, stride, channels)
@@ -96,7 +92,7 @@ def _of_rows(dims: Dims, cells: int) -> int | None:
     """Return the numbers of a cell in (N, A × cells, C) or (N, C, cells), None where these are not the cells."""
     _, rows, columns = dims
     several, rest = divmod(rows, cells)
-    if not rest and several <= MOST_ANCHORS:
+    if not rest and several <= MOST_A_CELL:
         return several * columns
     return rows if columns == cells else None
 
@@ -146,7 +142,7 @@ def _of_one_map(channels: int, labels: int, levels: int) -> tuple[str, str] | No
     # Three anchors are what almost all such heads have.
     anchors, rest = divmod(channels, 5 + labels) if labels else (3, channels % 3)
     classes = labels or channels // 3 - 5
-    if rest or not 1 <= anchors <= MOST_ANCHORS or classes < 1 or not (labels or levels > 1):
+    if rest or not 1 <= anchors <= MOST_A_CELL or classes < 1 or not (labels or levels > 1):
         return None
     one = f"each of {anchors} anchors of a cell" if anchors > 1 else "each cell"
     words = (
@@ -168,7 +164,7 @@ def _are_centers(channels: Sequence[int], labels: int) -> bool:
 
 def _anchors(channels: Sequence[int], labels: int) -> int | None:
     """Return how many anchors a cell has, where maps are those of 4 × A and K × A, with or without one of A."""
-    for anchors in range(1, MOST_ANCHORS + 1):
+    for anchors in range(1, MOST_A_CELL + 1):
         rest = list(channels)
         if 4 * anchors not in rest:
             continue
