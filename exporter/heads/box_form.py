@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import ROWS
 from exporter.heads.box_grid import GridReading, read_grid
 from exporter.heads.box_unit import judge_unit, without
 from exporter.heads.boxes import Y_FIRST, Candidates
 from exporter.heads.cell_sides import refuse_sides
 from exporter.heads.detect import DetectHead
+from exporter.heads.one_output import ROWS
 from exporter.heads.open_decoder import ALL, are_relative, settle_rows
 from exporter.heads.undecoded import naming_offsets, refuse_undecoded
 from exporter.network import Array

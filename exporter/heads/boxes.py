@@ -8,8 +8,8 @@ import numpy as np
 from onnx import TensorProto
 
 from exporter.graph import Graph, floats, integers
-from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX
 from exporter.heads.grids import grid_size, grid_strides
+from exporter.heads.one_output import COLUMNS, ROWS, SEVEN, SIX
 from exporter.network import Array
 from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from math import prod
 
 from exporter.errors import RecipeError
-from exporter.heads.grids import MAP_STRIDES, MOST_A_CELL, grid_size
+from exporter.heads.box_pair import is_boxes
+from exporter.heads.detector_evidence import Shapes
+from exporter.heads.grids import MAP_STRIDES, MOST_A_CELL, grid_size, grid_strides
 from exporter.heads.raw_tensor import Dims, Tensor
 from service.card import ImageInput
 
@@ -56,6 +58,32 @@ def refuse_levels(
     )
 
 
+def refuse_levels_though_stated(shown: Shapes) -> None:
+    """Refuse levels of which a stated decoder reads only one, unless an output holds those of several."""
+    if shown.decoder and not any(_is_whole(one.dims, shown.image_input) for one in shown.outputs):
+        refuse_levels(shown.outputs, shown.image_input, shown.labels, fewest=2)
+
+
+def refuse_levels_of_boxes(shown: Shapes) -> None:
+    """Refuse levels where more than one output may be boxes."""
+    if sum(map(is_boxes, shown.outputs)) > 1:
+        refuse_levels(shown.outputs, shown.image_input, shown.labels, fewest=2)
+
+
+def refuse_maps(shown: Shapes) -> None:
+    refuse_levels(shown.outputs, shown.image_input, shown.labels)
+
+
+def refuse_unlike_levels(shown: Shapes) -> None:
+    """Refuse levels that are not known by their grids: several outputs of different numbers of boxes."""
+    levels = [one for one in shown.outputs if len(one.dims) == 3 and not one.is_integer]
+    if len(levels) > 3 and len({one.dims[1] for one in levels}) > 1:
+        raise RecipeError(
+            f"The outputs {', '.join(one.name for one in levels)} are those of several levels, whose boxes are not "
+            "decoded. Export the network with its decoding: boxes (N, A, 4) and scores (N, A, K) of all levels together"
+        )
+
+
 def refuse_distributions(values: int, labels: int) -> None:
     """Refuse boxes of which each has a distribution over the distance to each of its sides, beside its scores.
 
@@ -74,6 +102,17 @@ def refuse_distributions(values: int, labels: int) -> None:
             f"--decoder reads distributions. Export the network with its decoding: {_FROM_BINS}. {_OR_CALLABLE}. If "
             "all values behind the box are scores, give one label for each class: --labels FILE"
         )
+
+
+def _is_whole(dims: Dims, image_input: ImageInput) -> bool:
+    """Return whether an output (N, A, C) or (N, C, A) has the boxes of several grids together, of one anchor or three.
+
+    So many may be those of one level with other anchors too.
+    """
+    counts = [count // anchors for count in dims[1:] for anchors in (1, 3) if count % anchors == 0]
+    return len(dims) == 3 and any(
+        len(grid_strides(count, image_input) or ()) > 1 for count in counts
+    )
 
 
 def _as_map(one: Tensor, image_input: ImageInput) -> _Map | None:

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import SEVEN, SIX
 from exporter.heads.boxes import DECODERS
 from exporter.heads.detect import DetectHead
+from exporter.heads.one_output import SEVEN, SIX
 from exporter.heads.score_kind import in_unit_range
 from exporter.heads.select_head import ROW_FORMS
 from exporter.network import Array, Head

@@ -8,7 +8,6 @@ import numpy as np
 from exporter.errors import RecipeError
 from exporter.graph import Graph
 from exporter.heads.activation import GIVEN, activate
-from exporter.heads.arrange import COLUMNS
 from exporter.heads.background import settle_background
 from exporter.heads.box_check import check_boxes
 from exporter.heads.box_form import judge_form
@@ -24,6 +23,7 @@ from exporter.heads.contradictions import (
 )
 from exporter.heads.detect import DetectHead
 from exporter.heads.extra_column import refuse_objectness
+from exporter.heads.one_output import COLUMNS
 from exporter.heads.open_decoder import settle_columns
 from exporter.heads.other_decoders import other_decoders
 from exporter.heads.score_kind import (
