@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
 
@@ -20,6 +21,14 @@ _ORDERS = {
 """The columns of the score and of the class, by decoder; the first is taken where the rows show nothing."""
 
 _WITH_IMAGE = _ORDERS[SEVEN]
+
+
+@overload
+def settle_row_order(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead: ...
+
+
+@overload
+def settle_row_order(head: Head, outputs: Sequence[Sequence[Array]]) -> Head: ...
 
 
 def settle_row_order(head: Head, outputs: Sequence[Sequence[Array]]) -> Head:
