@@ -12,10 +12,9 @@ from exporter.errors import RecipeError
 from exporter.heads.box_grid import GridReading
 from exporter.heads.box_unit import judge_unit, without
 from exporter.heads.boxes import Y_FIRST, Candidates
-from exporter.heads.cell_sides import refuse_sides
 from exporter.heads.detect import DetectHead
 from exporter.heads.detector_evidence import Boxes, Settled
-from exporter.heads.open_decoder import ALL, are_relative, settle_rows
+from exporter.heads.open_decoder import ALL, settle_rows
 from exporter.heads.undecoded import naming_offsets, refuse_undecoded
 from exporter.network import Array
 from exporter.recipe_tables import BoxPart
@@ -61,40 +60,6 @@ def settle_open_rows(known: Boxes) -> DetectHead | None:
     if not known.is_open or known.every is None:
         return None
     return settle_rows(known.head, known.seen, known.every, known.image_input)
-
-
-def refuse_decoded(known: Boxes) -> None:
-    """Refuse that boxes in a unit are relative to their cells."""
-    seen = known.seen
-    if known.are_relative and seen is not None and seen.unit is not None:
-        raise RecipeError(
-            "--decoder yolox says that boxes are relative to their cells, but on real images they lie on the grid in "
-            f"{seen.unit}s already. Give --decoder yolov5, or leave it out"
-        )
-
-
-def refuse_distances(known: Boxes) -> None:
-    if known.are_relative:
-        refuse_sides(known.head, known.parts, known.image_input)
-
-
-def settle_relative(known: Boxes) -> Settled | None:
-    """Return the head of boxes relative to their cells, which have one form and one unit."""
-    if not known.are_relative:
-        return None
-    assumed = without(known.head, "unit") if known.is_open else ()
-    return Settled(replace(known.head, assumed=assumed))
-
-
-def refuse_relative(known: Boxes) -> None:
-    """Refuse that boxes relative to their cells are those of the frame."""
-    if known.seen is not None or known.every is None or known.head.recipe.decoder != "yolov5":
-        return
-    if are_relative(known.every, known.image_input):
-        raise RecipeError(
-            "--decoder yolov5 says that boxes are those of the frame, but on real images they look like offsets from "
-            "the cells of a grid and logarithms of sizes. Give --decoder yolox"
-        )
 
 
 def refuse_offsets(known: Boxes) -> None:

@@ -13,16 +13,12 @@ from collections.abc import Callable, Sequence
 from exporter.heads.background import leaves_background_out
 from exporter.heads.box_check import refuse_best_boxes
 from exporter.heads.box_form import (
-    refuse_decoded,
-    refuse_distances,
     refuse_odd_order,
     refuse_offsets,
     refuse_other_form,
     refuse_other_scale,
-    refuse_relative,
     settle_by_grid,
     settle_open_rows,
-    settle_relative,
     settle_unit,
 )
 from exporter.heads.box_order import judge_order
@@ -62,6 +58,12 @@ from exporter.heads.raw_levels import (
     refuse_levels_though_stated,
     refuse_maps,
     refuse_unlike_levels,
+)
+from exporter.heads.relative_boxes import (
+    refuse_decoded,
+    refuse_relative,
+    refuse_sides,
+    settle_relative,
 )
 from exporter.heads.row_check import check_rows
 from exporter.heads.row_order import settle_row_order
@@ -165,7 +167,7 @@ BY_BOXES: tuple[Step[Boxes], ...] = (
     settle_open_rows,
     refuse_decoded,
     # Distances to the sides are relative to cells too, and in no unit.
-    refuse_distances,
+    refuse_sides,
     # What is behind judges boxes in the frame.
     settle_relative,
     # They are offsets too, but of those that a decoder reads.

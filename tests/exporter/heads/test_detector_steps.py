@@ -143,7 +143,7 @@ STATED = {"box_format": "xyxy", "box_unit": "pixel"}
 DECIDED_BY_BOXES: dict[str, tuple[str, Array, dict[str, str]]] = {
     "settle_open_rows": ("yolov5 or yolox", RELATIVE, {}),
     "refuse_decoded": ("yolox", boxes("cxcywh"), {}),
-    "refuse_distances": ("yolox", distances(), {}),
+    "refuse_sides": ("yolox", distances(), {}),
     "settle_relative": ("yolox", RELATIVE, {}),
     "refuse_relative": ("yolov5", RELATIVE, {}),
     "refuse_offsets": ("pair", distances(), {}),
