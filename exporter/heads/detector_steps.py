@@ -10,7 +10,7 @@ new decoder needs besides is in docs/extending.md.
 
 from collections.abc import Callable, Sequence
 
-from exporter.heads.background import leaves_background_out
+from exporter.heads.background import leaves_background_out, refuse_background_alone
 from exporter.heads.box_check import refuse_best_boxes
 from exporter.heads.box_form import (
     refuse_odd_order,
@@ -117,10 +117,11 @@ OF_A_READING: tuple[Callable[[Shapes, ShapeReading], None], ...] = (refuse_dropp
 BY_LABELS: tuple[Callable[[DetectHead, Sequence[str]], None], ...] = (
     # One column too many is rather an objectness or the background than a sign of another decoder.
     lambda head, labels: refuse_one_more(head, len(labels)),
-    # Labels without the background's are one fewer than columns.
+    # Labels without the background's are one fewer than columns. Another decoder may read more columns.
     lambda head, labels: (
         None if leaves_background_out(head, labels) else refuse_wrong_axis(head, len(labels))
     ),
+    lambda head, _labels: refuse_background_alone(head),
 )
 """By the number of the labels that are known, before the network has run."""
 
