@@ -15,6 +15,7 @@ from service.errors import (
 )
 from service.imaging import bmp, png, tiff
 from service.imaging.announced import quick_pixels
+from service.imaging.avif_frames import decoded_frames
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.deadline import CheckedBytes, GoOn, without_end
 from service.imaging.depth import Samples, in_strips, to_eight_bits
@@ -167,12 +168,22 @@ def _open_other(body: bytes, limits: Limits) -> OpenedImage:
     elif body[4:8] == b"ftyp":
         require_little_metadata(body, "AVIF", limits.max_metadata_bytes)
     file = _open(body, limits)
+    counted = 0
     if file.format == "AVIF":
         require_little_held(file, limits.max_metadata_bytes)
+        counted = _check_frames(body, file, limits)
     box = _gif_box(file) if file.format == "GIF" else None
     held = codes_of(body).bytes if file.format == "WEBP" else 0
     turned = _exif_orientation(file.info.get("exif"))
-    return OpenedImage(body, file, file.size, turned, box, code_bytes=held)
+    return OpenedImage(body, file, file.size, turned, box, counted=counted, code_bytes=held)
+
+
+def _check_frames(body: bytes, file: Image.Image, limits: Limits) -> int:
+    """Return for how many pixels an AVIF counts: its frames may be larger than its boxes say, and have layers."""
+    largest, total = decoded_frames(body, file.width * file.height)
+    if largest > limits.max_pixels:
+        raise _too_many_pixels(limits)
+    return min(total, limits.max_pixels)
 
 
 def _open(body: bytes, limits: Limits) -> Image.Image:

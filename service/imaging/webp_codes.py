@@ -11,8 +11,6 @@ MOST_INDEXES = 4096
 MOST_SUB_PIXELS, SUB_PIXEL_SHARE = 34_000, 100
 """So many pixels of the small images before the groups are read, or one for so many of the image. libwebp's encoder
 writes fewer; where there are more, the file has as many groups as its size and its bytes allow."""
-GROUP_WORK = 500
-"""What a group counts: to read one takes 6 to 20 microseconds."""
 
 _MOST_GROUPS = 1 << 16
 
