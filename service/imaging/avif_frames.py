@@ -61,7 +61,9 @@ def _sum(streams: Iterator[bytes]) -> Frames:
 
 def _boxes(body: bytes, place: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
     """Yield the kinds of boxes beside each other, and where their content begins and ends."""
-    while place + 8 <= end:
+    for _ in range(MOST_ENTRIES):
+        if place + 8 > end:
+            return
         size, kind = struct.unpack_from(">I4s", body, place)
         start = place + 8
         if size == 1:
@@ -71,6 +73,11 @@ def _boxes(body: bytes, place: int, end: int) -> Iterator[tuple[bytes, tuple[int
             return
         yield kind, (start, stop)
         place = stop
+    raise _too_many("boxes")
+
+
+def _too_many(what: str) -> BrokenImageError:
+    return BrokenImageError(f"The AVIF has more than {MOST_ENTRIES} {what}. Encode it again.")
 
 
 def _inner(body: bytes, place: tuple[int, int]) -> dict[bytes, tuple[int, int]]:
@@ -133,7 +140,7 @@ class _Reader:
     def count(self, size: int) -> int:
         count = self.read(size)
         if count > MOST_ENTRIES:
-            raise BrokenImageError(f"The AVIF has more than {MOST_ENTRIES} items. Encode it again.")
+            raise _too_many("items")
         return count
 
 
@@ -161,7 +168,7 @@ def _read_references(reader: _Reader, items: _Items) -> None:
         source, count = one.read(size), one.count(2)
         left -= count
         if left < 0:
-            raise BrokenImageError("The AVIF has too many references. Encode it again.")
+            raise _too_many("references")
         for _ in range(count):
             target = one.read(size)
             whole, part = (source, target) if kind == b"dimg" else (target, source)
@@ -183,7 +190,7 @@ def _read_places(reader: _Reader, items: _Items, data: int) -> None:
         count = reader.count(2)
         left -= count
         if left < 0:
-            raise BrokenImageError("The AVIF has too many parts. Encode it again.")
+            raise _too_many("parts")
         extents = items.extents.setdefault(item, [])
         for _ in range(count):
             reader.read(index_size)

@@ -10,11 +10,11 @@ from PIL import Image
 from service.card import ImageInput
 from service.errors import BrokenImageError, TooManyPixelsError
 from service.imaging.av1_frames import MOST_UNITS, frames_of
-from service.imaging.avif_frames import decoded_frames
+from service.imaging.avif_frames import MOST_ENTRIES, decoded_frames
 from service.imaging.decode import Limits, open_image
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.room import PixelRoom
-from tests.avifs import avif, grid, obu_of, stated_size
+from tests.avifs import avif, box, grid, obu_of, stated_size
 
 
 def canvas(body: bytes) -> int:
@@ -86,6 +86,11 @@ def test_streams_and_boxes_are_read_in_bounded_time() -> None:
     with pytest.raises(BrokenImageError, match="units of AV1"):
         frames_of(b"\x12\0" * (MOST_UNITS + 1))
     assert frames_of(b"\x12\0" * 100) == (0, 0)
+    references = box(
+        b"meta", box(b"iref", box(b"thmb", b"") * (MOST_ENTRIES + 1), full=True), full=True
+    )
+    with pytest.raises(BrokenImageError, match="boxes"):
+        decoded_frames(references, 1)
 
 
 @pytest.mark.parametrize(
