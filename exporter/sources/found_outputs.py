@@ -9,7 +9,7 @@ from onnx import ModelProto, TensorProto
 
 from exporter.errors import GraphError, RecipeError
 from exporter.graph import Graph, integers
-from exporter.heads.arrange import is_detection_output
+from exporter.heads.one_output import is_detection_output
 from exporter.map_forms import map_form
 from exporter.network import Array
 from exporter.node_order import tensors_read
