@@ -11,6 +11,8 @@ MOST_INDEXES = 4096
 MOST_SUB_PIXELS, SUB_PIXEL_SHARE = 34_000, 100
 """So many pixels of the small images before the groups are read, or one for so many of the image. libwebp's encoder
 writes fewer; where there are more, the file has as many groups as its size and its bytes allow."""
+MOST_CHUNKS, QUICK_CHUNKS = 1000, 16
+"""What has more before its pixels counts by its bytes alone; most files have one to six."""
 
 _MOST_GROUPS = 1 << 16
 
@@ -34,7 +36,6 @@ _WINDOW_BYTES, _MOST_BITS = 40, 60
 """So many bytes are read at once, and so many bits has a pixel at most."""
 
 _RIFF_HEADER, _CHUNK_HEADER, _FRAME_HEADER = 12, 8, 16
-_MOST_CHUNKS = 10_000
 _LOSSLESS_ALPHA = 1
 _ANIMATION = 0x02
 
@@ -71,7 +72,7 @@ class _BrokenCodesError(Exception):
 
 
 class _TooManyError(Exception):
-    """The small images have more pixels than are read."""
+    """The small images have more pixels than are read, or there are more chunks."""
 
 
 _NONE = Codes(0, 0)
@@ -84,13 +85,18 @@ MOST_BYTES = _MOST_GROUPS * (
 
 def codes_of(body: bytes) -> Codes:
     """Return what the groups of a WebP take, after up to 5 milliseconds for an ordinary image of a million pixels."""
-    found = (_stream_codes(body, stream) for stream in _streams(body))
-    return max(found, key=lambda codes: codes.bytes, default=_NONE)
+    if not body.startswith(b"RIFF"):
+        return _NONE
+    return _most_codes(body, _RIFF_HEADER, None)
 
 
 def most_groups(body: bytes) -> int:
     """Return how many groups a WebP has at most, by its size and its bytes, in a few microseconds."""
-    return max((_bound(one, one.place) for one in _streams(body)), default=0)
+    streams = _chunk_streams(body, _RIFF_HEADER, len(body), None, QUICK_CHUNKS)
+    try:
+        return max((_bound(one, one.place) for one in streams), default=0)
+    except _TooManyError:
+        return _fitting(8 * len(body))
 
 
 def frame_codes(chunks: bytes, size: tuple[int, int]) -> Codes:
@@ -100,7 +106,15 @@ def frame_codes(chunks: bytes, size: tuple[int, int]) -> Codes:
         chunks: of the frame, behind its header.
         size: its width and its height.
     """
-    found = (_stream_codes(chunks, one) for one in _chunk_streams(chunks, 0, len(chunks), size))
+    return _most_codes(chunks, 0, size)
+
+
+def _most_codes(body: bytes, place: int, frame: tuple[int, int] | None) -> Codes:
+    streams = _chunk_streams(body, place, len(body), frame, MOST_CHUNKS)
+    try:
+        found = [_stream_codes(body, one) for one in streams]
+    except _TooManyError:
+        return _held(_fitting(8 * len(body)), 0)
     return max(found, key=lambda codes: codes.bytes, default=_NONE)
 
 
@@ -115,29 +129,26 @@ def _stream_codes(body: bytes, stream: Stream) -> Codes:
         return _NONE
 
 
-def _streams(body: bytes) -> Iterator[Stream]:
-    """Yield the lossless images of a still image or of the first frame; a decoder reads one of them."""
-    if body.startswith(b"RIFF"):
-        yield from _chunk_streams(body, _RIFF_HEADER, len(body), (0, 0))
-
-
-def _chunk_streams(body: bytes, place: int, end: int, size: tuple[int, int]) -> Iterator[Stream]:
-    """Yield the lossless images in a row of chunks, of an animation up to its first frame.
+def _chunk_streams(
+    body: bytes, place: int, end: int, frame: tuple[int, int] | None, most: int
+) -> Iterator[Stream]:
+    """Yield the lossless images in a row of chunks, of an animation up to its first frame; a decoder reads one of them.
 
     Args:
         body: the file.
         place: of the first chunk.
         end: of the last one.
-        size: the width and the height, unless a chunk says them.
+        frame: the width and the height of the frame that the chunks belong to; None: they are the file's.
+        most: how many chunks are read.
     """
-    is_animation = False
-    for _ in range(_MOST_CHUNKS):
+    is_animation, size = False, frame or (0, 0)
+    for _ in range(most):
         start = place + _CHUNK_HEADER
         if start >= end:
             return
         kind = body[place : place + 4]
         stop = min(end, start + int.from_bytes(body[place + 4 : start], "little"))
-        if kind == b"VP8X":
+        if kind == b"VP8X" and frame is None:
             is_animation = bool(body[start] & _ANIMATION)
             size = (1 + _small(body, start + 4), 1 + _small(body, start + 7))
         elif kind == b"VP8L" and body[start] == _SIGNATURE:
@@ -148,9 +159,10 @@ def _chunk_streams(body: bytes, place: int, end: int, size: tuple[int, int]) -> 
             yield Stream(*size, 8 * (start + 1), stop)
         elif kind == b"ANMF" and is_animation:
             shown = (1 + _small(body, start + 6), 1 + _small(body, start + 9))
-            yield from _chunk_streams(body, start + _FRAME_HEADER, stop, shown)
+            yield from _chunk_streams(body, start + _FRAME_HEADER, stop, shown, most)
             return
         place = stop + (stop - start) % 2
+    raise _TooManyError
 
 
 def _small(data: bytes, at: int) -> int:
@@ -233,7 +245,12 @@ def _held(groups: int, cache: int) -> Codes:
 
 def _bound(stream: Stream, place: int) -> int:
     across, down = _blocks(stream.width, stream.height, _SMALLEST_BLOCK)
-    return min(_MOST_GROUPS, across * down, (8 * stream.end - place) // _LEAST_GROUP_BITS)
+    return min(across * down, _fitting(8 * stream.end - place))
+
+
+def _fitting(bits: int) -> int:
+    """Return how many groups so many bits may have."""
+    return min(_MOST_GROUPS, bits // _LEAST_GROUP_BITS)
 
 
 def _blocks(width: int, height: int, bits: int) -> tuple[int, int]:

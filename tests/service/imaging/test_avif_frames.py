@@ -82,6 +82,26 @@ def test_frames_before_the_one_that_is_shown_count_as_work() -> None:
     assert frames_of(stream * 5) == (640 * 480, 5 * 640 * 480)
 
 
+def bits(*fields: tuple[int, int]) -> bytes:
+    """Return numbers of so many bits each, the highest first."""
+    text = "".join(f"{value:0{count}b}" for value, count in fields)
+    return int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8))
+
+
+@pytest.mark.parametrize("has_own_size", [0, 1])
+def test_a_frame_with_a_size_of_its_own_counts_as_its_bits_allow(has_own_size: int) -> None:
+    # 16×16 at most, but with 12 bits a side; no tools, no numbers and no order of frames (AV1, 5.5.1).
+    operating = ((0, 3), (0, 2), (0, 1), (0, 1), (0, 5), (0, 12), (0, 5))
+    sides = ((11, 4), (11, 4), (15, 12), (15, 12))
+    sequence = bits(*operating, *sides, (0, 1), (0, 7), (0, 1), (1, 1), (1, 1), (0, 8))
+    # A key frame that is shown, without screen content (5.9.2).
+    frame = bits((0, 1), (0, 2), (1, 1), (0, 1), (0, 1), (has_own_size, 1), (0, 9))
+    stream = b"\x0a" + bytes([len(sequence)]) + sequence + b"\x32" + bytes([len(frame)]) + frame
+
+    pixels = 4096 * 4096 if has_own_size else 256
+    assert frames_of(stream) == (pixels, pixels)
+
+
 def test_streams_and_boxes_are_read_in_bounded_time() -> None:
     with pytest.raises(BrokenImageError, match="units of AV1"):
         frames_of(b"\x12\0" * (MOST_UNITS + 1))

@@ -13,7 +13,14 @@ from service.imaging.decode import Limits, open_image
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.room import PixelRoom
-from service.imaging.webp_codes import FEW_GROUPS, MOST_INDEXES, codes_of, frame_codes
+from service.imaging.webp_codes import (
+    FEW_GROUPS,
+    MOST_CHUNKS,
+    MOST_INDEXES,
+    codes_of,
+    frame_codes,
+    most_groups,
+)
 from tests.images import photograph
 from tests.webps import extended, frame, lossless, row, stream, webp
 
@@ -100,6 +107,24 @@ def test_a_file_that_is_cut_anywhere_is_no_fault_of_the_reader() -> None:
 
     for end in range(0, len(body), 997):
         assert codes_of(body[:end]).groups < FEW_GROUPS or end < 20_000
+
+
+def test_an_image_behind_more_chunks_than_are_read_counts_by_its_bytes() -> None:
+    image = (b"VP8L", lossless(512, 512, 16384))
+    body = webp(extended(512, 512, 0), *[(b"note", b"")] * MOST_CHUNKS, image)
+    with Image.open(BytesIO(body)) as shown:
+        assert shown.convert("RGB").getpixel((0, 0)) == (0, 0, 0)
+
+    assert codes_of(body).groups >= 16384
+    assert most_groups(body) >= 16384
+
+
+def test_frames_within_frames_are_none() -> None:
+    inner = (b"VP8L", lossless(512, 512, 16384))
+    for _ in range(2000):
+        inner = (b"ANMF", bytes(16) + row(extended(512, 512, ANIMATION)) + row(inner))
+
+    assert codes_of(webp(extended(512, 512, ANIMATION), inner)) == (0, 0)
 
 
 def test_what_the_decoder_reads_the_reader_reads() -> None:
