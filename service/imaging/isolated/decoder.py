@@ -182,9 +182,10 @@ class IsolatedDecoder:
     ) -> Size | int:
         """Fill the frame and return the displayed size, or only the pixels, where they need room first."""
         request = self._request(Kind.FRAME, image, target, granted)
+        is_more_possible = not granted or image.startswith(b"RIFF")  # a WebP has prefix codes too
 
         def read(process: DecoderProcess, reply: Head, latest: float) -> Size | int:
-            if reply[0] == Reply.COUNT:
+            if reply[0] == Reply.COUNT and is_more_possible:
                 return self._allowed(_count(process, reply, latest))
             size = self._size(reply)
             process.receive(frame, latest)
