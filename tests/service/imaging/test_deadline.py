@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from io import BytesIO
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 
 import numpy as np
 import pytest
@@ -131,12 +131,11 @@ def test_drawing_on_a_large_image_decodes_it_only_until_the_deadline(kind: str) 
         source.displayed()
 
 
-def test_a_small_image_reads_no_clock() -> None:
-    def clock() -> float:
-        raise AssertionError("the clock was read")
-
-    small = ThreadDecoder(Limits(), PixelRoom(10**8), clock)
+def test_a_small_image_reads_the_clock_once_before_it_is_opened() -> None:
+    reads = count()
+    small = ThreadDecoder(Limits(), PixelRoom(10**8), lambda: next(reads))
     body = encode(Image.open(BytesIO(deep("PNG"))).resize((999, 1000)), "PNG")
     frame, source = small.prepare(body, TARGET, until=LATE)
     assert frame.shape == (8, 8, 3)
     assert source.displayed().size == (999, 1000)
+    assert next(reads) == 1

@@ -9,6 +9,7 @@ from PIL import Image
 
 from service.card import ImageInput
 from service.errors import TooManyPixelsError
+from service.imaging import webp_codes
 from service.imaging.decode import Limits, open_image
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.faults import PILLOW_FAULTS
@@ -50,6 +51,15 @@ def test_the_groups_of_a_small_entropy_image_are_counted_exactly(groups: int) ->
         assert np.asarray(image).max() == 0
 
     assert codes_of(body).groups == groups
+
+
+def test_a_file_that_was_just_read_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [webp((b"VP8L", lossless(256, 256, groups))) for groups in (2, 3)]
+    assert [codes_of(body).groups for body in bodies] == [2, 3]
+    monkeypatch.setattr(webp_codes, "_most_codes", None)
+    assert [codes_of(body).groups for body in bodies] == [2, 3]
+    with pytest.raises(TypeError):
+        codes_of(webp((b"VP8L", lossless(256, 256, 4))))
 
 
 def test_each_block_counts_where_they_are_more_than_an_encoder_writes() -> None:
