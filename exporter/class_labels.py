@@ -4,8 +4,7 @@ from exporter.checks import check_labels
 from exporter.errors import RecipeError
 from exporter.heads.background import leaves_background_out, with_background_label
 from exporter.heads.detect import DetectHead
-from exporter.heads.extra_column import refuse_one_more
-from exporter.heads.other_decoders import refuse_wrong_axis
+from exporter.heads.detector_steps import check_labels_of
 from exporter.heads.segment import SegmentHead
 from exporter.network import Network
 from exporter.recipe import Recipe
@@ -32,10 +31,9 @@ def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
     needed = network.head.classes
     if isinstance(head, DetectHead):
         known = stated or network.facts.labels or ()
-        refuse_one_more(head, len(known))
+        check_labels_of(head, known)
         if leaves_background_out(head, known):
             labels = check_labels(recipe, network.facts, head.columns - 1)
             return with_background_label(head, labels)
-        refuse_wrong_axis(head, len(known))
         needed = needed or len(network.facts.labels or ()) or None
     return check_labels(recipe, network.facts, needed)

@@ -161,9 +161,11 @@ def export(
 
 def _check_given(source: str, values: dict[str, Any], models: Path | None) -> None:
     """Check the options before weights are searched for labels, which loads PyTorch."""
+    if not values.get("weights"):
+        return
     found = guess(source, values, search_weights=False)
     is_open = any(one.option != "--labels" for one in missing(found.source, found.values))
-    if values.get("weights") and not found.source.endswith(".toml") and not is_open:
+    if not found.source.endswith(".toml") and not is_open:
         request = make_request(found.source, found.values, models)
         check_recipe(request.recipe, request.path)
 

@@ -3,10 +3,10 @@
 from exporter.counted_labels import counted_hints
 from exporter.hints import assumption_hints, box_hints, frame_hints, input_hints, score_hints
 from exporter.labeled.findings import Findings
-from exporter.network import Head
+from exporter.network import Head, Unstated
 from exporter.recipe import Recipe
 from exporter.subject import ImageSubject
-from exporter.unstated import unstated_hints, unstated_parts
+from exporter.unstated import unstated_hints
 from exporter.witness import Witness
 from service.card import Card
 
@@ -19,6 +19,7 @@ def closing_hints(
     findings: Findings | None,
     *,
     loaded: Head,
+    unstated: tuple[Unstated, ...],
 ) -> tuple[str, ...]:
     """Return what to say of a servable that is proved.
 
@@ -29,10 +30,11 @@ def closing_hints(
         witness: saw the runs of the proof.
         findings: on labeled images; None where there are none.
         loaded: the head before values settled what was open.
+        unstated: what neither the source nor the recipe states.
     """
     network, labels = subject.network, card.labels
     measured = findings is not None
-    assumed = () if measured else unstated_hints(unstated_parts(recipe, network), network)
+    assumed = () if measured else unstated_hints(unstated, network)
     return (
         *input_hints(subject.inputs, network.pixels, network.own_factor),
         *witness.hints(),

@@ -111,7 +111,10 @@ def export(
     card = write_servable(path, model, card, recipe_text)
     original = _original(path, model, card, subject)
     variants = _variants(original, network, recipe, labeled, progress)
-    hints = closing_hints(recipe, subject, card, witness, findings, loaded=loaded)
+    unstated = unstated_parts(recipe, network)
+    hints = closing_hints(
+        recipe, subject, card, witness, findings, loaded=loaded, unstated=unstated
+    )
     return Exported(
         path,
         card,
@@ -119,7 +122,7 @@ def export(
         (*hints, *variant_hints(variants)),
         variants,
         activation=activation_words(network.head),
-        assumed=unstated_parts(recipe, network),
+        assumed=unstated,
     )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.one_output import COLUMNS, ROWS, SEVEN, SIX
 from exporter.heads.row_check import ROW_ORDERS
 from exporter.heads.select_head import READ_AS, ROW_FORMS
 from exporter.network import Borrowed, Head

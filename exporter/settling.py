@@ -6,15 +6,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.heads.box_order import judge_order
-from exporter.heads.box_shift import judge_changed
-from exporter.heads.class_ids import check_classes
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
-from exporter.heads.filler import settle_filler
+from exporter.heads.detector_evidence import Changes, RawValues
+from exporter.heads.detector_steps import settle_changes, settle_rows_of
 from exporter.heads.map_shift import refuse_unmoved_maps
-from exporter.heads.own_duplicates import judge_suppression
-from exporter.heads.row_order import settle_row_order
 from exporter.heads.score_refusal import refuse_no_class_scores
 from exporter.heads.segment import SegmentHead
 from exporter.heads.segment_rest import require_background
@@ -45,9 +41,11 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
     for index, raw in enumerate(outputs):
         # Infinity may be right in raw outputs: the sigmoid of it is one.
         require_finite(subject, index, [np.nan_to_num(one, nan=np.nan) for one in raw])
-    head = settle_filler(settle_row_order(network.head, outputs), outputs)
-    network = replace(network, head=head)
-    check_classes(network.head, outputs, labels)
+    if isinstance(network.head, DetectHead):
+        values = RawValues(
+            network.head, network.image_input, network.graph, network.raw, outputs, labels
+        )
+        network = replace(network, head=settle_rows_of(values))
     if isinstance(network.head, ClassifyHead):
         scores = [one[0].reshape(len(one[0]), -1) for one in outputs]
         refuse_no_class_scores(network.graph, network.raw[0], scores)
@@ -63,10 +61,8 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
         require_background(head, maps, labels, network.background_id)
         refuse_unmoved_maps(subject.inputs, maps, lambda frames: run(frames)[0])
     if isinstance(head, DetectHead):
-        head = judge_order(head, subject.inputs, outputs, network.image_input, run)
         is_stated = isinstance(network.head, DetectHead) and "format" not in network.head.assumed
-        head = judge_changed(
-            head, subject.inputs, outputs, network.image_input, run, is_stated=is_stated
+        head = settle_changes(
+            Changes(head, network.image_input, subject.inputs, outputs, run, is_stated=is_stated)
         )
-        head = judge_suppression(head, outputs, network.image_input)
     return replace(subject, network=replace(network, head=head))

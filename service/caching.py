@@ -70,7 +70,9 @@ class CachingPipeline:
         """
         pipeline = self._pipeline
         until = pipeline.clock() + timeout_seconds
-        announced = await pipeline.announce(images, until) if len(images) > 1 else None
+        announced = (
+            await pipeline.announce(images, until, disconnected) if len(images) > 1 else None
+        )
         digests = await _digests(images)
         asked = self._asked(model, question)
         keys = _keys(asked, digests)

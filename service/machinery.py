@@ -13,6 +13,7 @@ from service.body_memory import BodyMemory
 from service.chains.chains import Chains
 from service.dispatch import Dispatch
 from service.explain.explainers import Explainers, open_explainer
+from service.explain.memory import ExplanationMemory
 from service.explain.runner import Runner
 from service.fanout import FanOut
 from service.imaging.isolated.child import PROGRAM
@@ -144,16 +145,6 @@ class Machinery:
             tasks=tasks,
             settings=settings,
         )
-        self.explainers = Explainers(
-            self._workers,
-            limit=settings.explainers,
-            capacity=settings.queue_size,
-            open_explainer=open_explainer,
-            series_of=self.registry.series_of,
-            stuck_seconds=settings.stuck_seconds,
-        )
-        self.registry.when_gone(self.explainers.forget)
-        fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
         self.pipeline = make_pipeline(
             settings,
             self.metrics,
@@ -161,6 +152,19 @@ class Machinery:
             pool_threads=images,
             decoder_program=decoder_program,
         )
+        self.explainers = Explainers(
+            self._workers,
+            limit=settings.explainers,
+            capacity=settings.queue_size,
+            open_explainer=partial(
+                open_explainer,
+                ExplanationMemory(self.pipeline.room, settings.stuck_seconds / 2),
+            ),
+            series_of=self.registry.series_of,
+            stuck_seconds=settings.stuck_seconds,
+        )
+        self.registry.when_gone(self.explainers.forget)
+        fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
         self.bodies = BodyMemory(capacity=settings.queue_size)
         self.image_memory = make_image_memory(
             settings,

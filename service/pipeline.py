@@ -16,21 +16,17 @@ from PIL import Image
 
 from service.card import Card
 from service.errors import DeadlineError, FovealError, ImageError, TooManyPixelsError
-from service.heavy_jobs import HeavyJobs
+from service.heavy_jobs import HeavyJobs, Weight
 from service.imaging.ahead import DecodingAhead
 from service.imaging.announced import Announced, quick_pixels
+from service.imaging.announcing import read_announced
 from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder
 from service.imaging.geometry import Geometry
 from service.imaging.room import SMALL_PIXELS, TIGHT_JPEG_SHARE, KeptPixels, PixelRoom
 from service.imaging.source_image import SourceImage
-from service.imaging.work import (
-    LARGE_WORK,
-    LONG_WORK,
-    REQUEST_WORK,
-    quick_announced,
-    quick_work,
-)
+from service.imaging.work import REQUEST_WORK, quick_announced, quick_work
+from service.imaging.work_weights import LARGE_WORK, LONG_WORK
 from service.runtime.entry import without_frames
 from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Model
@@ -41,6 +37,8 @@ Head = Callable[[Outputs, SourceImage], T]
 """One image's outputs, and what may be seen of the image → its result; runs on a worker thread."""
 EncodedImage = bytes | ImageError
 """An encoded image, or why there is none in this place."""
+Disconnected = Callable[[], Coroutine[Any, Any, None]]
+"""Returns when the client has disconnected."""
 Require = Callable[[int], None]
 """Raises ImageError where an image of so many pixels is not run: its result could not be drawn."""
 
@@ -76,7 +74,7 @@ class Pipeline:
         head: Head[T],
         *,
         timeout_seconds: float,
-        disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        disconnected: Disconnected | None = None,
         low_priority: bool = False,
         is_request: bool = True,
         require: Require | None = None,
@@ -87,7 +85,8 @@ class Pipeline:
 
         A job holds two functions: one makes its tensor, the other reads its outputs. So `runtime` never sees an image,
         and the thread that runs a batch also decodes its images and runs their heads. `draws` says that the head draws
-        on the image. Very large images, and all of a request that takes long, are queued one by one at low priority.
+        on the image. Images that take long, and all of a request that takes long, are queued one by one at low
+        priority.
         `announced` is what `announce` has returned for these images.
 
         Raises:
@@ -95,8 +94,9 @@ class Pipeline:
             DeadlineError: their headers were not read before the deadline.
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
-        until = self.clock() + timeout_seconds
-        works = await self._works(images, until, announced)
+        began = self.clock()
+        until = began + timeout_seconds
+        works = await self._works(images, until, announced, disconnected)
         timeout_seconds = max(0.0, until - self.clock())
         if require is not None:
             images = [_if_allowed(image, require) for image in images]
@@ -105,7 +105,8 @@ class Pipeline:
                 for image, work in zip(images, works, strict=True)
             ]
         jobs = [self.job(image, model.card, head, until, require, draws=draws) for image in images]
-        if max(works, default=0) > self._most_work or sum(works) > REQUEST_WORK:
+        are_many = sum(works) > REQUEST_WORK
+        if are_many or max(works, default=0) > min(LONG_WORK, self._most_work):
             runs = [
                 partial(
                     self._run_heavy,
@@ -115,10 +116,13 @@ class Pipeline:
                     until,
                     is_request=is_request,
                     is_only=len(jobs) == 1,
+                    waits_since=None if are_many else began,
                 )
                 for job, work in zip(jobs, works, strict=True)
             ]
             return await self.heavy.run(runs, disconnected=disconnected)
+        if is_request:
+            self.heavy.note_other()
         queue = model.queue
         if queue is None:
             queue, timeout_seconds = await model.awake(timeout_seconds)
@@ -210,13 +214,23 @@ class Pipeline:
 
     @property
     def _most_work(self) -> int:
-        """What an image may take on a thread that runs batches: less where these would wait there for room."""
+        """What an image may take on a thread that decodes: less where there is no other, or it would wait for room."""
+        most = LARGE_WORK if self.heavy.decoders > 1 else LONG_WORK
         if self.room.largest is None:
-            return LARGE_WORK
-        return min(LARGE_WORK, max(SMALL_PIXELS, self.room.pixels // self.heavy.threads))
+            return most
+        return min(most, max(SMALL_PIXELS, self.room.pixels // self.heavy.threads))
+
+    def _weight(self, work: int, *, are_many: bool) -> Weight:
+        if work > self._most_work or (are_many and work > LONG_WORK):
+            return Weight.LONG
+        return Weight.MEDIUM if work > LONG_WORK else Weight.SHORT
 
     async def _works(
-        self, images: Sequence[EncodedImage], until: float, announced: Sequence[Announced] | None
+        self,
+        images: Sequence[EncodedImage],
+        until: float,
+        announced: Sequence[Announced] | None,
+        disconnected: Disconnected | None,
     ) -> list[int]:
         if announced is None and len(images) == 1:  # its pixels are checked where it is opened
             (image,) = images
@@ -224,7 +238,7 @@ class Pipeline:
             if work is not None:
                 return [work]
         if announced is None:
-            announced = await self.announce(images, until)
+            announced = await self.announce(images, until, disconnected)
         return [one.work for one in announced]
 
     async def _run_heavy(
@@ -236,14 +250,15 @@ class Pipeline:
         *,
         is_request: bool,
         is_only: bool,
+        waits_since: float | None,
     ) -> JobResult[T] | FovealError:
         """Run one job of few in the queue; decode it beside the workers where it is very large."""
+        weight = self._weight(work, are_many=waits_since is None)
         try:
             if work > self._most_work:
                 job = await self._prepared(job, max(0.0, until - self.clock()))
             left = max(0.0, until - self.clock())
-            is_long = work > min(LONG_WORK, self._most_work)
-            async with self.heavy.place(is_long=is_long, seconds=left):
+            async with self.heavy.place(weight, seconds=left):
                 left = max(0.0, until - self.clock())
                 queue = model.queue
                 if queue is None:
@@ -255,6 +270,7 @@ class Pipeline:
                     is_request=is_request,
                     bounded=True,
                     spreads=is_only,
+                    waits_since=waits_since,
                 )
                 return outcome
         except DeadlineError as error:
@@ -268,12 +284,20 @@ class Pipeline:
             )
         return Job(partial(_ready, ready), job.finish)
 
-    async def announce(self, images: Sequence[EncodedImage], until: float) -> list[Announced]:
+    async def announce(
+        self,
+        images: Sequence[EncodedImage],
+        until: float,
+        disconnected: Disconnected | None = None,
+    ) -> list[Announced]:
         """Return each image's pixels and work by its header; refuse several that have too many pixels together.
+
+        After the end of the request no further header is read.
 
         Raises:
             TooManyPixelsError: they have more than `max_request_pixels`.
             DeadlineError: not all headers were read before the clock reached `until`.
+            ClientLeftError: `disconnected` has returned before.
         """
         quick = [quick_announced(one) if isinstance(one, bytes) else _NOTHING for one in images]
         known = [one for one in quick if one is not None]
@@ -285,7 +309,7 @@ class Pipeline:
             for image, found in zip(images, quick, strict=True)
             if found is None and isinstance(image, bytes)
         ]
-        read = iter(await asyncio.to_thread(self.decoder.announced, unknown, until))
+        read = iter(await read_announced(self.decoder, unknown, until, disconnected))
         found = [next(read) if one is None else one for one in quick]
         self._check_pixels(found, len(images))
         return found

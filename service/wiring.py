@@ -268,7 +268,8 @@ def make_pipeline(
             program=decoder_program,
         )
     ahead = DecodingAhead(_ahead_threads(threads), settings.queue_size)
-    heavy = HeavyJobs(min(threads, pool_threads or threads), settings.queue_size)
+    decoders = pool_threads or threads
+    heavy = HeavyJobs(min(threads, decoders), settings.queue_size, decoders)
     return Pipeline(decoder, most, room, ahead, heavy)
 
 

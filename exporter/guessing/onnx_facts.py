@@ -12,7 +12,7 @@ from exporter.errors import SourceError
 from exporter.external_data import without_weights
 from exporter.file_kind import not_onnx
 from exporter.guessing.granted import Granted
-from exporter.heads.arrange import grid_strides
+from exporter.heads.grids import grid_strides
 from exporter.labels import onnx_labels
 from exporter.onnx_header import onnx_header
 from exporter.recipe import Recipe

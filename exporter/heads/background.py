@@ -88,6 +88,20 @@ def leaves_background_out(head: DetectHead, labels: Sequence[str]) -> bool:
     return len(labels) == head.columns - 1 and not has_own
 
 
+def refuse_background_alone(head: DetectHead) -> None:
+    """Refuse a stated background that leaves no class.
+
+    Raises:
+        RecipeError: it is the only column of scores.
+    """
+    which = head.recipe.background
+    if head.columns == 1 and which != "none":
+        raise RecipeError(
+            f"--background {which}: the outputs have one column of scores, and without it no class is left. Leave it "
+            "out if the column is that of the only class; else export the network with those of its classes too"
+        )
+
+
 def with_background_label(head: DetectHead, labels: tuple[str, ...]) -> tuple[str, ...]:
     """Return the labels of the classes with an empty one in the place of the background."""
     return ("", *labels) if head.recipe.background == "first" else (*labels, "")

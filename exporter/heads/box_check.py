@@ -10,6 +10,8 @@ from exporter.heads.box_grid import FRAME
 from exporter.heads.box_unit import MOST, best_boxes
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
+from exporter.heads.detector_evidence import RawValues
+from exporter.heads.undecoded import naming_offsets
 from exporter.network import Array
 
 LEAST_SHARE = 0.1
@@ -52,6 +54,12 @@ def check_boxes(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
                 "or xywh; or, if the numbers are a center and half of width and height, export the network with its "
                 "sizes doubled first"
             )
+
+
+def refuse_best_boxes(known: RawValues) -> None:
+    """Refuse best boxes that can not be what the recipe says; see `check_boxes`."""
+    with naming_offsets(known.head, known.parts, known.image_input):
+        check_boxes(known.head, known.parts)
 
 
 def _refuse_fractions(best: Array, parts: Sequence[Candidates[Array]]) -> None:

@@ -1,4 +1,7 @@
-"""Which form a detector's boxes have, as far as values on real images show it; the card has what is assumed besides."""
+"""Which form a detector's boxes have, as far as values on real images show it; the card has what is assumed besides.
+
+`detector_steps` lists these steps in the order in which they are tried.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,13 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import ROWS
-from exporter.heads.box_grid import GridReading, read_grid
+from exporter.heads.box_grid import GridReading
 from exporter.heads.box_unit import judge_unit, without
 from exporter.heads.boxes import Y_FIRST, Candidates
-from exporter.heads.cell_sides import refuse_sides
 from exporter.heads.detect import DetectHead
-from exporter.heads.open_decoder import ALL, are_relative, settle_rows
+from exporter.heads.detector_evidence import Boxes, Settled
+from exporter.heads.open_decoder import ALL, settle_rows
 from exporter.heads.undecoded import naming_offsets, refuse_undecoded
 from exporter.network import Array
 from exporter.recipe_tables import BoxPart
@@ -53,85 +55,71 @@ EXCHANGED = {**Y_FIRST, **{other: one for one, other in Y_FIRST.items()}}
 """The format with x and y exchanged; boxes relative to a cell have none."""
 
 
-def judge_form(
-    head: DetectHead, parts: Sequence[Candidates[Array]], image_input: ImageInput
-) -> DetectHead:
-    """Return the head with the form that the boxes have on real images, and without what need not be assumed.
+def settle_open_rows(known: Boxes) -> DetectHead | None:
+    """Return the head of rows of which the shape leaves open whether their boxes are relative to cells."""
+    if not known.is_open or known.every is None:
+        return None
+    return settle_rows(known.head, known.seen, known.every, known.image_input)
 
-    Args:
-        head: with its activation settled.
-        parts: the candidates on real images.
-        image_input: the network's.
+
+def refuse_offsets(known: Boxes) -> None:
+    """Refuse offsets from anchors, where the boxes follow no grid."""
+    if known.seen is None:
+        refuse_undecoded(known.head, known.parts, known.image_input)
+
+
+def refuse_odd_order(known: Boxes) -> None:
+    """Refuse boxes whose numbers the grid shows to be in an order that can not be stated."""
+    seen = known.seen
+    if seen is None or not seen.odd_order:
+        return
+    order = ", ".join(_NUMBER_WORDS[one] for one in seen.odd_order)
+    if set(seen.odd_order) & {"X", "Y"}:
+        raise RecipeError(
+            f"The numbers of a box are {order}: so they follow the cells of the grid on real images. Every "
+            "--box-format counts from the upper left corner. Export the network with height - y in place of such a "
+            "y, and width - x in place of such an x; in 0 to 1 of the frame, with 1 - y and 1 - x"
+        )
+    raise RecipeError(
+        f"The numbers of a box are {order}: so they follow the cells of the grid on real images. No --box-format "
+        "has this order. Export the network with the columns in the order of x_min, y_min, x_max, y_max"
+    )
+
+
+def refuse_other_scale(known: Boxes) -> None:
+    """Refuse boxes whose numbers the grid shows to be on a scale that can not be stated."""
+    seen = known.seen
+    if seen is None or seen.too_large is None:
+        return
+    factor, unit = seen.too_large
+    what = {"pixel": "pixels of the input", "frame": "0 to 1 of the frame"}[unit]
+    raise RecipeError(
+        f"From cell to cell of the grid, on real images, the boxes' numbers rise {factor:.3g} times as fast as "
+        f"{what}. They are those of another size of image, or on another scale, as -1 to 1 or 0 to 1000. Export "
+        "the network with boxes in pixels of its input, or in 0 to 1 of it"
+    )
+
+
+def settle_unit(known: Boxes) -> DetectHead:
+    return judge_unit(known.head, known.seen, known.parts)
+
+
+def settle_by_grid(known: Boxes) -> Settled | None:
+    """Return the head with the form that the grid shows.
 
     Raises:
-        RecipeError: what is stated, or usual for this form of output, can not be; the message names the option.
+        RecipeError: another form is stated, or the grid shows two forms and the usual one is neither.
     """
-    shapes = {one.boxes.shape[1:] for one in parts}
-    boxes = (
-        np.concatenate([one.boxes for one in parts]).astype(np.float64)
-        if len(shapes) == 1
-        else None
-    )
-    seen = read_grid(boxes, image_input) if boxes is not None else None
-    is_open = head.recipe.decoder == ROWS
-    if is_open and boxes is not None:
-        head = settle_rows(head, seen, boxes, image_input)
-    if head.recipe.box_format == "grid":
-        _refuse_decoded(seen)
-        refuse_sides(head, parts, image_input)
-        return replace(head, assumed=without(head, "unit") if is_open else ())
-    if seen is None and boxes is not None:
-        _refuse_relative(head, boxes, image_input)
-    if seen is None:
-        refuse_undecoded(head, parts, image_input)
-    if seen is not None:
-        _refuse_unknown(seen)
-    head = judge_unit(head, seen, parts)
-    if seen is not None and (seen.form is not None or seen.could_be):
-        return _by_grid(head, seen)
-    with naming_offsets(head, parts, image_input):
-        _by_values(head, parts, image_input)
-    return head
+    seen = known.seen
+    if seen is None or (seen.form is None and not seen.could_be):
+        return None
+    return Settled(_by_grid(known.head, seen))
 
 
-def _refuse_unknown(seen: GridReading) -> None:
-    """Refuse boxes whose numbers the grid shows to be in an order, or on a scale, that can not be stated."""
-    if seen.odd_order:
-        order = ", ".join(_NUMBER_WORDS[one] for one in seen.odd_order)
-        if set(seen.odd_order) & {"X", "Y"}:
-            raise RecipeError(
-                f"The numbers of a box are {order}: so they follow the cells of the grid on real images. Every "
-                "--box-format counts from the upper left corner. Export the network with height - y in place of such a "
-                "y, and width - x in place of such an x; in 0 to 1 of the frame, with 1 - y and 1 - x"
-            )
-        raise RecipeError(
-            f"The numbers of a box are {order}: so they follow the cells of the grid on real images. No --box-format "
-            "has this order. Export the network with the columns in the order of x_min, y_min, x_max, y_max"
-        )
-    if seen.too_large is not None:
-        factor, unit = seen.too_large
-        what = {"pixel": "pixels of the input", "frame": "0 to 1 of the frame"}[unit]
-        raise RecipeError(
-            f"From cell to cell of the grid, on real images, the boxes' numbers rise {factor:.3g} times as fast as "
-            f"{what}. They are those of another size of image, or on another scale, as -1 to 1 or 0 to 1000. Export "
-            "the network with boxes in pixels of its input, or in 0 to 1 of it"
-        )
-
-
-def _refuse_relative(head: DetectHead, boxes: Array, image_input: ImageInput) -> None:
-    if head.recipe.decoder == "yolov5" and are_relative(boxes, image_input):
-        raise RecipeError(
-            "--decoder yolov5 says that boxes are those of the frame, but on real images they look like offsets from "
-            "the cells of a grid and logarithms of sizes. Give --decoder yolox"
-        )
-
-
-def _refuse_decoded(seen: GridReading | None) -> None:
-    if seen is not None and seen.unit is not None:
-        raise RecipeError(
-            "--decoder yolox says that boxes are relative to their cells, but on real images they lie on the grid in "
-            f"{seen.unit}s already. Give --decoder yolov5, or leave it out"
-        )
+def refuse_other_form(known: Boxes) -> None:
+    """Refuse centers that can only be corners, corners that can only be centers, and x that can only be y."""
+    with naming_offsets(known.head, known.parts, known.image_input):
+        _by_values(known.head, known.parts, known.image_input)
 
 
 def _by_grid(head: DetectHead, seen: GridReading) -> DetectHead:
@@ -158,7 +146,6 @@ def _by_grid(head: DetectHead, seen: GridReading) -> DetectHead:
 def _by_values(
     head: DetectHead, parts: Sequence[Candidates[Array]], image_input: ImageInput
 ) -> None:
-    """Refuse centers that can only be corners, corners that can only be centers, and x that can only be y."""
     rows = np.concatenate([one.boxes.reshape(-1, 4) for one in parts]).astype(np.float64)
     rows = rows[np.isfinite(rows).all(axis=1) & (rows != 0).any(axis=1)]
     _, places = np.unique(rows.round(6), axis=0, return_index=True)

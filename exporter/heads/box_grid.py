@@ -7,13 +7,12 @@ the rows is a y, and one that follows neither is a size.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
 from typing import Literal
 
 import numpy as np
 
-from exporter.heads.arrange import STRIDES
 from exporter.heads.boxes import EXCHANGED_ORDER
+from exporter.heads.grids import EVERY_GRID, MOST_A_CELL, STRIDES, grid_size
 from exporter.network import Array
 from service.card import ImageInput
 
@@ -30,15 +29,8 @@ SOMEWHAT = 0.4
 IGNORES = 0.5
 """It does not follow the other axis, and a size follows neither, if their correlation is at most this."""
 
-MOST_A_CELL = 9
-"""The largest number of boxes for one cell; RetinaNet has nine."""
-
 FEWEST = 20
 """Fewer boxes show no grid."""
-
-EVERY_GRID = (*STRIDES, (8,), (16,), (4,))
-"""Grids that boxes are read by where they follow them; that they do not follow a single one of these shows nothing, if
-they are in a unit."""
 
 _NEAR = (0.75, 1.3)
 """How far a slope may be from that of a unit: boxes of large objects lie beside their cells."""
@@ -174,7 +166,7 @@ def _layouts(
 ) -> Iterator[_Grid]:
     """Yield the grids, in each order in which boxes may lie on them."""
     for strides in usual:
-        sizes = [(ceil(image_input.height / s), ceil(image_input.width / s)) for s in strides]
+        sizes = [grid_size(stride, image_input) for stride in strides]
         several, rest = divmod(anchors, sum(rows * columns for rows, columns in sizes))
         if rest or not 1 <= several <= MOST_A_CELL:
             continue

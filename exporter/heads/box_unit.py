@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import MOST_QUERIES
 from exporter.heads.box_grid import FRAME, GridReading, Unit
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
+from exporter.heads.one_output import MOST_QUERIES
 from exporter.network import Array
 from exporter.recipe_tables import BoxPart
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from onnx import TensorProto
 
 from exporter.graph import Graph, floats, integers
-from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX, grid_strides
+from exporter.heads.grids import grid_size, grid_strides
+from exporter.heads.one_output import COLUMNS, ROWS, SEVEN, SIX
 from exporter.network import Array
 from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput
@@ -287,7 +287,7 @@ def _grid(anchors: int, image_input: ImageInput) -> tuple[Array, Array]:
     """Return the cell of each box (1, A, 2) as column and row, and its stride (1, A, 1), float32; see `_graft_grid`."""
     cells, sizes = [], []
     for stride in grid_strides(anchors, image_input) or ():
-        rows, columns = ceil(image_input.height / stride), ceil(image_input.width / stride)
+        rows, columns = grid_size(stride, image_input)
         row, column = np.divmod(np.arange(rows * columns), columns)
         cells.append(np.stack([column, row], axis=1))
         sizes.append(np.full((rows * columns, 1), stride))

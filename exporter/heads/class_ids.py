@@ -8,7 +8,6 @@ import numpy as np
 from exporter.errors import RecipeError
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
-from exporter.heads.row_check import check_rows
 from exporter.network import Array, Head
 
 _MAY_BEGIN_AT_ONE = {
@@ -45,7 +44,6 @@ def check_classes(head: Head, outputs: Sequence[Sequence[Array]], labels: Sequen
     if not isinstance(head, DetectHead):
         return
     parts = [head.decoder.split(one) for one in outputs]
-    check_rows(head, parts)
     # Rows of score 0 fill up the list, and some networks give them the class -1.
     ids = [np.floor(one.classes[one.scores > 0]) for one in parts if one.classes is not None]
     if not sum(one.size for one in ids):

@@ -3,7 +3,19 @@
 from collections.abc import Sequence
 
 from exporter.errors import RecipeError
-from exporter.heads.score_kind import RANGE_TOLERANCE, Kind, in_unit_range, value_range
+from exporter.graph import Graph
+from exporter.heads.score_kind import (
+    RANGE_TOLERANCE,
+    Kind,
+    graph_ends,
+    in_unit_range,
+    value_range,
+)
+from exporter.heads.score_units import (
+    are_whole_percentages,
+    refuse_cut_percentages,
+    refuse_other_base,
+)
 from exporter.network import Array
 from exporter.recipe_tables import Activation
 
@@ -65,6 +77,31 @@ def refuse_contradiction(
         case "softmax" | "sigmoid":
             refuse_again(stated, kind)
             _refuse_on_top(stated, kind, scores, ends)
+
+
+def refuse_other_unit(
+    stated: Activation | None, graph: Graph, tensor: str, scores: Sequence[Array], axis: int | None
+) -> None:
+    """Refuse percentages or logarithms that are stated, where the graph or the values show another unit.
+
+    Args:
+        stated: the recipe's, None where it states none.
+        graph: computes the scores.
+        tensor: their name.
+        scores: on real images.
+        axis: that of the classes, None where the network names the class of each box.
+
+    Raises:
+        RecipeError: the message says which unit they are in.
+    """
+    match stated:
+        case "exp":
+            if value_range(scores)[1] <= RANGE_TOLERANCE:
+                refuse_other_base(graph, tensor, scores, axis)
+        case "percent":
+            refuse_cut_percentages(graph, tensor)
+        case "softmax" if are_whole_percentages(scores) and graph_ends(graph, tensor) != {"linear"}:
+            raise never_negative(stated, scores)
 
 
 def refuse_again(stated: Activation | None, kind: Kind) -> None:

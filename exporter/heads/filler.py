@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
 from onnx import TensorProto
@@ -44,6 +45,14 @@ class FilledDecoder:
             np.where(is_filler, 0, found.scores).astype(found.scores.dtype),
             classes=np.where(is_filler, 0, found.classes).astype(found.classes.dtype),
         )
+
+
+@overload
+def settle_filler(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead: ...
+
+
+@overload
+def settle_filler(head: Head, outputs: Sequence[Sequence[Array]]) -> Head: ...
 
 
 def settle_filler(head: Head, outputs: Sequence[Sequence[Array]]) -> Head:

@@ -7,10 +7,10 @@ import numpy as np
 
 from exporter.errors import RecipeError
 from exporter.graph import Graph
-from exporter.heads.arrange import grid_strides
 from exporter.heads.box_grid import GridReading, read_grid
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
+from exporter.heads.grids import grid_strides
 from exporter.heads.score_kind import graph_ends, in_unit_range, sums_to_one
 from exporter.network import Array
 from service.card import ImageInput

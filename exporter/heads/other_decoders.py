@@ -1,8 +1,8 @@
 """The decoders that the shape of a detector's only output could have, where the one that was taken does not fit."""
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import COLUMNS, ROWS
 from exporter.heads.detect import DetectHead
+from exporter.heads.one_output import COLUMNS, ROWS
 from exporter.heads.raw_levels import refuse_distributions
 
 _BY_COLUMNS = {"yolov8": 4, "yolov5_columns": 5, COLUMNS: 5}

@@ -2,7 +2,7 @@
 
 import onnx
 
-from exporter.heads.arrange import MOST_QUERIES
+from exporter.heads.one_output import MOST_QUERIES
 
 _SUPPRESSION = "NonMaxSuppression"
 

@@ -2,22 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 
 from exporter.errors import RecipeError
+from exporter.heads.box_pair import is_boxes
+from exporter.heads.detector_evidence import Shapes
+from exporter.heads.grids import MAP_STRIDES, MOST_A_CELL, grid_size, grid_strides
 from exporter.heads.raw_tensor import Dims, Tensor
 from service.card import ImageInput
-
-MOST_ANCHORS = 9
-"""The largest number of anchors for one cell; RetinaNet has nine."""
 
 _BINS = (64, 68)
 """The channels of a box as distributions over its four distances, of 16 bins each or of 17."""
 
 _FEW_BINS = (32,)
 """As well, where labels confirm them: NanoDet and PicoDet have 8 bins for each side."""
-
-_STRIDES = (2, 4, 8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,32 @@ def refuse_levels(
     )
 
 
+def refuse_levels_though_stated(shown: Shapes) -> None:
+    """Refuse levels of which a stated decoder reads only one, unless an output holds those of several."""
+    if shown.decoder and not any(_is_whole(one.dims, shown.image_input) for one in shown.outputs):
+        refuse_levels(shown.outputs, shown.image_input, shown.labels, fewest=2)
+
+
+def refuse_levels_of_boxes(shown: Shapes) -> None:
+    """Refuse levels where more than one output may be boxes."""
+    if sum(map(is_boxes, shown.outputs)) > 1:
+        refuse_levels(shown.outputs, shown.image_input, shown.labels, fewest=2)
+
+
+def refuse_maps(shown: Shapes) -> None:
+    refuse_levels(shown.outputs, shown.image_input, shown.labels)
+
+
+def refuse_unlike_levels(shown: Shapes) -> None:
+    """Refuse levels that are not known by their grids: several outputs of different numbers of boxes."""
+    levels = [one for one in shown.outputs if len(one.dims) == 3 and not one.is_integer]
+    if len(levels) > 3 and len({one.dims[1] for one in levels}) > 1:
+        raise RecipeError(
+            f"The outputs {', '.join(one.name for one in levels)} are those of several levels, whose boxes are not "
+            "decoded. Export the network with its decoding: boxes (N, A, 4) and scores (N, A, K) of all levels together"
+        )
+
+
 def refuse_distributions(values: int, labels: int) -> None:
     """Refuse boxes of which each has a distribution over the distance to each of its sides, beside its scores.
 
@@ -80,12 +104,23 @@ def refuse_distributions(values: int, labels: int) -> None:
         )
 
 
+def _is_whole(dims: Dims, image_input: ImageInput) -> bool:
+    """Return whether an output (N, A, C) or (N, C, A) has the boxes of several grids together, of one anchor or three.
+
+    So many may be those of one level with other anchors too.
+    """
+    counts = [count // anchors for count in dims[1:] for anchors in (1, 3) if count % anchors == 0]
+    return len(dims) == 3 and any(
+        len(grid_strides(count, image_input) or ()) > 1 for count in counts
+    )
+
+
 def _as_map(one: Tensor, image_input: ImageInput) -> _Map | None:
     """Return the output as a map, channels first or last, its cells as two axes or as one; None where it is none."""
     if one.is_integer or not 3 <= len(one.dims) <= 5:
         return None
-    for stride in _STRIDES:
-        size = (ceil(image_input.height / stride), ceil(image_input.width / stride))
+    for stride in MAP_STRIDES:
+        size = grid_size(stride, image_input)
         channels = _of_rows(one.dims, prod(size)) if len(one.dims) == 3 else _around(one.dims, size)
         if min(size) > 1 and channels is not None:
             return _Map(one, stride, channels)
@@ -96,7 +131,7 @@ def _of_rows(dims: Dims, cells: int) -> int | None:
     """Return the numbers of a cell in (N, A × cells, C) or (N, C, cells), None where these are not the cells."""
     _, rows, columns = dims
     several, rest = divmod(rows, cells)
-    if not rest and several <= MOST_ANCHORS:
+    if not rest and several <= MOST_A_CELL:
         return several * columns
     return rows if columns == cells else None
 
@@ -146,7 +181,7 @@ def _of_one_map(channels: int, labels: int, levels: int) -> tuple[str, str] | No
     # Three anchors are what almost all such heads have.
     anchors, rest = divmod(channels, 5 + labels) if labels else (3, channels % 3)
     classes = labels or channels // 3 - 5
-    if rest or not 1 <= anchors <= MOST_ANCHORS or classes < 1 or not (labels or levels > 1):
+    if rest or not 1 <= anchors <= MOST_A_CELL or classes < 1 or not (labels or levels > 1):
         return None
     one = f"each of {anchors} anchors of a cell" if anchors > 1 else "each cell"
     words = (
@@ -168,7 +203,7 @@ def _are_centers(channels: Sequence[int], labels: int) -> bool:
 
 def _anchors(channels: Sequence[int], labels: int) -> int | None:
     """Return how many anchors a cell has, where maps are those of 4 × A and K × A, with or without one of A."""
-    for anchors in range(1, MOST_ANCHORS + 1):
+    for anchors in range(1, MOST_A_CELL + 1):
         rest = list(channels)
         if 4 * anchors not in rest:
             continue

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import COLUMNS
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
+from exporter.heads.one_output import COLUMNS
 from exporter.heads.score_kind import in_unit_range
 from exporter.network import Array
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import overload
 
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import SEVEN, SIX
 from exporter.heads.boxes import DECODERS
 from exporter.heads.detect import DetectHead
+from exporter.heads.one_output import SEVEN, SIX
 from exporter.heads.score_kind import in_unit_range
 from exporter.heads.select_head import ROW_FORMS
 from exporter.network import Array, Head
@@ -20,6 +21,14 @@ _ORDERS = {
 """The columns of the score and of the class, by decoder; the first is taken where the rows show nothing."""
 
 _WITH_IMAGE = _ORDERS[SEVEN]
+
+
+@overload
+def settle_row_order(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead: ...
+
+
+@overload
+def settle_row_order(head: Head, outputs: Sequence[Sequence[Array]]) -> Head: ...
 
 
 def settle_row_order(head: Head, outputs: Sequence[Sequence[Array]]) -> Head:

@@ -5,11 +5,12 @@ from math import prod
 
 from exporter.backbone import MAP_AXES
 from exporter.errors import RecipeError
-from exporter.heads.arrange import COLUMNS, MOST_ROWS, ROWS, SEVEN, SIX, grid_strides
 from exporter.heads.boxes import DECODERS
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.embed import EmbedHead
+from exporter.heads.grids import grid_strides
+from exporter.heads.one_output import COLUMNS, MOST_ROWS, ROWS, SEVEN, SIX
 from exporter.heads.raw_tensor import Dims
 from exporter.heads.segment import SegmentHead
 from exporter.network import Head

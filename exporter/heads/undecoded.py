@@ -7,10 +7,11 @@ from itertools import product
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import MOST_QUERIES
-from exporter.heads.box_grid import EVERY_GRID, follows_no_grid
+from exporter.heads.box_grid import follows_no_grid
 from exporter.heads.boxes import Y_FIRST, Candidates, xyxy
 from exporter.heads.detect import DetectHead
+from exporter.heads.grids import EVERY_GRID
+from exporter.heads.one_output import MOST_QUERIES
 from exporter.network import Array
 from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput

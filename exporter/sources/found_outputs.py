@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto
 from exporter.counted_tensors import counted_tensors
 from exporter.errors import GraphError, RecipeError
 from exporter.graph import Graph, integers
-from exporter.heads.arrange import is_detection_output
+from exporter.heads.one_output import is_detection_output
 from exporter.map_forms import map_form
 from exporter.network import Array
 from exporter.recipe import Recipe

@@ -13,10 +13,11 @@ from exporter.batching import free_batch
 from exporter.errors import GraphError
 from exporter.finite import require_numbers
 from exporter.graph import Graph, with_outputs
-from exporter.heads.arrange import SIX, arrange
+from exporter.heads.arrange import arrange
 from exporter.heads.class_count import class_count
 from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
+from exporter.heads.one_output import SIX
 from exporter.heads.own_suppression import gives_each_object_one_box, keeps_boxes_apart
 from exporter.heads.raw_tensor import Tensor
 from exporter.heads.score_origin import graph_origins

@@ -5,7 +5,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from service.errors import (
     ShuttingDownError,
     told_shortages,
 )
+from service.explain.memory import ExplanationMemory
 from service.graph.anatomy import Anatomy, instrument_graph
 from service.logs import LOGGER
 from service.metrics import VersionMetrics
@@ -107,6 +108,7 @@ class Explainers:
             ShuttingDownError: the explainers were closed.
             OverloadedError: all explainers that may be loaded are in use.
             ServableError: the session can not be opened.
+        UnavailableError: it needs more memory than there is.
         """
         model.require_served()
         if self._closed:
@@ -187,8 +189,10 @@ class Explainers:
             ) from error
 
 
-def open_explainer(servable: Servable) -> Opened:
+def open_explainer(memory: ExplanationMemory, servable: Servable) -> Opened:
     """Open a servable with its inner maps as outputs, if its file is still the one that is served; blocking.
+
+    To load it, and each of its runs, waits for memory.
 
     The session runs on the CPU even where the model itself runs on a GPU: one image at a time needs no GPU, whose
     memory stays free for ordinary requests.
@@ -197,6 +201,7 @@ def open_explainer(servable: Servable) -> Opened:
         NotReadyError: the file is another one by now.
         ServableError: ONNX Runtime can not load the graph.
         OSError: the file can not be read.
+        UnavailableError: it needs more memory than there is, or than there was in time.
     """
     try:
         check_certificate(servable.path, servable.card)
@@ -204,11 +209,17 @@ def open_explainer(servable: Servable) -> Opened:
         raise NotReadyError(
             f"{servable.name} can not be explained: its file was replaced since it was loaded. Restart the service."
         ) from error
-    instrumented = instrument_graph(servable.path, servable.card)
-    device = Device("cpu")
-    plan = plan_session(device, largest=1, threads=1, cache=Path())
-    session = open_session(servable.path, device, plan, graph=instrumented.graph)
-    return Opened(session, instrumented.anatomy)
+    size = servable.path.stat().st_size
+    memory.require(servable.name, size)
+    with memory.loading(size):
+        instrumented = instrument_graph(servable.path, servable.card)
+        memory.require(servable.name, size, instrumented.run_bytes)
+        device = Device("cpu")
+        plan = replace(
+            plan_session(device, largest=1, threads=1, cache=Path()), returns_memory=True
+        )
+        session = open_session(servable.path, device, plan, graph=instrumented.graph)
+    return Opened(memory.bounded(session, instrumented.run_bytes), instrumented.anatomy)
 
 
 def _card_of(model: Model, anatomy: Anatomy) -> Card:

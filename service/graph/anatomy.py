@@ -16,6 +16,7 @@ from service.graph.linear_head import (
 )
 from service.graph.opening import Opening, find_opening
 from service.graph.receptive_field import ReceptiveField, receptive_fields
+from service.graph.run_memory import run_bytes
 from service.graph.wiring import Wiring
 
 
@@ -43,10 +44,11 @@ class InstrumentedGraph:
     """A network's anatomy, and its serialized ONNX model with inner maps added to its outputs.
 
     `graph` has the file's outputs, then the map of each stage of the card that it has, the map that the head pools, the
-    tensors of the opening, and the vector that the last layer weighs.
+    tensors of the opening, and the vector that the last layer weighs. `run_bytes` is what `run_memory` says of it.
     """
 
     anatomy: Anatomy
+    run_bytes: int
     graph: bytes = field(repr=False)
 
 
@@ -78,7 +80,7 @@ def _instrumented(model: onnx.ModelProto, card: Card) -> InstrumentedGraph:
     opened = opening.tensors if opening else []
     _add_outputs(model, [*inner, *opened, *([last.input] if last else [])])
     anatomy = Anatomy(first_layer(wiring), head, fields, opening, last, lacking)
-    return InstrumentedGraph(anatomy, model.SerializeToString())
+    return InstrumentedGraph(anatomy, run_bytes(model), model.SerializeToString())
 
 
 def _add_outputs(model: onnx.ModelProto, names: list[str]) -> None:

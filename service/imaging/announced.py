@@ -13,19 +13,11 @@ from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START, MAX_SEGMENTS, without_filling
 from service.imaging.metadata import MAX_METADATA_BYTES, require_little_metadata
 from service.imaging.unread import TIFF_STARTS
+from service.imaging.work_weights import AVIF_BYTE_WORK, VIDEO_FIFTHS, segments_work
 
 MOST_SEGMENTS = 200
 """Of a JPEG, before its size; photographs have about ten, and up to a hundred with a large color profile."""
 
-SEGMENT_WORK = 300
-"""What a segment or a chunk counts: readers take 3 to 4 microseconds for one, as for so many pixels."""
-FREE_SEGMENTS = 1000
-"""So many count nothing."""
-
-VIDEO_FIFTHS = 6
-"""What five pixels of a WebP or AVIF count, which are decoded as frames of videos: 18 to 25 nanoseconds each."""
-AVIF_BYTE_WORK = 10
-"""What a byte of an AVIF counts: noise takes 120 nanoseconds a byte, and has more of them than pixels."""
 
 HEADER_BYTES = 30
 """Of a PNG, a BMP or a WebP, with its size."""
@@ -169,8 +161,3 @@ def _read_jpeg(image: bytes, formats: tuple[str, ...]) -> Announced:
 def _pillow_pixels(image: bytes, formats: tuple[str, ...]) -> int:
     with Image.open(BytesIO(image), formats=formats) as file:
         return file.width * file.height
-
-
-def segments_work(count: int) -> int:
-    """Return what so many segments of a JPEG, or chunks of a PNG, take."""
-    return max(0, count - FREE_SEGMENTS) * SEGMENT_WORK

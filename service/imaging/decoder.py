@@ -1,7 +1,7 @@
 """What makes frames of encoded images: on the thread of its caller, or in processes of its own (`isolated`)."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -39,7 +39,7 @@ class Decoder(Protocol):
         """
         ...
 
-    def announced(self, images: Sequence[bytes], until: float) -> list[Announced]:
+    def announced(self, images: Iterable[bytes], until: float) -> list[Announced]:
         """Return each image's pixels and work by its header, none of one that can not be read; see `imaging.work`.
 
         Raises:
@@ -78,6 +78,8 @@ class ThreadDecoder:
         self, image: bytes, target: ImageInput, until: float, *, draws: bool = False
     ) -> tuple[NDArray[np.uint8], SourceImage]:
         """Return the frame and its source; see `Decoder`."""
+        go_on = Deadline(until, self.clock)
+        go_on()
         opened = open_image(image, self.limits)
         pixels = opened.held_pixels
         if draws and pixels <= SMALL_PIXELS:
@@ -86,7 +88,6 @@ class ThreadDecoder:
         if pixels <= SMALL_PIXELS:
             frame, geometry = fit_opened(opened, target)
             return frame, SourceImage(image, geometry, self.limits)
-        go_on = Deadline(until, self.clock)
         share = TIGHT_JPEG_SHARE if opened.can_be_reduced else 1
         with self.room.hold(pixels, until, tight_share=share):
             frame, geometry = fit_opened(opened, target, go_on)
@@ -94,7 +95,7 @@ class ThreadDecoder:
         again = partial(displayed_image, go_on=go_on)
         return frame, SourceImage(image, geometry, self.limits, again, held=pixels)
 
-    def announced(self, images: Sequence[bytes], until: float) -> list[Announced]:
+    def announced(self, images: Iterable[bytes], until: float) -> list[Announced]:
         """Return what the images announce; see `Decoder`."""
         go_on = Deadline(until, self.clock)
         found = []

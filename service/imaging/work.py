@@ -1,38 +1,30 @@
 """An encoded image → how long its decoding takes, by its header: as that of an ordinary image of so many pixels."""
 
 from service.imaging import png
-from service.imaging.announced import (
-    FREE_SEGMENTS,
-    VIDEO_FIFTHS,
-    Announced,
-    jpeg_frame,
-    quick_pixels,
-    read_header,
-    segments_work,
-)
+from service.imaging.announced import Announced, jpeg_frame, quick_pixels, read_header
 from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START
 from service.imaging.jpeg_scans import MAX_SCANS, SCAN_MARKER, count_markers
+from service.imaging.work_weights import (
+    FREE_SEGMENTS,
+    JPEG_SHARE,
+    PNG_BYTE_WORK,
+    USUAL_SCANS,
+    VIDEO_FIFTHS,
+    WEBP_BYTE_WORK,
+    segments_work,
+    with_bytes,
+)
 
-LARGE_WORK = 16_000_000
-"""An image of more takes hundreds of milliseconds and more; it is decoded beside the threads that run batches."""
-LONG_WORK = 8_000_000
-"""An image of more takes about a tenth of a second or more."""
 REQUEST_WORK = 48_000_000
 """The images of one request may take so much together and still be queued all at once: 8 photographs of 12 million
 pixels, or 64 of 1.5 million, as JPEG."""
 
-JPEG_SHARE = 2
-"""A JPEG, which is decoded at a reduced scale, takes half of another image at most."""
-USUAL_SCANS = 10
-"""Of a progressive JPEG. Each further one costs as much again, however few bytes it has."""
 SMALL_JPEG_BYTES = 128 * 1024
 """In so few bytes scans are counted at once. A JPEG of so few whose header is out of order is small, unless it has many
 scans."""
 QUICK_CHUNKS = 500
 """So many chunks of a PNG are followed at once, which takes a tenth of a millisecond; most files have fewer."""
-WEBP_BYTE_WORK = 3
-"""What a byte of a WebP counts: noise takes 95 nanoseconds a byte, what is lossless 10 to 50."""
 _DEPTH, _INTERLACE = 24, 28
 """The places of these bytes in a PNG."""
 _DEEP = 16
@@ -84,7 +76,8 @@ def announced(image: bytes, formats: tuple[str, ...] = FORMATS) -> Announced:
 
 
 def _png_work(image: bytes, pixels: int) -> int:
-    return pixels * (2 if image[_DEPTH] == _DEEP else 1) * (2 if image[_INTERLACE] else 1)
+    work = pixels * (2 if image[_DEPTH] == _DEEP else 1) * (2 if image[_INTERLACE] else 1)
+    return with_bytes(work, len(image) * PNG_BYTE_WORK)
 
 
 def _jpeg_work(image: bytes) -> int | None:

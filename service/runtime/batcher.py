@@ -229,6 +229,7 @@ class Batcher:
         is_request: bool = True,
         bounded: bool = False,
         spreads: bool = False,
+        waits_since: float | None = None,
     ) -> list[JobResult[T] | FovealError]:
         """Queue all jobs or none, and return their outcomes in order: each job's own result or own error.
 
@@ -243,6 +244,7 @@ class Batcher:
             bounded: whether the caller itself has only a few jobs in flight, as a fan-out does. They are queued though
                 requests fill the line: a video that was accepted goes on.
             spreads: whether a job of low priority may run on all cores where nothing else runs, as all others may.
+            waits_since: since when jobs of low priority have yielded to others, by the workers' clock; None: since now.
 
         Raises:
             OverloadedError: the jobs do not all fit into the queue.
@@ -255,8 +257,9 @@ class Batcher:
         line = self._lines.low_priority if low_priority else self._lines.normal
         until = now + timeout_seconds
         call = CallOutcomes[Entry, Outcome](len(jobs)) if len(jobs) > 1 else None
+        since = now if waits_since is None else waits_since
         entries = [
-            Entry(job, loop.create_future(), now, until, line, call=call, spreads=spreads)
+            Entry(job, loop.create_future(), now, until, line, since, call=call, spreads=spreads)
             for job in jobs
         ]
         noted = is_request and self._note_accepted(entries)

@@ -72,6 +72,7 @@ class SessionPlan:
         memory_pattern: whether a run allocates all its buffers in one piece; else one by one.
         graphs: whether each batch size is captured as a CUDA graph and replayed.
         deterministic: whether only kernels run that give the same bits each time.
+        returns_memory: whether the CPU's arena gives back what is free at the end of each run.
     """
 
     intra_threads: int
@@ -83,6 +84,7 @@ class SessionPlan:
     memory_pattern: bool = True
     graphs: bool = False
     deterministic: bool = False
+    returns_memory: bool = False
 
 
 COMMON_ENTRIES = {

@@ -22,9 +22,9 @@ Outcome = JobResult[Any] | FovealError
 class Entry:
     """A job in the queue, with the future that its caller waits for. Times are seconds of the workers' clock.
 
-    `spreads` says that it may run on all cores, though it is of low priority. `call` is None where the call has no
-    other job. `traced` is None but for an image of a request whose trace is
-    recorded.
+    `waits_since` is when it began to yield to others: before it was queued, where it had waited for a place or for its
+    decoder. `spreads` says that it may run on all cores, though it is of low priority. `call` is None where the call
+    has no other job. `traced` is None but for an image of a request whose trace is recorded.
     """
 
     job: Job[Any, Any]
@@ -32,6 +32,7 @@ class Entry:
     accepted_at: float
     deadline: float
     line: "Line"
+    waits_since: float = 0.0
     trace: Trace = field(default_factory=Trace)
     tensor: Tensor | None = None
     context: object = None

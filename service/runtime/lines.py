@@ -78,7 +78,7 @@ class Lines:
         offers = []
         low_priority = self.low_priority.waiting
         yields = bool(low_priority) and (
-            low_priority_yields or now - low_priority[0].accepted_at < PATIENCE_SECONDS
+            low_priority_yields or now - low_priority[0].waits_since < PATIENCE_SECONDS
         )
         has_turn = bool(low_priority) and not yields and not self._low_priority_was_last
         if (normal := self.normal.waiting) and not has_turn:

@@ -30,6 +30,8 @@ from service.runtime.signature import Signature, TensorInfo
 
 RUNTIME_VERSION: str = ort.__version__
 OPENVINO_PACKAGE = "onnxruntime_ep_openvino"
+SHRINK_ARENA = ("memory.enable_memory_arena_shrinkage", "cpu:0")
+"""The option of a run at whose end the arena gives back what is free. Source: onnxruntime_run_options_config_keys.h."""
 _SILENT = 4
 """ONNX Runtime's log severity `fatal`: what matters is raised as an error, and we log it."""
 
@@ -80,6 +82,8 @@ class Session:
         if self.plan.graphs:
             # Else ONNX Runtime captures the first runs as graph 0, and its replays return nothing.
             options.add_run_config_entry(GRAPH_ID, str(NO_GRAPH))
+        if self.plan.returns_memory:
+            options.add_run_config_entry(*SHRINK_ARENA)
         return options
 
 
@@ -161,13 +165,12 @@ def shrink_arena() -> None:
 
     The arena keeps what any run has ever needed, also when the network is gone: 2.2 GB after eight images through
     U²-Net-p. ONNX Runtime shrinks it only at the end of a run with that option, so a network that does nothing runs.
-    Source: onnxruntime_run_options_config_keys.h.
     """
     device = Device("cpu")
     plan = plan_session(device, largest=1, threads=1, cache=Path())
     session = open_session(Path("nothing"), device, plan, graph=_network_that_does_nothing())
     options = ort.RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    options.add_run_config_entry(*SHRINK_ARENA)
     session.onnxruntime.run(None, {"x": np.zeros(1, np.float32)}, options)
 
 

@@ -21,6 +21,8 @@ from service.video.animation import AnimationFile, Disposal, Part, too_many_stor
 from service.video.reader import MOST_ANIMATION_FRAMES
 
 _HEADER_BYTES = 13
+_MOST_CHUNKS = 200_000
+"""Each frame has two chunks at least, and an animation may have 36,000 frames."""
 _AFTER_FRAME = 20
 """Where a frame control chunk says more than the frame's place."""
 _UNSTATED_SECONDS = 1 / 15
@@ -83,7 +85,7 @@ def read_apng(body: bytes, most_frames: int = MOST_ANIMATION_FRAMES) -> Animatio
 def _collect(body: bytes, most_frames: int) -> _Found:
     found: _Found | None = None
     try:
-        for chunk in chunks(body):
+        for chunk in chunks(body, _MOST_CHUNKS):
             if found is None:
                 if chunk.kind != b"IHDR" or len(chunk.data) < _HEADER_BYTES or not chunk.is_whole:
                     break

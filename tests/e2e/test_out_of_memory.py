@@ -209,3 +209,30 @@ def test_the_bodies_of_many_clients_fit_into_a_small_container_one_after_the_oth
             classify(service)
         assert {one.result().status_code for one in sent} == {200}
         assert service.process.poll() is None
+
+
+def test_explanations_fit_into_a_small_container_or_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its inner maps U²-Net-p takes 400 MB, EfficientNet-Lite0 12; a run for a result needs memory beside them."""
+    models = bundled(tmp_path, "efficientnet-lite0", "u2netp")
+    image = plain("red")
+    with memory_group(MODELS_BYTES) as group:
+        monkeypatch.setenv(in_group.GROUP_VARIABLE, str(group))
+        with start("tests.in_group", models=models, threads=2) as service:
+
+            def send(query: str) -> httpx.Response:
+                return httpx.post(f"{service.url}/v1/{query}", content=image, timeout=60)
+
+            asked = [
+                "explain?model=u2netp&view=maps",
+                "explain?model=efficientnet-lite0&view=maps",
+                "segment?model=u2netp",
+            ]
+            with ThreadPoolExecutor(6) as clients:
+                answers = list(clients.map(send, asked * 2))
+            assert [one.status_code for one in answers] == [503, 200, 200] * 2
+            detail = problem(answers[0], 503, "unavailable")
+            assert re.match(r"Explaining u2netp takes about \d+ MiB, and the memory", detail)
+            assert "retry-after" not in answers[0].headers
+            assert service.process.poll() is None

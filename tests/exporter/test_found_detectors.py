@@ -719,3 +719,10 @@ def test_an_objectness_of_its_own_is_not_left_out_in_silence(tmp_path: Path) -> 
         detect={"box_unit": "pixel"},
     )
     require_objects(done.path)
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_a_background_is_not_the_only_column(tmp_path: Path, which: str) -> None:
+    model = detector({"boxes": boxes_of(40), "scores": scores_of(40)[..., :1]})
+    with pytest.raises(RecipeError, match=rf"--background {which}: .*no class is left.*Leave it"):
+        adopt(tmp_path, model, LABELS[:1], background=which)

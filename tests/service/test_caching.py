@@ -30,7 +30,10 @@ class WakingPipeline:
     def clock(self) -> float:
         return 0.0
 
-    async def announce(self, images: Sequence[bytes], until: float) -> list[Announced]:
+    async def announce(
+        self, images: Sequence[bytes], until: float, disconnected: object
+    ) -> list[Announced]:
+        assert disconnected is None
         assert len(images) > 1
         assert until == 10, "the deadline of the request"
         return [Announced(len(one), place) for place, one in enumerate(images)]

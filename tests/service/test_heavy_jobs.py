@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.errors import ClientLeftError, DeadlineError, OverloadedError
-from service.heavy_jobs import HeavyJobs
+from service.heavy_jobs import OTHERS_SECONDS, HeavyJobs, Weight
 
 pytestmark = pytest.mark.anyio
 
@@ -18,14 +18,16 @@ class Held:
         self.began: list[str] = []
         self.go = asyncio.Event()
 
-    async def job(self, name: str, *, is_long: bool = True) -> str:
-        async with self.heavy.place(is_long=is_long, seconds=10):
+    async def job(self, name: str, weight: Weight = Weight.LONG) -> str:
+        async with self.heavy.place(weight, seconds=10):
             self.began.append(name)
             await self.go.wait()
             return name
 
-    def start(self, name: str, count: int, *, is_long: bool = True) -> "asyncio.Task[list[str]]":
-        jobs = [lambda: self.job(name, is_long=is_long)] * count
+    def start(
+        self, name: str, count: int, weight: Weight = Weight.LONG
+    ) -> "asyncio.Task[list[str]]":
+        jobs = [lambda: self.job(name, weight)] * count
         return asyncio.create_task(self.heavy.run(jobs, disconnected=None))
 
 
@@ -35,15 +37,89 @@ async def settle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("threads", "is_long", "at_once"), [(1, True, 1), (2, True, 1), (4, True, 3), (4, False, 4)]
+    ("threads", "weight", "at_once"),
+    [
+        (1, Weight.LONG, 1),
+        (2, Weight.LONG, 1),
+        (4, Weight.LONG, 3),
+        (4, Weight.MEDIUM, 4),
+        (4, Weight.SHORT, 4),
+    ],
 )
-async def test_long_jobs_leave_a_thread(*, threads: int, is_long: bool, at_once: int) -> None:
+async def test_long_jobs_leave_a_thread(threads: int, weight: Weight, at_once: int) -> None:
     held = Held(HeavyJobs(threads, 10))
-    running = held.start("a", 6, is_long=is_long)
+    running = held.start("a", 6, weight)
     await settle()
     assert len(held.began) == at_once
     held.go.set()
     assert await running == ["a"] * 6
+
+
+@pytest.mark.parametrize(
+    ("threads", "decoders", "others", "at_once"),
+    [(2, 2, True, 1), (2, 2, False, 2), (1, 1, True, 1), (2, 8, True, 7), (2, 8, False, 8)],
+)
+async def test_medium_jobs_leave_a_thread_that_decodes_while_small_images_come(
+    *, threads: int, decoders: int, others: bool, at_once: int
+) -> None:
+    now = [100.0]
+    held = Held(HeavyJobs(threads, 20, decoders, lambda: now[0]))
+    held.heavy.note_other()
+    now[0] += 0.0 if others else OTHERS_SECONDS
+    running = [held.start("a", 1, Weight.MEDIUM) for _ in range(10)]
+    await settle()
+    assert len(held.began) == at_once
+    held.go.set()
+    assert await asyncio.gather(*running) == [["a"]] * 10
+
+
+async def test_medium_jobs_take_the_thread_back_when_no_small_image_comes_any_more() -> None:
+    now = [100.0]
+    heavy = HeavyJobs(2, 10, clock=lambda: now[0])
+    heavy.note_other()
+    first, held = Held(heavy), Held(heavy)
+    alone = first.start("first", 1, Weight.MEDIUM)
+    await settle()
+    running = [held.start("a", 1, Weight.MEDIUM) for _ in range(3)]
+    now[0] += OTHERS_SECONDS
+    first.go.set()
+    await alone
+    await settle()
+    assert held.began == ["a", "a"]
+    held.go.set()
+    await asyncio.gather(*running)
+
+
+async def test_a_long_job_leaves_a_place_to_medium_ones_and_takes_it_from_their_others() -> None:
+    held = Held(HeavyJobs(4, 10))
+    running = [held.start("long", 1), *(held.start("a", 1, Weight.MEDIUM) for _ in range(5))]
+    await settle()
+    assert held.began == ["long", *["a"] * 3]
+    held.go.set()
+    await asyncio.gather(*running)
+    held = Held(HeavyJobs(1, 10))
+    running = [held.start("long", 1), held.start("a", 1, Weight.MEDIUM)]
+    await settle()
+    assert held.began == ["long", "a"]
+    held.go.set()
+    await asyncio.gather(*running)
+
+
+async def test_a_place_that_comes_as_its_job_is_canceled_goes_to_the_next() -> None:
+    heavy, held = HeavyJobs(2, 10), list[str]()
+
+    async def job(name: str) -> None:
+        async with heavy.place(Weight.LONG, seconds=10):
+            held.append(name)
+
+    async with heavy.place(Weight.LONG, seconds=10):
+        tasks = [asyncio.create_task(job(name)) for name in ("gone", "canceled", "next")]
+        await settle()
+        tasks[0].cancel()
+        await settle()
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert held == ["next"]
 
 
 async def test_a_request_of_many_does_not_let_another_wait_for_all_of_them() -> None:
@@ -59,13 +135,13 @@ async def test_a_request_of_many_does_not_let_another_wait_for_all_of_them() -> 
 
 async def test_what_has_no_place_in_time_is_told() -> None:
     heavy = HeavyJobs(2, 10)
-    async with heavy.place(is_long=True, seconds=1):
+    async with heavy.place(Weight.LONG, seconds=1):
         with pytest.raises(DeadlineError):
-            async with heavy.place(is_long=True, seconds=0.01):
+            async with heavy.place(Weight.LONG, seconds=0.01):
                 pass
-        async with heavy.place(is_long=False, seconds=1):
+        async with heavy.place(Weight.SHORT, seconds=1):
             pass
-    async with heavy.place(is_long=True, seconds=0):
+    async with heavy.place(Weight.LONG, seconds=0):
         pass
 
 
@@ -109,5 +185,5 @@ async def test_one_that_fails_ends_the_others() -> None:
 
     with pytest.raises(OverloadedError, match="no thread"):
         await held.heavy.run([lambda: held.job("a"), fails], disconnected=None)
-    async with held.heavy.place(is_long=True, seconds=0):
+    async with held.heavy.place(Weight.LONG, seconds=0):
         assert held.heavy.waiting == 0

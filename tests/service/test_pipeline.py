@@ -18,13 +18,14 @@ from PIL import Image
 from service.engine import Engine, open_engine
 from service.errors import (
     BrokenImageError,
+    ClientLeftError,
     DeadlineError,
     MalformedBase64Error,
     TooManyPixelsError,
     UnsupportedImageError,
 )
 from service.heads.outputs import Outputs
-from service.heavy_jobs import HeavyJobs
+from service.heavy_jobs import HeavyJobs, Weight
 from service.imaging.announced import Announced
 from service.imaging.room import TIGHT_JPEG_SHARE
 from service.imaging.source_image import SourceImage
@@ -66,13 +67,27 @@ async def test_a_head_gets_one_images_outputs_and_where_the_frame_lay(engine: En
 
 async def test_headers_that_take_longer_than_the_deadline_end_the_request(engine: Engine) -> None:
     image = plain("red", (40, 20))
-    chunks = image[:33] + chunk(b"tEXt") * 100_000 + image[33:]
+    chunks = image[:33] + chunk(b"tEXt") * 90_000 + image[33:]
     (model,) = engine.registry.models
     with pytest.raises(DeadlineError):
         await engine.pipeline.predict(model, [chunks] * 200, read, timeout_seconds=0.2)
     outcomes = await predict(engine, chunks, chunks, image)
     found = [one.value[0]["features"].tolist() for one in outcomes]
     assert found == [[255, 0, 0]] * 3
+
+
+async def test_headers_are_not_read_for_a_client_that_has_left(engine: Engine) -> None:
+    image = plain("red", (40, 20))
+    chunks = image[:33] + chunk(b"tEXt") * 90_000 + image[33:]
+    (model,) = engine.registry.models
+
+    async def left() -> None:
+        """Return at once."""
+
+    with pytest.raises(ClientLeftError):
+        await engine.pipeline.predict(
+            model, [chunks] * 200, read, timeout_seconds=10, disconnected=left
+        )
 
 
 async def test_each_image_has_its_own_outcome_in_order(engine: Engine) -> None:
@@ -146,6 +161,7 @@ class Stage:
     prepared: list[tuple[bytes, object, float]] = field(default_factory=list)
     low_priority: list[bool] = field(default_factory=list)
     spreads: list[bool] = field(default_factory=list)
+    waits_since: list[float | None] = field(default_factory=list)
     draws: list[bool] = field(default_factory=list)
     late: bool = False
     pixels: int = 64_000_000
@@ -187,8 +203,10 @@ class Stage:
         is_request: bool,
         bounded: bool = False,
         spreads: bool = False,
+        waits_since: float | None = None,
     ) -> list[Any]:
         assert is_request
+        self.waits_since.append(waits_since)
         assert low_priority == bounded
         self.low_priority.append(low_priority)
         self.spreads.append(spreads)
@@ -250,7 +268,19 @@ async def test_a_very_large_image_is_decoded_beside_the_workers(
     if count:
         assert stage.ahead == [(1, 10, None)]
         assert stage.left == 6, "of the ten seconds"
-    assert (stage.low_priority, stage.spreads) == ([bool(count)], [bool(count)])
+    assert (stage.low_priority, stage.spreads) == ([True], [True])
+    assert stage.waits_since == [100], "it has yielded since it came"
+
+
+# `LONG_WORK`, 8 million, is the most that stands in one line with small images.
+@pytest.mark.parametrize(("width", "threads", "low_priority", "ahead"), [
+    (4000, 2, False, 0), (4001, 2, True, 0), (4000, 1, False, 0), (4001, 1, True, 1)])  # fmt: skip
+async def test_small_images_go_before_one_that_takes_long(
+    *, width: int, threads: int, low_priority: bool, ahead: int
+) -> None:
+    stage = Stage(heavy=HeavyJobs(threads, 100))
+    await stage.predict(png(width, 2000))
+    assert (stage.low_priority, len(stage.ahead)) == ([low_priority], ahead)
 
 
 async def test_only_the_very_large_ones_of_several_are() -> None:
@@ -398,7 +428,7 @@ async def test_where_memory_is_short_images_that_would_wait_for_room_do_not_wait
 
 async def test_an_image_that_gets_no_place_before_its_deadline_fails_alone() -> None:
     stage = Stage()
-    async with stage.heavy.place(is_long=True, seconds=1):
+    async with stage.heavy.place(Weight.LONG, seconds=1):
         outcomes = await stage.predict(png(5000, 5000), png(10, 10), seconds=0.01)
     assert isinstance(outcomes[0], DeadlineError)
     assert isinstance(outcomes[1], Job)
@@ -436,6 +466,63 @@ async def test_heads_of_large_images_leave_a_thread_to_small_ones(pair: Engine) 
     finally:
         gate.set()
     assert [one.value for (one,) in await asyncio.gather(*drawing)] == [4001] * 3
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+async def test_many_images_that_take_long_leave_a_thread_to_small_ones(
+    pair: Engine, form: str
+) -> None:
+    """Eight of 12 million pixels at once; each holds its thread until small ones were answered."""
+    (model,) = pair.registry.models
+    gate, image = threading.Event(), plain("red", (4000, 3000), form)
+
+    def draw(_: Outputs, source: SourceImage) -> int:
+        assert gate.wait(30)
+        return source.geometry.width
+
+    await predict(pair, plain("red"))
+    large = [
+        asyncio.create_task(pair.pipeline.predict(model, [image], draw, timeout_seconds=60))
+        for _ in range(8)
+    ]
+    try:
+        for _ in range(10):
+            (small,) = await predict(pair, plain("red"))
+            assert isinstance(small, JobResult)
+            await asyncio.sleep(0.05)
+    finally:
+        gate.set()
+    drawn: list[Any] = [one for (one,) in await asyncio.gather(*large)]
+    assert [one.value for one in drawn] == [4000] * 8
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+async def test_images_that_take_long_are_answered_in_an_endless_flood_of_small_ones(
+    tmp_path: Path, threads: int
+) -> None:
+    write_servable(tmp_path)
+    ended, answered = asyncio.Event(), 0
+    images = [plain("red", (900, 900))] * 4
+    large = plain("red", (4000, 3000), "WEBP")
+
+    async def flood(engine: Engine) -> None:
+        nonlocal answered
+        (model,) = engine.registry.models
+        while not ended.is_set():
+            outcomes = await engine.pipeline.predict(model, images, read, timeout_seconds=60)
+            answered += sum(isinstance(one, JobResult) for one in outcomes)
+
+    settings = Settings(models=tmp_path, threads=threads, max_batch=2)
+    async with open_engine(settings) as engine:
+        floods = [asyncio.create_task(flood(engine)) for _ in range(16)]
+        (model,) = engine.registry.models
+        outcomes = await asyncio.gather(
+            *(engine.pipeline.predict(model, [large], read, timeout_seconds=15) for _ in range(2))
+        )
+        ended.set()
+        await asyncio.gather(*floods)
+    assert all(isinstance(one, JobResult) for (one,) in outcomes)
+    assert answered
 
 
 async def test_a_request_of_many_scans_lets_small_images_pass(pair: Engine) -> None:

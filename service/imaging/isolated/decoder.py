@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -154,7 +154,7 @@ class IsolatedDecoder:
         again = partial(self._displayed, size=size, until=until)
         return frame, SourceImage(image, plan(*size, target), self._limits, again, held=pixels)
 
-    def announced(self, images: Sequence[bytes], until: float) -> list[Announced]:
+    def announced(self, images: Iterable[bytes], until: float) -> list[Announced]:
         """Return what the images announce; see `Decoder`."""
         go_on = Deadline(until, self._clock)
         found = []
@@ -233,6 +233,7 @@ class IsolatedDecoder:
         read: Callable[[DecoderProcess, Head, float], T],
     ) -> T:
         """Return what `read` makes of the reply; whatever else happens, the process is given back or replaced."""
+        Deadline(until, self._clock)()
         process = self._pool.take(until)
         began = self._clock()
         seconds = min(until - began, self._seconds)

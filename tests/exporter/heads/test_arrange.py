@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import COLUMNS, ROWS, SEVEN, SIX, arrange, grid_strides
+from exporter.heads.arrange import arrange
+from exporter.heads.grids import grid_strides
+from exporter.heads.one_output import COLUMNS, ROWS, SEVEN, SIX
 from exporter.heads.raw_tensor import Dims, Tensor
 from exporter.recipe import Recipe, make_recipe
 from service.card import ImageInput

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from exporter.errors import RecipeError
-from exporter.heads.box_form import EXCHANGED, judge_form
+from exporter.heads.box_form import EXCHANGED
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
+from exporter.heads.detector_steps import judge_form
 from exporter.network import Array
 from service.card import ImageInput
 from tests.exporter.heads.dense import as_form, dense_boxes

@@ -8,10 +8,10 @@ from onnx import helper
 
 from exporter.errors import RecipeError
 from exporter.graph import Graph
-from exporter.heads.arrange import COLUMNS, ROWS
 from exporter.heads.box_grid import GridReading
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
+from exporter.heads.one_output import COLUMNS, ROWS
 from exporter.heads.open_decoder import are_relative, settle_columns, settle_rows
 from exporter.heads.select_head import select_head
 from exporter.network import Array

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import SEVEN, SIX
 from exporter.heads.boxes import DECODERS
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.one_output import SEVEN, SIX
 from exporter.heads.row_order import settle_row_order
 from tests.exporter.heads.judged import detect_head
 

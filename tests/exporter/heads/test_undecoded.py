@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
-from exporter.heads.box_form import judge_form
 from exporter.heads.boxes import Candidates
+from exporter.heads.detector_steps import judge_form
 from exporter.heads.undecoded import refuse_undecoded
 from service.card import ImageInput
 from tests.exporter.exporting import export_to

@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,27 @@ import pytest
 
 from service.errors import NotReadyError, OverloadedError, ServableError, ShuttingDownError
 from service.explain.explainers import Explainers, Opened, open_explainer
+from service.explain.memory import ExplanationMemory
 from service.graph.anatomy import Anatomy
+from service.imaging.room import PixelRoom
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
+from service.runtime.host import private_bytes
 from service.runtime.job import Job, Outputs, Tensor
 from service.runtime.model import Model
 from service.runtime.repository import Servable, scan_repository
+from service.runtime.session import shrink_arena
 from service.runtime.workers import Workers
 from tests.bad_networks import endless_when_bright
+from tests.live import bundled
 from tests.servables import color_card, write_servable
 
 pytestmark = pytest.mark.anyio
+
+
+def plentiful() -> ExplanationMemory:
+    """Return the memory of explanations where it is not short."""
+    return ExplanationMemory(PixelRoom(64_000_000), 5.0)
 
 
 @dataclass
@@ -162,7 +173,7 @@ async def test_none_is_loaded_once_they_are_closed() -> None:
 async def _open(servable: Servable, **options: Any) -> None:
     """Use the explainer of a servable, opened from its file."""
     workers, series = Workers(1), Metrics().of_version("any", 1)
-    settings = {"open_explainer": open_explainer, **options}
+    settings = {"open_explainer": partial(open_explainer, plentiful()), **options}
     explainers = Explainers(workers, limit=1, capacity=8, series_of=lambda _: series, **settings)
     model = Model(servable)
     model.queue = Batcher([_echo], workers, series, largest=1, capacity=1)
@@ -203,3 +214,17 @@ async def test_an_explainer_that_never_loads_is_given_up_and_does_not_keep_the_e
     with pytest.raises(NotReadyError, match=r"did not load for explanations within 0\.01 s"):
         await _open(one, open_explainer=hold, load_seconds=0.01)
     gate.set()
+
+
+async def test_what_an_explanation_took_goes_back_to_the_system(
+    tmp_path: Path,
+) -> None:
+    ((servable,), _) = scan_repository(bundled(tmp_path, "u2netp"))
+    explain = open_explainer(plentiful(), servable).run
+    size = servable.card.image_input
+    image = np.zeros((1, size.height, size.width, 3), np.uint8)
+    shrink_arena()
+    before = private_bytes()
+    for _ in range(2):
+        maps = sum(output.nbytes for output in explain(image).values())
+        assert private_bytes() - before < 2 * maps  # which are still held, in regions of the arena

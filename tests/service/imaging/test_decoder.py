@@ -3,6 +3,7 @@
 import zlib
 from contextlib import nullcontext
 from io import BytesIO
+from itertools import chain, repeat
 
 import numpy as np
 import pytest
@@ -63,10 +64,18 @@ def test_headers_are_read_until_the_deadline_and_no_longer() -> None:
     assert next(times, None) is None, "the third was not begun"
 
 
+def test_an_image_is_not_opened_after_the_deadline() -> None:
+    decoder = ThreadDecoder(LIMITS, PixelRoom(10**9), clock=lambda: 1.0)
+    for body in (small("RGB", "PNG", 1), b"no image"):
+        with pytest.raises(DeadlineError):
+            decoder.prepare(body, FRAME, until=1.0)
+
+
 @pytest.mark.parametrize("tile", [16, 256])
 def test_a_small_tiff_in_large_tiles_has_a_deadline_as_a_large_image_has(tile: int) -> None:
     body = tiled((1, 20_000), (tile, tile), zlib.compress(bytes(tile * tile)))
-    decoder = ThreadDecoder(LIMITS, PixelRoom(10**9), clock=lambda: 2.0)
+    times = chain([0.0], repeat(2.0))
+    decoder = ThreadDecoder(LIMITS, PixelRoom(10**9), clock=lambda: next(times))
     with pytest.raises(DeadlineError) if tile > 16 else nullcontext():
         decoder.prepare(body, FRAME, until=1.0)
 

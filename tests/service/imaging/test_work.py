@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from service.imaging.jpeg_scans import count_markers
-from service.imaging.work import LARGE_WORK, SMALL_JPEG_BYTES, announced, quick_work
+from service.imaging.work import SMALL_JPEG_BYTES, announced, quick_work
+from service.imaging.work_weights import LARGE_WORK, LONG_WORK
 from tests.images import encode
 from tests.pngs import RGB, RGB_ALPHA, SIGNATURE, chunk, header
 from tests.tiffs import tiled
@@ -52,6 +53,21 @@ def test_deep_and_interlaced_pngs_take_longer(
     image = bytearray(SIGNATURE + header((100, 50), bits, color))
     image[28] = interlace
     assert quick_work(bytes(image)) == times * 5000
+
+
+def test_the_bytes_of_a_png_count_where_they_make_it_take_long() -> None:
+    image = SIGNATURE + header((40, 40), 8, RGB)
+    assert quick_work(image + chunk(b"IDAT", bytes(3_900_000))) == 1600
+    long = image + chunk(b"IDAT", bytes(4_100_000))
+    assert quick_work(long) == 2 * len(long) > LONG_WORK
+    assert quick_work(image + chunk(b"IDAT", bytes(9_000_000))) == LARGE_WORK
+
+
+@pytest.mark.parametrize(("size", "work"), [(7_900_000, 1000), (8_100_000, 8_100_000)])
+def test_the_bytes_of_a_deflated_tiff_count_where_they_make_it_take_long(
+    size: int, work: int
+) -> None:
+    assert announced_work(tiled((16, 16), (16, 16), bytes(size))) == work
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
@@ -120,16 +136,16 @@ def test_the_chunks_of_a_png_count_and_few_are_followed_on_the_event_loop(kind: 
     end = image.index(b"IDAT") - 4
     usual = image[:end] + chunk(kind) * 400 + image[end:]
     assert quick_work(usual) == 1600
-    many = image[:end] + chunk(kind) * 190_000 + image[end:]
+    many = image[:end] + chunk(kind) * 95_000 + image[end:]
     assert quick_work(many) is None
     assert announced(many).pixels == 1600
-    assert announced_work(many) > 3 * LARGE_WORK
+    assert announced_work(many) > 1.5 * LARGE_WORK
     assert announced_work(image[:end] + chunk(kind) * 900 + image[end:]) == 1600
 
 
 def test_a_png_whose_header_is_not_first_has_no_pixels_and_is_not_read() -> None:
     image = encode(Image.new("L", (40, 40)), "PNG")
-    assert announced(image[:8] + chunk(b"tEXt") * 190_000 + image[8:]) == (0, 0)
+    assert announced(image[:8] + chunk(b"tEXt") * 95_000 + image[8:]) == (0, 0)
 
 
 def test_a_webp_or_avif_takes_a_fifth_more_than_its_pixels() -> None:

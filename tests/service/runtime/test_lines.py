@@ -23,7 +23,7 @@ class Queue:
         loop = asyncio.get_running_loop()
         job = Job[None, None](lambda: (np.zeros(1), None), lambda _, __: None)
         line.waiting.extend(
-            Entry(job, loop.create_future(), at, at + 60.0, line) for _ in range(count)
+            Entry(job, loop.create_future(), at, at + 60.0, line, at) for _ in range(count)
         )
 
     def taken(self, now: float) -> str:

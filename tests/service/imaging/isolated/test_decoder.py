@@ -164,6 +164,12 @@ def test_headers_are_not_read_after_the_deadline(isolated: IsolatedDecoder) -> N
         isolated.announced(images, time.perf_counter())
 
 
+def test_an_image_is_sent_to_no_process_after_the_deadline(isolated: IsolatedDecoder) -> None:
+    for image in (plain("red", (30, 20)), b"no image"):
+        with pytest.raises(DeadlineError):
+            isolated.prepare(image, TARGET, time.perf_counter())
+
+
 def test_the_limit_of_an_image_holds_in_a_process() -> None:
     with decoder(limits=Limits(600)) as made:
         for form in ("PNG", "TIFF"):
@@ -259,7 +265,7 @@ def test_a_process_that_is_killed_from_outside_is_no_fault_of_its_image() -> Non
     assert ends == {"killed": 1}
 
 
-@pytest.mark.parametrize("deadline", [LONG, 0.0])
+@pytest.mark.parametrize("deadline", [LONG, 0.5])
 def test_a_process_that_is_stopped_from_outside_is_no_fault_of_its_image(deadline: float) -> None:
     ends = Ends()
     with decoder(ends, seconds=0.1) as made:

@@ -1,19 +1,24 @@
-"""Whether boxes that are taken to be relative to their cells, as YOLOX's, are distances from the cells to their sides.
+"""Boxes relative to their cells, as YOLOX's: whether they are in the frame all the same, or distances to their sides.
 
-Several cells find the same object. From one of them to the next on the right, the distance to its left side grows and
-the one to its right side shrinks; of YOLOX's numbers the offset of its center shrinks, and its width stays.
+`detector_steps` lists these steps in the order in which they are tried.
+
+Distances are seen by neighbors. Several cells find the same object. From one of them to the next on the right, the
+distance to its left side grows and the one to its right side shrinks; of YOLOX's numbers the offset of its center
+shrinks, and its width stays.
 """
 
-from collections.abc import Iterator, Sequence
-from math import ceil
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import grid_strides
-from exporter.heads.box_unit import LEAST_SCORE
+from exporter.heads.box_unit import LEAST_SCORE, without
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
+from exporter.heads.detector_evidence import Boxes, Settled
+from exporter.heads.grids import grid_size, grid_strides
+from exporter.heads.open_decoder import are_relative
 from exporter.network import Array
 from service.card import ImageInput
 
@@ -24,22 +29,27 @@ MOST = 0.6
 """Of so large a share of them the distances change as those to two sides do; of other numbers few do by chance."""
 
 
-def refuse_sides(
-    head: DetectHead, parts: Sequence[Candidates[Array]], image_input: ImageInput
-) -> None:
-    """Refuse boxes relative to their cells that are distances to their sides.
+def refuse_decoded(known: Boxes) -> None:
+    """Refuse that boxes in a unit are relative to their cells."""
+    seen = known.seen
+    if known.are_relative and seen is not None and seen.unit is not None:
+        raise RecipeError(
+            "--decoder yolox says that boxes are relative to their cells, but on real images they lie on the grid in "
+            f"{seen.unit}s already. Give --decoder yolov5, or leave it out"
+        )
 
-    Args:
-        head: whose boxes are read as offsets from cells and logarithms of sizes, one for each cell.
-        parts: the candidates on real images.
-        image_input: the network's.
+
+def refuse_sides(known: Boxes) -> None:
+    """Refuse boxes relative to their cells, one for each, that are distances to their sides.
 
     Raises:
         RecipeError: the message says how to get boxes.
     """
+    if not known.are_relative:
+        return
     marks: tuple[list[Array], list[Array]] = ([], [])
-    for part in parts:
-        for boxes, is_clear in _levels(head, part, image_input):
+    for part in known.parts:
+        for boxes, is_clear in _levels(known.head, part, known.image_input):
             for axis, found in enumerate(marks):
                 found.append(_narrowing(boxes, is_clear, axis))
     shares = [_share(np.concatenate(found)) for found in marks if found]
@@ -52,6 +62,25 @@ def refuse_sides(
         )
 
 
+def settle_relative(known: Boxes) -> Settled | None:
+    """Return the head of boxes relative to their cells, which have one form and one unit."""
+    if not known.are_relative:
+        return None
+    assumed = without(known.head, "unit") if known.is_open else ()
+    return Settled(replace(known.head, assumed=assumed))
+
+
+def refuse_relative(known: Boxes) -> None:
+    """Refuse that boxes relative to their cells are those of the frame."""
+    if known.seen is not None or known.every is None or known.head.recipe.decoder != "yolov5":
+        return
+    if are_relative(known.every, known.image_input):
+        raise RecipeError(
+            "--decoder yolov5 says that boxes are those of the frame, but on real images they look like offsets from "
+            "the cells of a grid and logarithms of sizes. Give --decoder yolox"
+        )
+
+
 def _levels(
     head: DetectHead, part: Candidates[Array], image_input: ImageInput
 ) -> Iterator[tuple[Array, Array]]:
@@ -61,7 +90,7 @@ def _levels(
     np.maximum.at(best, anchors, scores)
     first = 0
     for stride in grid_strides(head.anchors, image_input) or ():
-        size = (ceil(image_input.height / stride), ceil(image_input.width / stride))
+        size = grid_size(stride, image_input)
         last = first + size[0] * size[1]
         yield (
             part.boxes[0][first:last].reshape(*size, 4),

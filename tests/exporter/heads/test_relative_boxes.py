@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
-from exporter.heads.box_form import judge_form
 from exporter.heads.boxes import Candidates
+from exporter.heads.detector_steps import judge_form
 from exporter.heads.select_head import select_head
 from exporter.recipe import make_recipe
 from service.card import ImageInput
