@@ -1,6 +1,7 @@
 """`onnx:` sources whose boxes have about the same score: rounding decides which of them suppresses the other."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ BOXES = 12 * 12 * 10
 """On each of 12 × 12 cells ten boxes, which overlap those of other cells."""
 
 
-def op(name: str, inputs: str, outputs: str, **attributes: object) -> NodeProto:
+def op(name: str, inputs: str, outputs: str, **attributes: Any) -> NodeProto:
     return helper.make_node(name, inputs.split(), outputs.split(), **attributes)
 
 
@@ -81,7 +82,8 @@ def rows_of(model: ModelProto) -> list[NDArray[np.float32]]:
 def test_a_detector_whose_rows_change_with_rounding_is_exported_for_one_image(
     tmp_path: Path,
 ) -> None:
-    if np.array_equal(*(np.sort(rows, axis=1) for rows in rows_of(detector()))):
+    one, other = (np.sort(rows, axis=1) for rows in rows_of(detector()))
+    if np.array_equal(one, other):
         pytest.skip("this processor rounds alike in both sessions")
 
     network = loaded(tmp_path, detector())
