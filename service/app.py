@@ -145,7 +145,9 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds:
     arriving = ArrivingBodies(
         max(settings.max_unfinished_bytes, settings.max_body_bytes), memory=engine.bodies
     )
-    videos = ArrivingBodies(settings.max_fan_outs * settings.max_video_bytes)
+    videos = ArrivingBodies(
+        settings.max_fan_outs * settings.max_video_bytes, memory=engine.video_memory.files
+    )
     engine.metrics.unfinished_bytes.set_function(lambda: arriving.bytes + videos.bytes)
     engine.metrics.held_bytes.set_function(lambda: admission.held_bytes)
     engine.metrics.waiting_bodies.set_function(lambda: admission.waiting + engine.bodies.waiting)
@@ -155,6 +157,7 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds:
         admission=admission,
         arriving=arriving,
         arriving_videos=videos,
+        video_memory=engine.video_memory,
         uploads=UploadPlaces(settings.max_uploads),
         max_body_bytes=settings.max_body_bytes,
         max_images=settings.max_images,

@@ -25,6 +25,11 @@ class BodyMemory:
         self.limit = limit
         self.make_room: Callable[[Callable[[], bool]], None] = lambda _: None
         """Have arriving bodies give way until there is enough; set by what knows them."""
+        self.beside: Callable[[int], bool] = lambda _: True
+        """Whether so many bytes of all bodies fit beside what else takes memory; set by what knows that."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when `bytes` has changed."""
+        self._lent = 0
         self._capacity = capacity
         self._taken = 0
         self._makes_room = False
@@ -44,6 +49,21 @@ class BodyMemory:
         self.limit = limit
         self._settle()
 
+    def lend(self, size: int) -> None:
+        """Have so many bytes less from now on: others hold them, and give them back later."""
+        if size != self._lent:
+            self._lent = size
+            self._settle()
+
+    def settle(self) -> None:
+        """Admit those that wait as far as they fit now."""
+        if self._waiting:
+            self._settle()
+
+    def can_lend(self, size: int) -> bool:
+        """Whether so many bytes are not held."""
+        return self.limit is None or self.bytes <= self.limit - size
+
     def require(self, size: int, copies: int) -> None:
         """Refuse a body that never fits.
 
@@ -61,7 +81,7 @@ class BodyMemory:
     @property
     def is_full(self) -> bool:
         """Whether the bodies hold more than is allowed."""
-        return self.limit is not None and self.bytes > self.limit
+        return self.limit is not None and self.bytes > self.limit - self._lent
 
     def count(self, place: "BodyPlace", size: int, *, taken: bool) -> None:
         """For `BodyPlace`."""
@@ -71,7 +91,7 @@ class BodyMemory:
     async def take(self, place: "BodyPlace", size: int) -> None:
         """For `BodyPlace`."""
         waiter = _Waiter(place, size, asyncio.get_running_loop().create_future())
-        if not self._waiting and self._fits(waiter):
+        if self._next() is None and self._fits(waiter):
             self._set(place, size, taken=True)
             return
         if len(self._waiting) >= self._capacity:
@@ -91,27 +111,39 @@ class BodyMemory:
         self.bytes += size - place.size
         self._taken += (size if taken else 0) - (place.size if place.taken else 0)
         place.size, place.taken = size, taken
+        self.on_change()
 
     def _fits(self, waiter: "_Waiter") -> bool:
+        total = self.bytes - waiter.place.size + waiter.size
+        return self._fits_here(waiter) and (self.limit is None or self.beside(total))
+
+    def _fits_here(self, waiter: "_Waiter") -> bool:
         if self.limit is None:
             return True
         others = self.bytes - waiter.place.size
-        return not others or others + waiter.size <= self.limit
+        alone = not others and not self._lent
+        return alone or others + waiter.size <= self.limit - self._lent
+
+    def _next(self) -> "_Waiter | None":
+        """Return the first that waits for the bodies before it, and not for what is lent."""
+        if self.limit is None or not self._lent:
+            return self._waiting[0] if self._waiting else None
+        room = self.limit - self._lent
+        return next((one for one in self._waiting if one.size <= room), None)
 
     def _settle(self) -> None:
         """Admit those that wait as far as they fit; what only arrives gives way where nothing else would end."""
         if self._makes_room:
             return
-        while self._waiting:
-            first = self._waiting[0]
-            if not self._fits(first) and not self._taken:
+        while (first := self._next()) is not None:
+            if not self._fits_here(first) and not self._taken:
                 # Nobody works, so nobody would end: each would wait for the others until its deadline.
                 self._makes_room = first.place.is_next = True
-                self.make_room(partial(self._fits, first))
+                self.make_room(partial(self._fits_here, first))
                 self._makes_room = first.place.is_next = False
             if not self._fits(first):
                 return
-            self._waiting.popleft()
+            self._waiting.remove(first)
             if not first.admitted.done():
                 self._set(first.place, first.size, taken=True)
                 first.admitted.set_result(None)
@@ -148,6 +180,11 @@ class BodyPlace:
             self.shrink(size)
         elif not self._closed:
             await self._memory.take(self, size)
+
+    def keep(self, size: int) -> None:
+        """Have all that is needed, so many bytes, which have arrived."""
+        if not self._closed:
+            self._memory.count(self, size, taken=True)
 
     def leave(self, size: int) -> None:
         """Give back what was taken, but for the bytes that have arrived."""

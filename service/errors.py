@@ -475,8 +475,8 @@ class OverloadedError(UnavailableError):
     """The queue is full, or another limit on what the service holds is reached. `Retry-After` says when to retry.
 
     `FOVEAL_QUEUE_SIZE` large bodies wait to be received, `FOVEAL_MAX_FAN_OUTS` videos, explanations and chains run,
-    unfinished bodies hold `FOVEAL_MAX_UNFINISHED_BYTES`, `FOVEAL_MAX_UPLOADS` models arrive, or
-    `FOVEAL_MAX_CONNECTIONS` are open.
+    unfinished bodies hold `FOVEAL_MAX_UNFINISHED_BYTES`, no memory for a video was free in time, `FOVEAL_MAX_UPLOADS`
+    models arrive, or `FOVEAL_MAX_CONNECTIONS` are open.
     """
 
     code = "overloaded"

@@ -58,7 +58,7 @@ class FanOut:
 
     def __init__(self, *, requests: int, in_flight: int) -> None:
         self._free = self._requests = requests
-        self._in_flight = in_flight
+        self.in_flight = in_flight
         self._returning: deque[asyncio.Future[None]] = deque()
 
     @contextmanager
@@ -122,7 +122,7 @@ class FanOut:
         """
         model.require_served()
         span = begin("fan_out")
-        places, ran = asyncio.Semaphore(self._in_flight), 0
+        places, ran = asyncio.Semaphore(self.in_flight), 0
         flying: set[_Flight[T]] = set()
         started: asyncio.Queue[_Flight[T] | None] = asyncio.Queue()
 

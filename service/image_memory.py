@@ -7,6 +7,7 @@ from service.body_memory import BodyMemory
 from service.imaging.room import SMALL_PIXELS, TIGHT_BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
 from service.runtime.host import most_private_bytes, private_bytes
+from service.video_memory import VideoMemory
 
 log = logging.getLogger(LOGGER)
 
@@ -35,6 +36,7 @@ class ImageMemory:
         chosen_max: whether the operator has set it.
         chosen_room: whether the operator has set how many pixels are in work at once.
         bodies: what bounds those of requests.
+        videos: what bounds those that arrive and run; what these two and the room have together, they share.
         body_bytes: what is enough for bodies where not all fits.
         on_short: called once, when images of the settings' size and bodies do not fit beside each other.
         held: returns how many bytes the process holds.
@@ -51,6 +53,7 @@ class ImageMemory:
         chosen_max: bool,
         chosen_room: bool,
         bodies: BodyMemory,
+        videos: VideoMemory,
         body_bytes: int,
         on_short: Callable[[], None] = lambda: None,
         held: Callable[[], int] = private_bytes,
@@ -64,6 +67,7 @@ class ImageMemory:
         self._chosen_max = chosen_max
         self._chosen_room = chosen_room
         self._bodies = bodies
+        self._videos = videos
         self._body_bytes = body_bytes
         self._on_short = on_short
         self._is_short = False
@@ -86,7 +90,8 @@ class ImageMemory:
         """Set the limits by what the process holds now; nothing is changed while large images are in work."""
         if self._share_bytes is None or not self._room.is_idle:
             return
-        held = max(self._held() - self._bodies.bytes, self._least_held) + self._beside_bytes
+        counted = self._bodies.bytes + self._videos.bytes
+        held = max(self._held() - counted, self._least_held) + self._beside_bytes
         wanted = max(self._max_pixels, self._most if self._chosen_room else 0)
         free = max(0, self._share_bytes - held)
         least = min(free // BODY_SHARE, self._body_bytes)
@@ -103,6 +108,8 @@ class ImageMemory:
         admitted = max(most, found)
         refuses = not self._chosen_max and admitted < self._max_pixels
         self._room.fit(most, admitted if refuses else None)
+        enough = min(bodies, max(LEAST_BODY_BYTES, self._body_bytes))
+        self._videos.fit(bodies - enough, enough, min(most, found, wanted))
         if self._learned and found < wanted:
             needed = wanted * TIGHT_BYTES_PER_PIXEL + held + self._body_bytes
             self._report(found, needed, self._share_bytes)

@@ -38,6 +38,7 @@ from service.tasks.networks import require_fitting
 from service.tasks.task import Task
 from service.tasks.tasks import TASKS
 from service.video.pipeline import VideoPipeline
+from service.video_memory import VideoMemory
 from service.wiring import (
     answer_bytes,
     decoder_count,
@@ -166,18 +167,24 @@ class Machinery:
         self.registry.when_gone(self.explainers.forget)
         fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
         self.bodies = BodyMemory(capacity=settings.queue_size)
+        self.video_memory = VideoMemory(
+            self.bodies,
+            self.pipeline.room,
+            most_file_bytes=settings.max_fan_outs * settings.max_video_bytes,
+            capacity=settings.queue_size,
+        )
         self.image_memory = make_image_memory(
             settings,
             self.pipeline.room,
             decoder_count(settings, threads=self.threads, pool_threads=images),
             self.bodies,
+            self.video_memory,
         )
-        self.image_memory.fit()
         self.tracer = make_tracer(settings, environment or {}, self.metrics, self.version)
         self.cache = make_response_cache(settings, self.pipeline, self.metrics)
         self.shadows = Shadows(self.pipeline, self.metrics, self.registry.residence.has_room)
         self.videos = VideoPipeline(
-            fan_out, video_limits(settings), self.metrics, self.pipeline.room
+            fan_out, video_limits(settings), self.metrics, self.pipeline.room, self.video_memory
         )
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self.chains = Chains(

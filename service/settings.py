@@ -367,7 +367,9 @@ class Settings(BaseSettings):
         description="Models that may be loaded for explanations at once; each needs memory for its weights again",
     )
     max_video_bytes: int = Field(
-        256 * 1024 * 1024, ge=1024, description="Largest video; above it 413 `body_too_large`"
+        256 * 1024 * 1024,
+        ge=1024,
+        description="Largest video; above it 413 `body_too_large`. Smaller where memory is short",
     )
     max_video_seconds: float = Field(
         3600, gt=0, description="Longest video; above it 413 `video_too_long`"

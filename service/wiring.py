@@ -57,6 +57,7 @@ from service.tracing.opening import open_tracer
 from service.tracing.tracer import Tracer
 from service.video.allowed import allowed_of
 from service.video.reader import VideoLimits
+from service.video_memory import VideoMemory
 
 DECODING_MEMORY_SHARE = 4
 """Of the memory, one in so many bytes may hold pixels that are decoded or drawn on."""
@@ -285,20 +286,21 @@ def _ahead_threads(threads: int) -> int:
 
 
 def make_image_memory(
-    settings: Settings, room: PixelRoom, decoders: int, bodies: BodyMemory
+    settings: Settings, room: PixelRoom, decoders: int, bodies: BodyMemory, videos: VideoMemory
 ) -> ImageMemory:
-    """Return what fits the room for large images, and that for bodies, to the memory.
+    """Return what fits the room for large images, and those for bodies and videos, to the memory, and has done so once.
 
     Args:
         settings: the limits, and how many processes share the memory.
         room: for the pixels of the images that are decoded or drawn on at once.
         decoders: how many decoder processes this process has.
         bodies: what bounds those of requests.
+        videos: what bounds those that arrive and run.
     """
     memory, processes = granted_memory(), settings.processes
     if memory is not None and processes > 1:
         memory = (memory - SUPERVISOR_BYTES) // processes
-    return ImageMemory(
+    fitted = ImageMemory(
         room,
         share_bytes=memory,
         beside_bytes=decoders * DECODER_PROCESS_BYTES,
@@ -306,9 +308,12 @@ def make_image_memory(
         chosen_max="max_pixels" in settings.model_fields_set,
         chosen_room=bool(settings.max_decoding_pixels),
         bodies=bodies,
+        videos=videos,
         body_bytes=ENOUGH_BODIES * settings.max_body_bytes,
         on_short=return_large_blocks_at_once,
     )
+    fitted.fit()
+    return fitted
 
 
 def make_response_cache(

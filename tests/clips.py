@@ -14,6 +14,7 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+from PIL import Image
 
 HEADER_FIRST = {"moov_size": "6000"}
 """Room for an MP4's header in front, where a player finds it before the rest has come."""
@@ -106,6 +107,22 @@ def counting(frames: int = 60, form: str = "mp4", codec: str = "libx264") -> byt
         pixel_format="yuvj420p" if codec == "mjpeg" else "rgb8" if codec == "gif" else "yuv420p",
         container_options=HEADER_FIRST if form == "mp4" else None,
     )
+
+
+def avi_of(jpegs: Sequence[bytes]) -> bytes:
+    """Return an AVI of ten frames a second, which are these JPEGs as they are; its header has the size of the first."""
+    body = BytesIO()
+    with av.open(body, "w", format="avi") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = Image.open(BytesIO(jpegs[0])).size
+        stream.pix_fmt = "yuvj420p"
+        for number, jpeg in enumerate(jpegs):
+            packet = av.Packet(jpeg)
+            packet.stream, packet.pts, packet.dts = stream, number, number
+            packet.time_base, packet.is_keyframe = Fraction(1, 10), True
+            container.mux(packet)
+    return body.getvalue()
 
 
 def box(kind: bytes, content: bytes = b"") -> bytes:

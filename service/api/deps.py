@@ -21,6 +21,7 @@ from service.engine import Engine
 from service.errors import AdminOffError
 from service.metrics import Metrics
 from service.runtime.change import Change, ChangeReport
+from service.video_memory import VideoMemory
 
 
 class Peers(Protocol):
@@ -53,6 +54,7 @@ class Services:
     admission: Admission
     arriving: ArrivingBodies
     arriving_videos: ArrivingBodies
+    video_memory: VideoMemory
     uploads: UploadPlaces
     max_body_bytes: int
     max_images: int

@@ -15,6 +15,7 @@ from service.errors import (
 )
 from service.imaging import bmp, png, tiff
 from service.imaging.announced import quick_pixels
+from service.imaging.avif_frames import decoded_frames
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.deadline import CheckedBytes, GoOn, without_end
 from service.imaging.depth import Samples, in_strips, to_eight_bits
@@ -36,6 +37,7 @@ from service.imaging.tiff_pixels import load_tiff
 from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
 from service.imaging.webp import load_first_frame, with_alpha
+from service.imaging.webp_codes import codes_of
 from service.value import value
 
 MAX_SIDE = 1_000_000
@@ -83,7 +85,8 @@ class OpenedImage:
     `file` is Pillow's image of the frame that is displayed first, `size` that of the whole stored canvas, on which the
     frame covers `box`; what a frame leaves free is clear. `samples` are given where the file's pixels are words that
     become 8 bits; `png` are the chunks of a PNG, `bmp` the meaning of bits that Pillow does not read. `counted` is how
-    many pixels it counts for, where more are decoded than the canvas has; `sample_bytes` are those of deep samples.
+    many pixels it counts for, where more are decoded than the canvas has; `sample_bytes` are those of deep samples,
+    `code_bytes` those of a WebP's prefix codes.
     """
 
     body: bytes = field(repr=False)
@@ -96,6 +99,7 @@ class OpenedImage:
     bmp: BmpSamples | None = None
     counted: int = 0
     sample_bytes: int = 0
+    code_bytes: int = 0
 
     @property
     def pixels(self) -> int:
@@ -105,7 +109,8 @@ class OpenedImage:
     @property
     def held_pixels(self) -> int:
         """For how many pixels it takes memory while it is decoded: deep samples are held twice."""
-        return max(self.pixels, 2 * self.sample_bytes // TIGHT_BYTES_PER_PIXEL)
+        own = max(self.pixels, 2 * self.sample_bytes // TIGHT_BYTES_PER_PIXEL)
+        return own + self.code_bytes // TIGHT_BYTES_PER_PIXEL
 
     @property
     def can_be_reduced(self) -> bool:
@@ -163,10 +168,22 @@ def _open_other(body: bytes, limits: Limits) -> OpenedImage:
     elif body[4:8] == b"ftyp":
         require_little_metadata(body, "AVIF", limits.max_metadata_bytes)
     file = _open(body, limits)
+    counted = 0
     if file.format == "AVIF":
         require_little_held(file, limits.max_metadata_bytes)
+        counted = _check_frames(body, file, limits)
     box = _gif_box(file) if file.format == "GIF" else None
-    return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")), box)
+    held = codes_of(body).bytes if file.format == "WEBP" else 0
+    turned = _exif_orientation(file.info.get("exif"))
+    return OpenedImage(body, file, file.size, turned, box, counted=counted, code_bytes=held)
+
+
+def _check_frames(body: bytes, file: Image.Image, limits: Limits) -> int:
+    """Return for how many pixels an AVIF counts: its frames may be larger than its boxes say, and have layers."""
+    largest, total = decoded_frames(body, file.width * file.height)
+    if largest > limits.max_pixels:
+        raise _too_many_pixels(limits)
+    return min(total, limits.max_pixels)
 
 
 def _open(body: bytes, limits: Limits) -> Image.Image:

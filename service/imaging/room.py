@@ -26,8 +26,9 @@ KEPT_BYTES_PER_PIXEL = 3
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """Work that waits; `keeps`: what it makes stays after it."""
+    """Work that waits for room for its pixels; `keeps`: what it makes stays after it."""
 
+    pixels: int
     keeps: bool
 
 
@@ -53,6 +54,9 @@ class PixelRoom:
     is decoded to be kept unless all fit. Other work is not held up by them alone: what is made from them is such work,
     and they are released only after it.
 
+    Videos may be lent a part. What does not fit beside that part waits, and holds up nothing that does. A frame of a
+    video takes half of the room at most, so that it never waits for what its own video was lent.
+
     Args:
         pixels: how many pixels may be in work at once.
         clock: seconds that only grow, in which the deadlines are.
@@ -70,6 +74,9 @@ class PixelRoom:
         self._return_memory = return_memory
         self.in_work = 0
         self.kept = 0
+        self.on_less: Callable[[], None] = lambda: None
+        """Called when less is in work or kept, on any thread; for what waits to be lent a part."""
+        self._lent = 0
         self._clock = clock
         self._changed = threading.Condition()
         self._waiting: deque[_Ticket] = deque()
@@ -91,11 +98,34 @@ class PixelRoom:
             self.largest = largest
             self._changed.notify_all()
 
+    def can_lend(self, pixels: int) -> bool:
+        """Whether so many pixels are free, or none is asked for."""
+        return not pixels or self.kept + self.in_work <= self.pixels - pixels
+
+    def lend(self, pixels: int) -> None:
+        """Have room for so many pixels less from now on: videos hold it, and give it back later."""
+        if pixels != self._lent:
+            with self._changed:
+                self._lent = pixels
+                self._changed.notify_all()
+
+    def require(self, pixels: int) -> None:
+        """Refuse an image for which there is never room.
+
+        Raises:
+            TooManyPixelsError: the memory has never room for so many.
+        """
+        if pixels > SMALL_PIXELS:
+            self._require(pixels, 1)
+
     @contextmanager
-    def hold(self, pixels: int, until: float, *, tight_share: int = 1) -> Iterator[None]:
+    def hold(
+        self, pixels: int, until: float, *, tight_share: int = 1, of_video: bool = False
+    ) -> Iterator[None]:
         """Wait for room for so many pixels, and hold it while the block runs; for worker threads.
 
-        Where memory is short, only one in `tight_share` of them is counted: the work takes less than other work.
+        Where memory is short, only one in `tight_share` of them is counted: the work takes less than other work. Of a
+        video's frame no more is counted than half of the room.
 
         Raises:
             DeadlineError: there was none before the clock reached `until`.
@@ -105,6 +135,9 @@ class PixelRoom:
             yield
             return
         counted = pixels if self.largest is None else pixels // tight_share
+        if of_video:
+            self.require(pixels)
+            counted = min(counted, self.pixels // 2)
         self._take(counted, until, share=tight_share)
         try:
             yield
@@ -113,6 +146,7 @@ class PixelRoom:
             with self._changed:
                 self.in_work -= counted
                 self._changed.notify_all()
+            self.on_less()
 
     @contextmanager
     def keep(self, pixels: int, until: float) -> Iterator[KeptPixels]:
@@ -137,6 +171,7 @@ class PixelRoom:
                 self.in_work -= pixels
                 self.kept += kept
                 self._changed.notify_all()
+            self.on_less()
 
     def release(self, place: KeptPixels) -> None:
         """For `KeptPixels`."""
@@ -144,6 +179,7 @@ class PixelRoom:
             self.kept -= place.pixels
             place.pixels = 0
             self._changed.notify_all()
+        self.on_less()
 
     def _give_back(self, pixels: int) -> None:
         """Let the next image find the memory of this one, which malloc keeps for the thread that freed it."""
@@ -160,7 +196,7 @@ class PixelRoom:
             )
 
     def _take(self, pixels: int, until: float, *, keeps: bool = False, share: int = 1) -> None:
-        ticket = _Ticket(keeps)
+        ticket = _Ticket(pixels, keeps)
         with self._changed:
             self._require(pixels, share)
             self._waiting.append(ticket)
@@ -179,10 +215,17 @@ class PixelRoom:
         for one in self._waiting:
             if one is ticket:
                 return True
+            if self._waits_for_videos(one.pixels):
+                continue
             if not (one.keeps and self.kept) or ticket.keeps:
                 return False
         raise AssertionError("it waits")
 
     def _fits(self, pixels: int, *, keeps: bool) -> bool:
+        if self._waits_for_videos(pixels):
+            return False
         alone = not self.in_work and not (keeps and self.kept)
-        return alone or self.kept + self.in_work + pixels <= self.pixels
+        return alone or self.kept + self.in_work + pixels <= self.pixels - self._lent
+
+    def _waits_for_videos(self, pixels: int) -> bool:
+        return bool(self._lent) and pixels > self.pixels - self._lent

@@ -130,6 +130,16 @@ class Animation:
             expected=len(self._wanted),
         )
 
+    @property
+    def pixels(self) -> int:
+        """How many the canvas has, or the largest stored frame."""
+        boxes = (part.box for part in self._file.parts)
+        largest = max((right - left) * (bottom - top) for left, top, right, bottom in boxes)
+        return max(self._file.width * self._file.height, largest)
+
+    def allow(self, pixels: int) -> None:
+        """Nothing is larger than the headers say."""
+
     def __iter__(self) -> Iterator[ComposedFrame]:
         """Yield the wanted frames.
 

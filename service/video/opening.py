@@ -26,6 +26,15 @@ class AnyClip(Protocol):
     detail: str
     info: VideoInfo
 
+    @property
+    def pixels(self) -> int:
+        """How many the largest frame has by the header; 0: it does not say."""
+        ...
+
+    def allow(self, pixels: int) -> None:
+        """Decode no frame of many more pixels; before the iteration."""
+        ...
+
     def __iter__(self) -> Iterator[AnyFrame]: ...
 
     def stop(self) -> None: ...

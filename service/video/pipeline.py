@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -27,16 +27,16 @@ from service.metrics import Metrics
 from service.own_thread import OwnThread
 from service.runtime.job import Job, JobResult, Trace
 from service.runtime.model import Lease, Model
+from service.video.decoder_bytes import decoder_bytes
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
+from service.video.frame import HELD_BYTES_PER_PIXEL
 from service.video.opening import AnyClip, AnyFrame, open_clip
 from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from service.video.source import Source
+from service.video_memory import MOST_HELD_BYTES, VideoMemory
 
 Kept = TypeVar("Kept")
-
-MOST_HELD_BYTES = 256 << 20
-"""How many bytes the frames of one video may take that wait for the network or run through it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,12 @@ class VideoRun:
 
 
 class Arrival(Protocol):
-    """How a file arrives whose bytes come while it is read; both are called on the event loop."""
+    """How a file arrives whose bytes come while it is read; all is called on the event loop."""
+
+    @property
+    def expected(self) -> int:
+        """How many bytes it will have, or has by now where that is not known."""
+        ...
 
     async def begun(self) -> None:
         """Wait until there is something to do."""
@@ -82,12 +87,13 @@ class Arrival(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VideoPipeline:
-    """Runs videos. Holds no state of a video: what is limited, `fan_out`, `limits` and `room` limit."""
+    """Runs videos. Holds no state of a video: what is limited, `fan_out`, `limits`, `room` and `memory` limit."""
 
     fan_out: FanOut
     limits: VideoLimits
     metrics: Metrics
     room: PixelRoom
+    memory: VideoMemory
 
     async def run(
         self,
@@ -107,15 +113,17 @@ class VideoPipeline:
                 to do; None: it is there.
 
         Raises:
-            OverloadedError: as many videos, explanations and chains are running as may.
+            OverloadedError: as many videos, explanations and chains are running as may, or no memory was free in time.
             VideoError: the video can not be read.
+            TooManyPixelsError: its frames are larger than is allowed, or than the memory has room for.
             UnavailableError: a network is not ready, the service ends, or a frame waited for too long.
         """
         opening = opened(source, run.sampling, self.limits, self.metrics, stop_reading=stop_reading)
         if arrival is not None:
             await arrival.begun()
         with self.fan_out.admit() as place, _given_back(place, arrival):
-            async with opening as reader:
+            expected = 0 if arrival is None else arrival.expected
+            async with opening as reader, self._memory_for(reader.clip, expected, run) as most:
                 started = False
                 results = run_frames(
                     reader,
@@ -125,6 +133,7 @@ class VideoPipeline:
                     self.room,
                     timeout_seconds=run.timeout_seconds,
                     draws=run.draws,
+                    most_held_bytes=most,
                     place=place,
                 )
                 async with aclosing(results):
@@ -134,6 +143,27 @@ class VideoPipeline:
                             yield VideoStart(run.served, run.task, reader.clip.info)
                         yield await _combined(result, run)
                 yield await _summary(reader.clip, run)
+
+    def _memory_for(
+        self, clip: AnyClip, file_bytes: int, run: VideoRun
+    ) -> AbstractAsyncContextManager[int]:
+        """Return what holds the memory for a video's work, and gives what its frames may take.
+
+        Where memory is short, frames that are larger than the header says are not decoded. That is what FFmpeg has
+        found in the first frame.
+        """
+        pixels, largest = clip.pixels, self.room.largest
+        if not pixels:
+            pixels = min(self.limits.max_pixels, largest or self.limits.max_pixels)
+        self.room.require(pixels)
+        if largest is not None:
+            clip.allow(pixels)
+        return self.memory.working(
+            decoder_bytes(clip.info.codec, pixels, file_bytes),
+            HELD_BYTES_PER_PIXEL * pixels,
+            self.fan_out.in_flight,
+            run.timeout_seconds,
+        )
 
 
 @contextmanager
@@ -354,7 +384,7 @@ def _copied(outputs: Outputs, _: None) -> Outputs:
 def _prepare(
     frame: AnyFrame, target: ImageInput, room: PixelRoom, until: float
 ) -> tuple[NDArray[np.uint8], SourceImage]:
-    with room.hold(frame.pixels, until):
+    with room.hold(frame.pixels, until, of_video=True):
         image = frame.image()
         tensor, geometry = fit_image(image, target)
     return tensor, SourceImage(image, geometry, Limits(frame.max_pixels))
@@ -377,5 +407,5 @@ def _read_in_room(
     outputs: Outputs,
     source: SourceImage,
 ) -> tuple[Kept, Image.Image | None]:
-    with room.hold(source.geometry.width * source.geometry.height, until):
+    with room.hold(source.geometry.width * source.geometry.height, until, of_video=True):
         return keep(outputs, source)

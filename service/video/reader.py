@@ -76,6 +76,12 @@ class Counts:
     skipped: int = 0
 
 
+ALLOWED_SHARE = 1.25
+"""So many times the pixels of the header a frame may have where it is bounded: codecs code whole blocks."""
+ALLOWED_PIXELS = 1 << 16
+"""Each frame may have so many."""
+
+
 class Clip:
     """An opened video. Iterate it once, on one thread; any thread may call `stop`.
 
@@ -102,6 +108,7 @@ class Clip:
         self._limits = limits
         self._orientations: dict[int, Orientation] = {}
         self._stopped = threading.Event()
+        self._most_pixels: int | None = None
         self._source = source
         self._video = open_video(source, limits.allowed)
         try:
@@ -120,6 +127,8 @@ class Clip:
             BrokenVideoError: no frame can be decoded, or a file that is read several times has too many boxes.
         """
         wants = wants_of(self._sampling, self._times())
+        if self._most_pixels is not None:
+            self._video.decoder.options = {"max_pixels": str(self._most_pixels)}
         reader = PacketReader(self._video, self._stopped)
         decoder = FrameDecoder(self._video, reader, wants, self._stopped)
         for number, seconds, stored in decoder.frames():
@@ -139,6 +148,16 @@ class Clip:
         self.counts.decoded = decoder.decoded
         if not self._stopped.is_set():
             self._conclude(reader, decoder)
+
+    @property
+    def pixels(self) -> int:
+        """How many a frame has by the header, as it is stored or as it is displayed; 0: it does not say."""
+        context = self._video.stream.codec_context
+        return max(context.width * context.height, self.info.width * self.info.height)
+
+    def allow(self, pixels: int) -> None:
+        """Decode no frame of many more pixels; before the iteration."""
+        self._most_pixels = max(ALLOWED_PIXELS, int(pixels * ALLOWED_SHARE))
 
     def stop(self) -> None:
         """Make the iteration end before its next packet."""

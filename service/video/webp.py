@@ -9,11 +9,14 @@ from PIL import Image
 from service.errors import BrokenVideoError
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.shortage import require_memory
+from service.imaging.webp_codes import frame_codes
 from service.video.animation import AnimationFile, Part, too_many_stored
 from service.video.reader import MOST_ANIMATION_FRAMES
 
 MOST_CHUNKS = 1_000_000
 """After so many chunks the file ends: a hostile one may consist of nothing else."""
+MOST_CODE_BYTES = 64 << 20
+"""What the prefix codes of a frame may take; those that libwebp's encoder writes take half of it at most."""
 _CANVAS_AT, _FIRST_CHUNK_AT, _FRAME_BYTES = 24, 12, 16
 _ALPHA_FLAG = 0x10
 
@@ -65,7 +68,12 @@ def _part(data: memoryview, seconds: float) -> Part:
 
 
 def _still(chunks: memoryview, size: tuple[int, int]) -> Image.Image:
-    """Decode a frame, as a still image with a header of its own, whose size the decoder checks."""
+    """Decode a frame, as a still image with a header of its own, whose size the decoder checks.
+
+    Raises:
+        BrokenVideoError: its prefix codes take more memory than frames do.
+    """
+    _check_codes(bytes(chunks), size)
     flags = 0 if bytes(chunks[:4]) == b"VP8 " else _ALPHA_FLAG
     width, height = (struct.pack("<I", side - 1)[:3] for side in size)
     header = struct.pack("<4sIB3x", b"VP8X", 10, flags) + width + height
@@ -78,3 +86,12 @@ def _still(chunks: memoryview, size: tuple[int, int]) -> Image.Image:
     except PILLOW_FAULTS:
         require_memory(size[0] * size[1])
         raise
+
+
+def _check_codes(chunks: bytes, size: tuple[int, int]) -> None:
+    groups, held = frame_codes(chunks, size)
+    if held > MOST_CODE_BYTES:
+        raise BrokenVideoError(
+            f"A frame of the WebP has {groups} groups of prefix codes, which take more memory than its pixels may. "
+            "Encode it again."
+        )

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests import in_group
 from tests.cgroups import add, memory_group
+from tests.clips import avi_of
 from tests.images import encode, plain
 from tests.live import Process, bundled, problem, start
 from tests.processes import children, has_ended
@@ -44,9 +45,9 @@ def sample(service: Process, name: str, **labels: str) -> float:
     )
 
 
-def classify(service: Process) -> str:
+def classify(service: Process, query: str = "") -> str:
     """Classify a small image over a new connection; return the process that answered."""
-    answer = httpx.post(f"{service.url}/v1/classify", content=plain("red"), timeout=10)
+    answer = httpx.post(f"{service.url}/v1/classify?{query}", content=plain("red"), timeout=10)
     assert answer.status_code == 200
     return answer.headers["x-request-id"][:20]
 
@@ -209,6 +210,38 @@ def test_the_bodies_of_many_clients_fit_into_a_small_container_one_after_the_oth
             classify(service)
         assert {one.result().status_code for one in sent} == {200}
         assert service.process.poll() is None
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("mebibytes", "more"), [(400, ()), (640, ("ssdlite-mobilenet-v2", "u2netp"))]
+)
+def test_large_videos_at_once_wait_or_are_refused_and_small_images_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mebibytes: int, more: tuple[str, ...]
+) -> None:
+    noise = encode(Image.effect_noise((1280, 720), 200).convert("RGB"), "JPEG", quality=98)
+    video = avi_of([noise] * 40)
+    assert len(video) > 50_000_000
+    models = bundled(tmp_path, "efficientnet-lite0", "lenet5", *more)
+    with memory_group(mebibytes << 20) as group:
+        monkeypatch.setenv(in_group.GROUP_VARIABLE, str(group))
+        with (
+            start("tests.in_group", models=models, threads=2) as service,
+            ThreadPoolExecutor(8) as clients,
+        ):
+
+            def send(_: int) -> httpx.Response:
+                url = f"{service.url}/v1/video?task=classify&model=efficientnet-lite0&fps=10"
+                return httpx.post(url, content=video, timeout=120)
+
+            sent = [clients.submit(send, client) for client in range(4)]
+            while not all(one.done() for one in sent):
+                classify(service, "model=lenet5")
+            answers = Counter(one.result().status_code for one in sent)
+            assert answers[200], answers
+            assert set(answers) <= {200, 503}, answers
+            assert send(0).status_code == 200
+            assert service.process.poll() is None
 
 
 def test_explanations_fit_into_a_small_container_or_are_refused(

@@ -9,6 +9,7 @@ from service.body_memory import BodyMemory
 from service.errors import TooManyPixelsError
 from service.image_memory import LEAST_HELD_BYTES, ImageMemory
 from service.imaging.room import TIGHT_BYTES_PER_PIXEL, PixelRoom
+from service.video_memory import VideoMemory
 
 MAX_PIXELS = 64_000_000
 
@@ -22,10 +23,12 @@ def memory(
     held: int = LEAST_HELD_BYTES,
     most_held: int = 0,
     bodies: BodyMemory | None = None,
+    videos: VideoMemory | None = None,
     body_bytes: int = 0,
     on_short: Callable[[], None] = lambda: None,
 ) -> ImageMemory:
     """Return the memory in which so many pixels fit beside a service that holds the least."""
+    bodies = bodies or BodyMemory()
     return ImageMemory(
         room,
         share_bytes=LEAST_HELD_BYTES + fitting * TIGHT_BYTES_PER_PIXEL,
@@ -33,7 +36,8 @@ def memory(
         max_pixels=MAX_PIXELS,
         chosen_max=chosen_max,
         chosen_room=chosen_room,
-        bodies=bodies or BodyMemory(),
+        bodies=bodies,
+        videos=videos or VideoMemory(bodies, room, most_file_bytes=2**30),
         body_bytes=body_bytes,
         on_short=on_short,
         held=lambda: held,

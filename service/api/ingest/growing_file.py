@@ -73,6 +73,11 @@ class GrowingFile:
         """How many bytes have arrived."""
         return len(self._bytes)
 
+    @property
+    def expected(self) -> int:
+        """How many bytes will have arrived, where that is announced; else how many have."""
+        return self.size if self._length is None or self._finished else self._length
+
     def head(self, size: int) -> bytes:
         """Return the first bytes that have arrived, up to `size`; it never waits."""
         with self._arrived:

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from fastapi import Request
 
 from service.api.ingest.arriving import ArrivingBodies, ArrivingBody
 from service.api.ingest.body import next_chunk
 from service.api.ingest.encoding import Inflater, content_coding, next_piece
+from service.api.ingest.file_memory import FileMemory
 from service.api.ingest.growing_file import GrowingFile
 from service.api.ingest.kind import HEAD_BYTES, URLENCODED, not_a_video, stripped_by_curl
 from service.api.ingest.multipart import FormReader, is_form
 from service.api.ingest.pace import Pace
 from service.api.record import RequestRecord, announced_bytes, single_header_of
+from service.body_memory import BodyPlace
 from service.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -25,6 +27,7 @@ from service.errors import (
     UnsupportedVideoError,
     VideoError,
 )
+from service.video_memory import VideoMemory
 
 _STRIPPED_BYTES = 1 << 16
 """No video has so many first bytes without a zero."""
@@ -38,6 +41,7 @@ async def receiving(
     limit: int,
     patience_seconds: float,
     arriving: ArrivingBodies,
+    memory: VideoMemory,
     least_rate: int = 0,
 ) -> AsyncIterator[GrowingFile]:
     """Yield the video in a request's body as a file that grows; the body is the video or a form with one file.
@@ -55,24 +59,28 @@ async def receiving(
         limit: the largest size in bytes, before and after it is inflated.
         patience_seconds: how long a reader of the file waits for the next byte.
         arriving: what all videos that arrive hold together.
+        memory: what all videos may hold; this one waits for `patience_seconds` for its part.
         least_rate: bytes per second that must arrive over each time of `patience_seconds`.
 
     Raises:
-        BodyTooLargeError: it is larger than `limit`, by its announced size or as soon as so much has arrived.
+        BodyTooLargeError: it is larger than `limit`, or than the memory has room for, by its announced size or as soon
+            as so much has arrived.
         EmptyBodyError: it has no bytes.
         MalformedMultipartError: the form can not be parsed, is cut short, or does not hold exactly one file.
         ClientLeftError: the client closed its connection.
         DeadlineError: it arrived at less than `least_rate`, and what arrived is no video. Else the file ends there.
-        OverloadedError: the videos that arrive hold too much together, and this one has cost most.
+        OverloadedError: the videos that arrive hold too much together, and this one has cost most; or no memory for it
+            was free in time.
         UnsupportedEncodingError, MalformedEncodingError: as `read_body` says.
         UnsupportedVideoError: the block's own, which says more where the first bytes are those of another kind of file.
     """
-    upload = _Upload(request, record, limit, patience_seconds)
+    place = memory.files.place()
+    upload = _Upload(request, record, limit, patience_seconds, memory=memory, place=place)
     pace = Pace(least_rate, patience_seconds)
     # A scope without a time limit, which the receiver ends. A TaskGroup would wrap the block's errors in groups.
     work = asyncio.timeout(None)
     try:
-        with arriving.counted() as body:
+        with closing(place), arriving.counted(place) as body:
             async with _beside(upload.receive(work, body, pace)), work:
                 body.on_give_way = lambda: upload.end(body.error(), work)
                 yield upload.file
@@ -105,7 +113,14 @@ class _Upload:
     """Receives one body, then waits for its client to leave; `failure` is why the work on it has to end."""
 
     def __init__(
-        self, request: Request, record: RequestRecord, limit: int, patience_seconds: float
+        self,
+        request: Request,
+        record: RequestRecord,
+        limit: int,
+        patience_seconds: float,
+        *,
+        memory: VideoMemory,
+        place: BodyPlace,
     ) -> None:
         announced = announced_bytes(request)
         content_type = single_header_of(request, b"content-type") or ""
@@ -122,7 +137,15 @@ class _Upload:
         self._form = (
             FormReader(content_type, on_data=self.file.feed, example="video.mp4") if form else None
         )
+        self._memory = FileMemory(
+            memory,
+            place,
+            size=None if coding else announced,
+            most_bytes=limit,
+            patience_seconds=patience_seconds,
+        )
         self._check(announced or 0)
+        memory.require(announced or 0)
         if announced == 0:
             raise _empty()
 
@@ -164,6 +187,8 @@ class _Upload:
             except DeadlineError as error:
                 self.stalled = error
                 self.file.finish()
+            finally:
+                self._memory.close()
             while (await self._request.receive())["type"] != "http.disconnect":
                 pass
             self.end(ClientLeftError("The client closed its connection."), work)
@@ -179,8 +204,9 @@ class _Upload:
             self._record.body_bytes += len(chunk)
             self._check(self._record.body_bytes)
             before = self.file.size
-            await self._inflate(chunk)
+            await self._inflate(chunk, pace)
             body.add(self.file.size - before)
+            self._memory.came(self.file.size)
         if not self._record.body_bytes:
             raise _empty()
         if self._inflater is not None:
@@ -188,17 +214,20 @@ class _Upload:
         if self._form is not None:
             self._form.end()
         self._record.received()
+        self._memory.complete()
         self.file.finish()
 
-    async def _inflate(self, chunk: bytes) -> None:
+    async def _inflate(self, chunk: bytes, pace: Pace) -> None:
         if self._inflater is None:
-            self._feed(chunk)
+            await self._feed(chunk, pace)
             return
         pieces = self._inflater.pieces(chunk)
         while (piece := await next_piece(pieces)) is not None:
-            self._feed(piece)
+            await self._feed(piece, pace)
 
-    def _feed(self, chunk: bytes) -> None:
+    async def _feed(self, chunk: bytes, pace: Pace) -> None:
+        with pace.apart():
+            await self._memory.before(self.file.size + len(chunk))
         if self._form is None:
             self.file.feed(chunk)
             return

@@ -116,6 +116,7 @@ async def _watch(
         limit=services.max_video_bytes,
         patience_seconds=services.timeout_seconds,
         arriving=services.arriving_videos,
+        memory=services.video_memory,
         least_rate=services.min_bytes_per_second,
     )
     shares = services.shares

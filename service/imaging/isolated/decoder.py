@@ -40,8 +40,9 @@ from service.imaging.isolated.messages import (
 )
 from service.imaging.isolated.pool import DecoderPool
 from service.imaging.jpeg_header import JPEG_START
-from service.imaging.room import TIGHT_JPEG_SHARE, PixelRoom
+from service.imaging.room import TIGHT_BYTES_PER_PIXEL, TIGHT_JPEG_SHARE, PixelRoom
 from service.imaging.source_image import SourceImage
+from service.imaging.webp_codes import MOST_BYTES
 from service.imaging.work import announced, quick_announced
 from service.logs import LOGGER
 
@@ -146,7 +147,9 @@ class IsolatedDecoder:
         if pixels > self._limits.max_pixels:
             pixels = 0  # nothing will be decoded
         size = self._decoded(image, text, pixels, frame.data.cast("B"), until)
-        if isinstance(size, int):  # only its reader knows the size of this image
+        if isinstance(
+            size, int
+        ):  # only its reader knows the size of this image, or what it takes besides
             pixels = size
             size = self._decoded(image, text, pixels, frame.data.cast("B"), until)
         if isinstance(size, int):
@@ -179,9 +182,10 @@ class IsolatedDecoder:
     ) -> Size | int:
         """Fill the frame and return the displayed size, or only the pixels, where they need room first."""
         request = self._request(Kind.FRAME, image, target, granted)
+        is_more_possible = not granted or image.startswith(b"RIFF")  # a WebP has prefix codes too
 
         def read(process: DecoderProcess, reply: Head, latest: float) -> Size | int:
-            if reply[0] == Reply.COUNT and not granted:
+            if reply[0] == Reply.COUNT and is_more_possible:
                 return self._allowed(_count(process, reply, latest))
             size = self._size(reply)
             process.receive(frame, latest)
@@ -192,7 +196,7 @@ class IsolatedDecoder:
             return self._ask(request, until, read)
 
     def _allowed(self, pixels: int) -> int:
-        if pixels > self._limits.max_pixels:
+        if pixels > self._limits.max_pixels + MOST_BYTES // TIGHT_BYTES_PER_PIXEL:
             raise BadReplyError(
                 f"a decoder asks for room for {pixels} pixels, which are not allowed"
             )

@@ -13,8 +13,11 @@ from service.api.ingest.arriving import ArrivingBodies
 from service.api.ingest.model_upload import UploadPlaces
 from service.api.output_room import OutputRoom
 from service.api.record import RECORD_KEY, RequestRecord
+from service.body_memory import BodyMemory
 from service.engine import Engine
+from service.imaging.room import PixelRoom
 from service.settings import Settings
+from service.video_memory import VideoMemory
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +31,7 @@ def services_of(engine: Engine, **changed: Any) -> Services:
         admission=admission,
         arriving=bodies,
         arriving_videos=bodies,
+        video_memory=VideoMemory(BodyMemory(), PixelRoom(1), most_file_bytes=1),
         uploads=UploadPlaces(1),
         max_body_bytes=1,
         max_images=2,

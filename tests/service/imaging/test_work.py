@@ -9,10 +9,12 @@ from PIL import Image
 
 from service.imaging.jpeg_scans import count_markers
 from service.imaging.work import SMALL_JPEG_BYTES, announced, quick_work
-from service.imaging.work_weights import LARGE_WORK, LONG_WORK
+from service.imaging.work_weights import GROUP_WORK, LARGE_WORK, LONG_WORK
+from tests.avifs import avif, stated_size
 from tests.images import encode
 from tests.pngs import RGB, RGB_ALPHA, SIGNATURE, chunk, header
 from tests.tiffs import tiled
+from tests.webps import lossless, webp
 
 SCAN, END = b"\xff\xda", b"\xff\xd9"
 
@@ -161,3 +163,22 @@ def test_the_bytes_of_noise_count(kind: str) -> None:
     assert announced_work(image) == len(image) * {"WEBP": 3, "AVIF": 10}[kind]
     assert announced_work(image) > 2 * 300 * 400
     assert announced(image).pixels == 300 * 400
+
+
+def test_the_prefix_codes_of_a_lossless_webp_count() -> None:
+    hostile = webp((b"VP8L", lossless(600, 600, 22500)))
+    assert quick_work(hostile) is None
+    assert announced_work(hostile) == 22500 * GROUP_WORK
+
+    usual = encode(Image.effect_noise((600, 600), 50).convert("RGB"), "WEBP", lossless=True)
+    assert announced_work(usual) == max(600 * 600 * 6 // 5, 3 * len(usual))
+
+    small = encode(Image.effect_noise((200, 200), 50).convert("RGB"), "WEBP", lossless=True)
+    assert quick_work(small) == max(200 * 200 * 6 // 5, 3 * len(small))
+
+
+def test_the_frames_of_an_avif_count_and_not_what_its_boxes_say() -> None:
+    assert announced(stated_size(avif(800, 600), 16, 16)) == (
+        480_000 - 256,
+        (480_000 - 256) * 6 // 5,
+    )

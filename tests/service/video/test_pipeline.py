@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from service.body_memory import BodyMemory
 from service.bounded_thread import BoundedThread
 from service.engine import Engine, open_engine
 from service.errors import (
     DeadlineError,
     InferenceError,
     OverloadedError,
+    TooManyPixelsError,
     UnavailableError,
     UnsupportedVideoError,
     shortage_of,
@@ -29,7 +31,10 @@ from service.tasks.tasks import TASKS
 from service.video.events import VideoFrame, VideoStart, VideoSummary
 from service.video.options import SamplingOptions
 from service.video.pipeline import VideoRun, opened, run_frames
-from tests.clips import counting
+from service.video.sampling import Sampling
+from service.video_memory import VideoMemory
+from tests.clips import avi_of, counting
+from tests.images import encode
 from tests.servables import write_servable
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +106,58 @@ async def test_a_large_frame_waits_for_room_among_decoded_pixels_until_its_deadl
         await events(0.2)
     assert [type(one) for one in await events(30)] == [VideoStart, VideoFrame, VideoSummary]
     assert room.in_work == 0
+
+
+async def test_frames_that_memory_has_no_room_for_are_refused_before_one_is_decoded(
+    engine: Engine,
+) -> None:
+    room = PixelRoom(SMALL_PIXELS)
+    room.fit(SMALL_PIXELS, SMALL_PIXELS)
+    videos = replace(engine.videos, room=room)
+    before = frames("decoded", engine)
+    running = videos.run(run_of(engine), BytesIO(large_animation()), stop_reading=do_nothing)
+    with pytest.raises(TooManyPixelsError, match="more memory or fewer workers"):
+        await anext(running)
+    assert frames("decoded", engine) == before
+
+
+@pytest.mark.parametrize(("largest", "shown"), [(None, 2), (SMALL_PIXELS, 1)])
+async def test_where_memory_is_short_no_frame_is_decoded_that_is_larger_than_the_first_one(
+    engine: Engine, largest: int | None, shown: int
+) -> None:
+    room = PixelRoom(SMALL_PIXELS)
+    room.fit(SMALL_PIXELS, largest)
+    sizes = [(64, 64), (900, 600)]
+    video = avi_of([encode(Image.new("RGB", size), "JPEG") for size in sizes])
+    run = replace(run_of(engine), sampling=Sampling(every_n=1))
+    running = replace(engine.videos, room=room).run(run, BytesIO(video), stop_reading=do_nothing)
+    async with aclosing(running):
+        events = [event async for event in running]
+    assert sum(isinstance(one, VideoFrame) for one in events) == shown
+    assert isinstance(events[-1], VideoSummary)
+    assert events[-1].ended == ("complete" if shown == 2 else "truncated")
+
+
+async def test_a_video_decodes_nothing_while_there_is_no_memory_for_its_work(
+    engine: Engine,
+) -> None:
+    memory = VideoMemory(BodyMemory(), PixelRoom(1), most_file_bytes=1)
+    memory.fit(0, 0, 0)
+    videos, video = replace(engine.videos, memory=memory), BytesIO(counting(5, "mp4", "h264"))
+    assert memory.work.limit is not None
+    other = memory.work.place()
+    await other.take(memory.work.limit)
+    before = frames("decoded", engine)
+    running = videos.run(run_of(engine), video, stop_reading=do_nothing)
+    async with aclosing(running):
+        start = asyncio.ensure_future(anext(running))
+        while not memory.work.waiting:
+            await asyncio.sleep(0)
+        assert frames("decoded", engine) == before
+        other.close()
+        assert isinstance(await start, VideoStart)
+        assert memory.bytes
+    assert memory.bytes == 0
 
 
 def large_animation() -> bytes:

@@ -22,8 +22,10 @@ from service.video.opening import AnyClip, AnyFrame, open_clip
 from service.video.reader import MOST_ANIMATION_FRAMES, Clip, VideoLimits
 from service.video.sampling import Sampling
 from service.video.webp import read_webp
+from tests import webps
 from tests.animations import HEIGHT, WIDTH, Part, composed, parts
 from tests.clips import counting
+from tests.webps import extended, lossless, webp
 
 EVERY = Sampling(every_n=1)
 
@@ -123,6 +125,16 @@ def test_it_is_bounded_before_it_is_decoded() -> None:
         opened(body, max_seconds=2)
     with pytest.raises(NoFramesError):
         opened(encoded([]))
+
+
+def test_a_frame_whose_prefix_codes_take_more_than_its_pixels_is_refused() -> None:
+    head = (extended(512, 512, 0x02), (b"ANIM", bytes(6)))
+    usual = webps.frame(512, 512, (b"VP8L", lossless(512, 512, 1000, block_bits=4)))
+    hostile = webps.frame(512, 512, (b"VP8L", lossless(512, 512, 16384)))
+    assert len(list(opened(webp(*head, usual, usual)))) == 2
+
+    with pytest.raises(BrokenVideoError, match="16384 groups of prefix codes"):
+        list(opened(webp(*head, usual, hostile)))
 
 
 def test_frames_that_last_no_time_are_bounded_in_number() -> None:

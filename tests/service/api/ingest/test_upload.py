@@ -8,9 +8,11 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from service.api.ingest.arriving import ArrivingBodies
-from service.api.ingest.growing_file import GrowingFile
+from service.api.ingest.file_memory import FileMemory
+from service.api.ingest.growing_file import BEGUN_BYTES, GrowingFile
 from service.api.ingest.upload import receiving
 from service.api.record import RequestRecord
+from service.body_memory import BodyMemory
 from service.errors import (
     BodyTooLargeError,
     BrokenVideoError,
@@ -23,6 +25,8 @@ from service.errors import (
     OverloadedError,
     UnsupportedVideoError,
 )
+from service.imaging.room import PixelRoom
+from service.video_memory import VideoMemory
 from tests.service.api.client import Client, settle
 from tests.service.api.clock import Clock
 from tests.service.api.ingest.forms import END, FORM, NOTE, file_part, form
@@ -38,6 +42,7 @@ def upload(
     patience_seconds: float = 60,
     *,
     arriving: ArrivingBodies | None = None,
+    memory: VideoMemory | None = None,
     least_rate: int = 0,
 ) -> AbstractAsyncContextManager[GrowingFile]:
     return receiving(
@@ -46,8 +51,13 @@ def upload(
         limit=LIMIT,
         patience_seconds=patience_seconds,
         arriving=arriving or ArrivingBodies(4 * LIMIT),
+        memory=memory or unlimited(),
         least_rate=least_rate,
     )
+
+
+def unlimited() -> VideoMemory:
+    return VideoMemory(BodyMemory(), PixelRoom(1), most_file_bytes=4 * LIMIT)
 
 
 async def read(file: GrowingFile) -> bytes:
@@ -511,6 +521,7 @@ def is_slow(
                 limit=LIMIT,
                 patience_seconds=10,
                 arriving=ArrivingBodies(LIMIT),
+                memory=unlimited(),
                 **rate,
             ):
                 await settle()
@@ -573,3 +584,73 @@ def test_without_a_least_rate_any_byte_is_enough(moment: float, *, slow: bool) -
         await at(moment)
 
     assert is_slow(steps) is slow
+
+
+FILES_BYTES = 16 << 20
+"""What the files of videos have at least."""
+
+
+def short() -> VideoMemory:
+    """Return what videos have where there is no memory beside."""
+    memory = VideoMemory(BodyMemory(), PixelRoom(1), most_file_bytes=FILES_BYTES)
+    memory.fit(0, 0, 0)
+    return memory
+
+
+async def test_a_video_takes_the_memory_for_all_of_it_when_it_has_begun_and_gives_it_back() -> None:
+    client, memory = Client({"content-length": str(LIMIT)}), short()
+    async with upload(client, memory=memory) as file:
+        client.send(bytes(BEGUN_BYTES - 1), more=True)
+        await settle()
+        assert memory.bytes == BEGUN_BYTES - 1
+        client.send(bytes(2), more=True)
+        await settle()
+        assert memory.bytes == LIMIT
+        client.send(b"x")
+        assert len(await read(file)) == BEGUN_BYTES + 2
+        assert memory.bytes == BEGUN_BYTES + 2
+    assert memory.bytes == 0
+
+
+async def test_a_video_is_read_on_only_when_there_is_memory_for_it() -> None:
+    client, memory = Client({"content-length": str(LIMIT)}), short()
+    other = memory.files.place()
+    await other.take(FILES_BYTES)
+    async with upload(client, memory=memory) as file:
+        client.send(bytes(LIMIT))
+        await settle()
+        assert file.size == 0
+        other.close()
+        assert len(await read(file)) == LIMIT
+
+
+async def test_a_video_that_has_waited_too_long_for_memory_is_refused() -> None:
+    client, memory = Client(), short()
+    await memory.files.place().take(FILES_BYTES)
+    client.send(bytes(LIMIT))
+    with pytest.raises(OverloadedError, match=r"No memory for the video was free within 0\.01 s"):
+        async with upload(client, patience_seconds=0.01, memory=memory):
+            await forever()
+
+
+async def test_a_video_for_which_there_is_never_memory_is_refused_at_once() -> None:
+    memory = short()
+    memory.files.fit(LIMIT - 1)
+    with pytest.raises(BodyTooLargeError, match="memory of the service has room for"):
+        async with upload(Client({"content-length": str(LIMIT)}), memory=memory):
+            await forever()
+    assert memory.bytes == 0
+
+
+async def test_a_sender_that_pauses_keeps_no_memory_for_what_it_has_not_sent() -> None:
+    memory = short()
+    place = memory.files.place()
+    file = FileMemory(memory, place, size=LIMIT, most_bytes=LIMIT, patience_seconds=30)
+    await file.before(BEGUN_BYTES)
+    file.came(BEGUN_BYTES)
+    assert memory.bytes == LIMIT
+    file.leave()
+    assert (memory.bytes, place.may_give_way) == (BEGUN_BYTES, True)
+    file.came(BEGUN_BYTES + 1)
+    file.complete()
+    assert (memory.bytes, place.may_give_way) == (BEGUN_BYTES + 1, False)

@@ -32,6 +32,7 @@ from service.imaging.room import PixelRoom
 from service.imaging.work import announced
 from tests.images import encode, photograph, plain, run_lengths
 from tests.tiffs import tiled
+from tests.webps import lossless, webp
 
 CASES = Path(__file__).parents[3] / "data"
 TARGET = ImageInput(height=24, width=16, resize="letterbox")
@@ -407,3 +408,15 @@ def test_what_is_drawn_on_can_be_written_to(isolated: IsolatedDecoder) -> None:
     drawn = source.drawable()
     drawn.paste("blue", (0, 0, 8, 6))
     assert np.asarray(drawn)[0, 0].tolist() == [0, 0, 255]
+
+
+def test_prefix_codes_of_a_webp_take_room_besides_its_pixels() -> None:
+    body = webp((b"VP8L", lossless(600, 600, 22500)))
+    room = PixelRoom(10**9)
+    with decoder(room=room, limits=Limits(max_pixels=400_000)) as made:
+        frame, source = made.prepare(body, TARGET, time.perf_counter() + LONG)
+        assert frame.max() > 0  # the bars of the letterbox
+        assert source.held_pixels > 5_000_000
+        room.fit(4_000_000, 4_000_000)
+        with pytest.raises(TooManyPixelsError, match="memory of the service"):
+            made.prepare(body, TARGET, time.perf_counter() + LONG)

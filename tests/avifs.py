@@ -1,0 +1,69 @@
+"""AVIFs whose boxes do not say what their AV1 frames are."""
+
+import struct
+from collections.abc import Sequence
+from io import BytesIO
+
+from PIL import Image
+
+
+def avif(width: int, height: int, mode: str = "RGB") -> bytes:
+    """Return an image of one color."""
+    file = BytesIO()
+    Image.new(mode, (width, height), "gray").save(file, "AVIF", quality=1, speed=10)
+    return file.getvalue()
+
+
+def stated_size(body: bytes, width: int, height: int) -> bytes:
+    """Return an AVIF with another size in its boxes (ISO/IEC 23008-12, 6.5.3)."""
+    place = body.index(b"ispe") + 8
+    return body[:place] + struct.pack(">II", width, height) + body[place + 8 :]
+
+
+def obu_of(body: bytes) -> bytes:
+    """Return the AV1 stream of a file without opacity: all that is in its last box."""
+    return body[body.index(b"mdat") + 4 :]
+
+
+def box(kind: bytes, content: bytes, *, full: bool = False) -> bytes:
+    """Return a box; a full one has a version and flags of 0."""
+    content = bytes(4) + content if full else content
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def grid(streams: Sequence[bytes], tile: tuple[int, int]) -> bytes:
+    """Return a row of tiles that have this size by the boxes."""
+    count = len(streams)
+    canvas = (tile[0] * count, tile[1])
+    start = box(b"ftyp", b"avif" + bytes(4) + b"avifmif1miaf")
+    kinds = [b"grid"] + [b"av01"] * count
+    entries = b"".join(
+        box(b"infe", b"\x02\0\0\0" + struct.pack(">HH", item, 0) + kind + b"\0")
+        for item, kind in enumerate(kinds, 1)
+    )
+    data = [struct.pack(">BBBBHH", 0, 0, 0, count - 1, *canvas), *streams]
+    tiles = struct.pack(f">HH{count}H", 1, count, *range(2, count + 2))
+    sizes = [box(b"ispe", struct.pack(">II", *size), full=True) for size in (canvas, tile)]
+    code = box(b"av1C", bytes((0x81, 0, 0x0C, 0)))
+    depth = box(b"pixi", bytes((3, 8, 8, 8)), full=True)
+    owned = [struct.pack(">HBBB", 1, 2, 1, 4)]
+    owned += [struct.pack(">HBBBB", item, 3, 2, 0x83, 4) for item in range(2, count + 2)]
+    properties = box(b"ipco", b"".join((*sizes, code, depth)))
+    properties += box(b"ipma", struct.pack(">I", count + 1) + b"".join(owned), full=True)
+
+    def header(at: int) -> bytes:
+        places = b""
+        for item, one in enumerate(data, 1):
+            places += struct.pack(">HHHII", item, 0, 1, at, len(one))
+            at += len(one)
+        content = (
+            box(b"hdlr", bytes(4) + b"pict" + bytes(13), full=True),
+            box(b"pitm", struct.pack(">H", 1), full=True),
+            box(b"iloc", b"\x44\0" + struct.pack(">H", count + 1) + places, full=True),
+            box(b"iinf", struct.pack(">H", count + 1) + entries, full=True),
+            box(b"iref", box(b"dimg", tiles), full=True),
+            box(b"iprp", properties),
+        )
+        return start + box(b"meta", b"".join(content), full=True)
+
+    return header(len(header(0)) + 8) + box(b"mdat", b"".join(data))

@@ -1,0 +1,129 @@
+"""The pixels of an AVIF are those of its AV1 frames, which its boxes may not say."""
+
+import time
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.card import ImageInput
+from service.errors import BrokenImageError, TooManyPixelsError
+from service.imaging.av1_frames import MOST_UNITS, frames_of
+from service.imaging.avif_frames import MOST_ENTRIES, decoded_frames
+from service.imaging.decode import Limits, open_image
+from service.imaging.decoder import ThreadDecoder
+from service.imaging.room import PixelRoom
+from tests.avifs import avif, box, grid, obu_of, stated_size
+
+
+def canvas(body: bytes) -> int:
+    with Image.open(BytesIO(body)) as image:
+        return image.width * image.height
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 40), (300, 200), (4100, 16)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_ordinary_image_counts_as_its_boxes_say(size: tuple[int, int], mode: str) -> None:
+    body = avif(*size, mode)
+
+    assert decoded_frames(body, canvas(body)) == (size[0] * size[1], size[0] * size[1])
+
+
+def test_an_ordinary_sequence_counts_as_one_frame() -> None:
+    frames = [Image.effect_noise((200, 100), spread).convert("RGB") for spread in (10, 50, 90)]
+    file = BytesIO()
+    frames[0].save(file, "AVIF", save_all=True, append_images=frames[1:], speed=10)
+    assert b"moov" in file.getvalue()
+
+    assert decoded_frames(file.getvalue(), 20_000) == (20_000, 20_000)
+    assert decoded_frames(file.getvalue(), 256) == (19_744, 19_744)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_what_is_decoded_counts_where_boxes_say_less(mode: str) -> None:
+    body = stated_size(avif(1500, 1000, mode), 16, 16)
+    with Image.open(BytesIO(body)) as image:
+        assert np.asarray(image).shape[:2] == (16, 16)
+
+    opened = open_image(body, Limits())
+
+    assert opened.held_pixels >= 1_490_000
+    with pytest.raises(TooManyPixelsError, match=r"more than the 1\.4 million allowed"):
+        open_image(body, Limits(max_pixels=1_400_000))
+
+
+def test_the_tiles_of_a_grid_count_together() -> None:
+    tile = obu_of(avif(640, 640))
+    honest, hostile = grid([tile, tile], (640, 640)), grid([tile] * 4, (64, 64))
+    for body in (honest, hostile):
+        with Image.open(BytesIO(body)) as image:
+            assert np.asarray(image).any()
+
+    assert decoded_frames(honest, canvas(honest)).largest == 2 * 640 * 640
+    assert decoded_frames(hostile, canvas(hostile)).largest == 4 * 640 * 640 - 4 * 64 * 64
+
+
+def test_large_frames_take_room() -> None:
+    room = PixelRoom(10**9)
+    room.fit(1_200_000, 1_200_000)
+    decoder = ThreadDecoder(Limits(), room)
+    target = ImageInput(height=24, width=24, resize="letterbox")
+    until = time.perf_counter() + 60
+    assert decoder.prepare(avif(1100, 1000), target, until)[0].any()
+
+    with pytest.raises(TooManyPixelsError, match="memory of the service"):
+        decoder.prepare(stated_size(avif(1500, 1000), 16, 16), target, until)
+
+
+def test_frames_before_the_one_that_is_shown_count_as_work() -> None:
+    stream = obu_of(avif(640, 480))
+
+    assert frames_of(stream * 5) == (640 * 480, 5 * 640 * 480)
+
+
+def bits(*fields: tuple[int, int]) -> bytes:
+    """Return numbers of so many bits each, the highest first."""
+    text = "".join(f"{value:0{count}b}" for value, count in fields)
+    return int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8))
+
+
+@pytest.mark.parametrize("has_own_size", [0, 1])
+def test_a_frame_with_a_size_of_its_own_counts_as_its_bits_allow(has_own_size: int) -> None:
+    # 16×16 at most, but with 12 bits a side; no tools, no numbers and no order of frames (AV1, 5.5.1).
+    operating = ((0, 3), (0, 2), (0, 1), (0, 1), (0, 5), (0, 12), (0, 5))
+    sides = ((11, 4), (11, 4), (15, 12), (15, 12))
+    sequence = bits(*operating, *sides, (0, 1), (0, 7), (0, 1), (1, 1), (1, 1), (0, 8))
+    # A key frame that is shown, without screen content (5.9.2).
+    frame = bits((0, 1), (0, 2), (1, 1), (0, 1), (0, 1), (has_own_size, 1), (0, 9))
+    stream = b"\x0a" + bytes([len(sequence)]) + sequence + b"\x32" + bytes([len(frame)]) + frame
+
+    pixels = 4096 * 4096 if has_own_size else 256
+    assert frames_of(stream) == (pixels, pixels)
+
+
+def test_streams_and_boxes_are_read_in_bounded_time() -> None:
+    with pytest.raises(BrokenImageError, match="units of AV1"):
+        frames_of(b"\x12\0" * (MOST_UNITS + 1))
+    assert frames_of(b"\x12\0" * 100) == (0, 0)
+    references = box(
+        b"meta", box(b"iref", box(b"thmb", b"") * (MOST_ENTRIES + 1), full=True), full=True
+    )
+    with pytest.raises(BrokenImageError, match="boxes"):
+        decoded_frames(references, 1)
+
+
+@pytest.mark.parametrize(
+    "body", [avif(300, 200, "RGBA"), grid([obu_of(avif(64, 64))] * 2, (64, 64))]
+)
+def test_damaged_boxes_are_no_fault_of_the_reader(body: bytes) -> None:
+    rng = np.random.default_rng(0)
+    for end in range(len(body)):
+        assert decoded_frames(body[:end], 1).largest < 10**10
+    for _ in range(500):
+        changed = np.frombuffer(body, np.uint8).copy()
+        changed[rng.integers(0, len(body), 3)] = rng.integers(0, 256, 3)
+        try:
+            assert decoded_frames(changed.tobytes(), 1).largest >= 1
+        except BrokenImageError:
+            continue

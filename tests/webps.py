@@ -1,0 +1,92 @@
+"""Lossless WebPs with as many groups of prefix codes as a test wants: RFC 9649, section 3."""
+
+import struct
+
+
+class _Writer:
+    """Bits, the lowest of each byte first."""
+
+    def __init__(self) -> None:
+        self._value = self._count = 0
+        self._bytes = bytearray()
+
+    def write(self, value: int, count: int) -> None:
+        self._value |= value << self._count
+        self._count += count
+        while self._count >= 8:
+            self._bytes.append(self._value & 255)
+            self._value >>= 8
+            self._count -= 8
+
+    def code_of_all(self, symbols: int) -> None:
+        """Write a code in which each byte has 8 bits, and what is above them none."""
+        self.write(0, 1)
+        self.write(8, 4)
+        for length in (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8):
+            self.write(1 if length in {0, 8} else 0, 3)
+        self.write(0, 1)
+        for symbol in range(symbols):
+            self.write(1 if symbol < 256 else 0, 1)
+
+    def code_of_one(self) -> None:
+        """Write a code of the symbol 0 alone, which takes no bits."""
+        self.write(0b0001, 4)
+
+    def byte(self, value: int) -> None:
+        """Write a byte in a code of all."""
+        self.write(int(f"{value:08b}"[::-1], 2), 8)
+
+    def done(self) -> bytes:
+        return bytes(self._bytes) + (bytes((self._value,)) if self._count else b"")
+
+
+def stream(width: int, height: int, groups: int, *, block_bits: int = 2) -> bytes:
+    """Return a black image whose blocks name one group after the other, without its size."""
+    bits = _Writer()
+    bits.write(0, 1)  # no transform
+    bits.write(0, 1)  # no color cache
+    bits.write(1, 1)
+    bits.write(block_bits - 2, 3)
+    bits.write(0, 1)
+    bits.code_of_all(280)
+    bits.code_of_all(256)
+    for _ in range(3):
+        bits.code_of_one()
+    for place in range((-(-width >> block_bits)) * (-(-height >> block_bits))):
+        bits.byte(place % groups & 255)
+        bits.byte(place % groups >> 8)
+    for _ in range(5 * groups):
+        bits.code_of_one()
+    return bits.done()
+
+
+def lossless(width: int, height: int, groups: int, *, block_bits: int = 2) -> bytes:
+    """Return the content of a chunk VP8L with so many groups."""
+    sides = (width - 1) | (height - 1) << 14
+    return b"\x2f" + struct.pack("<I", sides) + stream(width, height, groups, block_bits=block_bits)
+
+
+def extended(width: int, height: int, flags: int) -> tuple[bytes, bytes]:
+    """Return a chunk VP8X."""
+    sides = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    return b"VP8X", struct.pack("<I", flags) + sides
+
+
+def frame(width: int, height: int, *chunks: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Return a chunk ANMF at the upper left corner, shown for 0.1 s."""
+    numbers = (0, 0, width - 1, height - 1, 100)
+    head = b"".join(struct.pack("<I", number)[:3] for number in numbers)
+    return b"ANMF", head + b"\0" + row(*chunks)
+
+
+def row(*chunks: tuple[bytes, bytes]) -> bytes:
+    """Return chunks, one behind the other."""
+    return b"".join(
+        kind + struct.pack("<I", len(data)) + data + bytes(len(data) & 1) for kind, data in chunks
+    )
+
+
+def webp(*chunks: tuple[bytes, bytes]) -> bytes:
+    """Return a file of these chunks."""
+    content = b"WEBP" + row(*chunks)
+    return b"RIFF" + struct.pack("<I", len(content)) + content
