@@ -7,6 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
+from exporter.counted_tensors import counted_tensors
 from exporter.graph import BATCH, copy_of
 from exporter.shapes import Shape, infer_shapes
 
@@ -15,7 +16,8 @@ def free_batch(model: onnx.ModelProto, *, windows: bool = False) -> onnx.ModelPr
     """Return the model with a free batch axis.
 
     Reshapes to a constant shape whose first axis is the batch get a free first axis. With `windows` so do those whose
-    first axis is a multiple of the batch before or after the reshape, as in networks that attend within windows.
+    first axis is a multiple of the batch before or after the reshape, as in networks that attend within windows. One
+    that leaves an axis to the number of detections stays: that number is another one for each image.
     Whether that was right is seen in a run only: the proof compares several batch sizes with the source.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
@@ -29,9 +31,13 @@ def free_batch(model: onnx.ModelProto, *, windows: bool = False) -> onnx.ModelPr
             first.Clear()
             first.dim_param = BATCH
     targets = _constant_targets(freed)
+    counted = counted_tensors(freed)
     for node in freed.graph.node:
-        if node.op_type == "Reshape" and node.input[0] not in targets:
-            _free_reshape(freed, node, shapes, targets.get(node.input[1]), batch, windows=windows)
+        if node.op_type != "Reshape" or node.input[0] in targets:
+            continue
+        target = targets.get(node.input[1])
+        if target is not None and not (node.input[0] in counted and -1 in target):
+            _free_reshape(freed, node, shapes, target, batch, windows=windows)
     for value in freed.graph.output:
         value.type.tensor_type.ClearField("shape")
     del freed.graph.value_info[:]
@@ -59,14 +65,14 @@ def _free_reshape(
     model: onnx.ModelProto,
     node: NodeProto,
     shapes: Mapping[str, Shape],
-    target: NDArray[np.int64] | None,
+    target: NDArray[np.int64],
     batch: int,
     *,
     windows: bool,
 ) -> None:
     """Free the first axis of the target shape, if the reshape keeps the batch as the first axis."""
     before, after = shapes.get(node.input[0]), shapes.get(node.output[0])
-    if target is None or before is None or after is None or not before.dims or not after.dims:
+    if before is None or after is None or not before.dims or not after.dims:
         return
     if target[0] == 0 or -1 in target[:1]:
         return

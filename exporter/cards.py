@@ -7,12 +7,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from exporter.errors import RecipeError, invalid_field
+from exporter.file_kind import file_kind, not_onnx
 from exporter.labels import read_labels
 from exporter.loading import load_onnx
 from exporter.network import Facts
 from exporter.recipe import Recipe
 from exporter.writing import write_servable
-from service.card import Card
+from service.card import Card, CardError
 from service.servable_file import check_certificate, read_card
 
 EDITABLE = ("title", "description", "labels", "license", "source", "background_id", "scores")
@@ -55,6 +56,10 @@ def edit_card(path: Path, changes: list[str]) -> Card:
         card = read_card(path)
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}. Give the model.onnx of a servable") from error
+    except CardError as error:
+        if file_kind(path).kind in {"onnx", "unknown"}:
+            raise
+        raise RecipeError(not_onnx(path, str(error))) from error
     check_certificate(path, card)
     content = card.model_dump()
     for change in changes:

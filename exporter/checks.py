@@ -1,5 +1,6 @@
 """What can be checked before the first second of work."""
 
+from itertools import islice
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -42,10 +43,23 @@ def _check_files(recipe: Recipe) -> None:
         if kind in SAVED:
             require_saved(file, *SAVED[kind])
     weights = recipe.weights
+    if weights is not None and weights not in _NAMES and (recipe.folder / weights).is_dir():
+        raise RecipeError(
+            f"--weights {weights}: this is a folder. {_weights_in(recipe.folder / weights)}"
+        )
     # torchvision's weights have many names, of which none has an ending.
     is_file = weights is not None and (kind in _FILES_ALONE or Path(weights).suffix != "")
     if weights is not None and is_file and weights not in _NAMES:
         require_weights(recipe.locate(weights, "weights"))
+
+
+def _weights_in(folder: Path) -> str:
+    """Return the next step for a folder where a file of weights is meant."""
+    files = sorted(file.name for file in islice(folder.iterdir(), _MOST_FILES) if file.is_file())
+    if not files:
+        return "Give the file of the weights; this folder has no file"
+    more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    return f"Give the file of the weights; in it are {', '.join(files[:_SHOWN])}{more}"
 
 
 def _check_folders(recipe: Recipe) -> None:
@@ -122,6 +136,8 @@ _FILES_ALONE = {"python", "timm", "transformers"}
 """The kinds of sources whose weights are a file, or one of the names that follow."""
 
 _NAMES = {"DEFAULT", "none"}
+_MOST_FILES = 1000
+_SHOWN = 5
 
 WITH_CODE = ("python", "train")
 """The kinds of sources that import modules."""

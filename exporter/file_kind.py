@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from exporter.errors import SourceError, WeightsError
+from exporter.foreign_files import next_step
 from exporter.weights_alone import weights_alone
 
 Kind = Literal[
@@ -18,6 +19,9 @@ Kind = Literal[
 _HEAD = 4096
 _SAFETENSORS_HEADER = 100_000_000
 """The longest header that the safetensors library reads, in bytes."""
+
+_FIRST_CLASS = 48
+"""A pickle of an object has the module of its class within so many bytes."""
 
 _FETCH = "Download it again; a link to a login or preview page gives no file"
 _FROM_JOBLIB = (
@@ -55,6 +59,26 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\xff\xd8\xff", "a JPEG image", "Give the file of the network"),
 )
 """The first bytes of a file, what it is, and the next step."""
+
+_NO_NETWORK = "It is not the file of a network; give that file, or the name of the network"
+_TEXTS = {
+    ".py": (
+        "Python code",
+        (
+            "Give the callable in it that builds the network as the source, python:{module}:CALLABLE --code {folder}, "
+            "and its weights with --weights FILE"
+        ),
+    ),
+    ".ipynb": ("a notebook", "Save the network that it trains, and give that file"),
+    ".csv": ("a table", _NO_NETWORK),
+    ".tsv": ("a table", _NO_NETWORK),
+    ".json": ("JSON", _NO_NETWORK),
+    ".yaml": ("YAML", _NO_NETWORK),
+    ".yml": ("YAML", _NO_NETWORK),
+    ".txt": ("text", _NO_NETWORK),
+    ".md": ("text", _NO_NETWORK),
+}
+"""What a text is, and the next step, by its ending."""
 
 _FIRST_PICKLES = (b"(dp0\n", b"(lp0\n", b"ccollections\n", b"ccopy_reg\n", b"}q\x00", b"]q\x00")
 """How pickles of protocols 0 and 1 begin; those before 2 have no mark of their own."""
@@ -108,7 +132,7 @@ def file_kind(path: Path) -> FileKind:
     if (length := _header_length(head)) is not None:
         return _safetensors_kind(path, length, size)
     is_pickle = (head.startswith(b"\x80") and size > 1) or head.startswith(_FIRST_PICKLES)
-    return _pickle_kind(head) if is_pickle else _other(head, size)
+    return _pickle_kind(head) if is_pickle else _other(path, head, size)
 
 
 def require_weights(path: Path) -> FileKind:
@@ -122,7 +146,9 @@ def require_weights(path: Path) -> FileKind:
     except OSError as error:
         raise WeightsError(f"--weights {path.name} can not be read: {error.strerror}") from error
     if not kind.is_weights:
-        raise WeightsError(f"--weights {path.name} {kind.sentence}")
+        step = next_step(path)
+        why = f"can not be read. {step}" if step else kind.sentence
+        raise WeightsError(f"--weights {path.name} {why}")
     return kind
 
 
@@ -146,12 +172,18 @@ def require_saved(path: Path, wanted: Kind, what: str) -> None:
 
 
 def _pickle_kind(head: bytes) -> FileKind:
+    if b"sklearn." in head[:_FIRST_CLASS]:
+        return FileKind(
+            "other",
+            "a model of scikit-learn",
+            "Foveal serves neural networks over images: give one of PyTorch or ONNX",
+        )
     if b"joblib.numpy_pickle" in head:
         return FileKind("other", "a file of joblib, which no other reader takes", _FROM_JOBLIB)
     return FileKind("pickle")
 
 
-def _other(head: bytes, size: int) -> FileKind:
+def _other(path: Path, head: bytes, size: int) -> FileKind:
     if head[4:8] == b"TFL3":
         return FileKind("other", "a TensorFlow Lite file", "Export the network to ONNX: onnx:FILE")
     if head[257:262] == b"ustar":
@@ -164,10 +196,10 @@ def _other(head: bytes, size: int) -> FileKind:
         )
     if head.startswith(_FIRST_FIELDS) and len(head) > 1 and head[1] < 32:
         return FileKind("onnx", "an ONNX file", "Use it as a source: onnx:FILE")
-    return _text_kind(head)
+    return _text_kind(path, head)
 
 
-def _text_kind(head: bytes) -> FileKind:
+def _text_kind(path: Path, head: bytes) -> FileKind:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith(_PAGES):
         return FileKind("other", "a web page (HTML), not the file itself", _FETCH)
@@ -177,12 +209,24 @@ def _text_kind(head: bytes) -> FileKind:
         return FileKind("unknown", "of no known format", "Is it complete, and the right one?")
     if not text.isprintable() and any(char < " " and char not in "\t\r\n\f\x1b" for char in text):
         return FileKind("unknown", "of no known format", "Is it complete, and the right one?")
+    return _readable_kind(path, text)
+
+
+def _readable_kind(path: Path, text: str) -> FileKind:
+    """Return what a file is that begins with this text."""
     if '"weight_map"' in text:
         return FileKind(
             "other",
             "the index of a checkpoint in several files",
             "Save it as one file: safetensors.torch.save_file(model.state_dict(), FILE)",
         )
+    if '"modelTopology"' in text:
+        return FileKind(
+            "other", "a network of TensorFlow.js", "Export the network that it was made of to ONNX"
+        )
+    if path.suffix.lower() in _TEXTS:
+        what, advice = _TEXTS[path.suffix.lower()]
+        return FileKind("text", what, advice.format(module=path.stem, folder=path.parent))
     line = text.strip().splitlines()[0][:60] if text.strip() else ""
     return FileKind("text", f"text, which begins with {line!r}", _FETCH)
 

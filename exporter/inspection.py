@@ -27,6 +27,8 @@ def inspect_file(path: Path) -> Iterator[RenderableType]:
     Raises:
         SourceError: it is not an ONNX file.
     """
+    if path.is_dir():
+        raise SourceError(f"{path}: this is a folder, not a file. Give an ONNX file in it")
     try:
         model = load_onnx(path)
     except OSError as error:

@@ -66,6 +66,18 @@ def _reader(path: Path) -> Callable[[Path], tuple[str, ...]]:
     return read
 
 
+def refuse_written_out(value: str) -> None:
+    """Refuse labels that are written out where a file is meant.
+
+    Raises:
+        RecipeError: the value is a list with commas.
+    """
+    if "," in value:
+        raise RecipeError(
+            f"labels {value!r}: this is no file. Write one label per line into a text file: --labels FILE"
+        )
+
+
 def repeated_labels(labels: Sequence[str]) -> dict[str, list[int]]:
     """Return the labels that several classes have, with the class ids; ImageNet has two cranes."""
     found: dict[str, list[int]] = {}
@@ -299,6 +311,9 @@ def _fields(value: object) -> Mapping[Any, Any]:
 
 
 def _in_onnx(path: Path) -> tuple[str, ...]:
+    kind = file_kind(path)
+    if kind.kind in {"other", "broken"}:
+        raise RecipeError(f"labels: {path.name} {kind.sentence}")
     labels = labels_in_metadata(_onnx_metadata(path), path.name)
     if labels is None:
         raise RecipeError(f"labels: the metadata of {path.name} names no classes. Give a text file")

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from io import BytesIO
 from pathlib import Path
 
-_MOST_BYTES = 2**20
+MOST_BYTES = 2**20
 """How much of a file is read; the tensors of a torch.save lie behind it or in other files."""
 
 MOST_PICKLES = 5
@@ -33,13 +33,13 @@ def pickle_of(path: Path) -> BytesIO:
     """Return the start of the pickle in a file."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
-            return BytesIO(file.read(_MOST_BYTES))
+            return BytesIO(file.read(MOST_BYTES))
     with zipfile.ZipFile(path) as archive:
         name = next((one for one in archive.namelist() if one.endswith("data.pkl")), None)
         if name is None:
             return BytesIO()
         with archive.open(name) as file:
-            return BytesIO(file.read(_MOST_BYTES))
+            return BytesIO(file.read(MOST_BYTES))
 
 
 def stated_in(path: Path, keys: Collection[str]) -> dict[str, str | int]:

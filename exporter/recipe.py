@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from exporter.errors import RecipeError, invalid_field
 from exporter.file_kind import no_file
 from exporter.input_contradictions import refuse_small_side, refuse_unread
-from exporter.labels import read_labels
+from exporter.labels import read_labels, refuse_written_out
 from exporter.recipe_tables import (
     ClassifyRecipe,
     DetectRecipe,
@@ -246,6 +246,8 @@ class Recipe(Table):
         """
         if self.labels is None or isinstance(self.labels, tuple):
             return self.labels
+        if not (self.folder / self.labels).exists():
+            refuse_written_out(self.labels)
         return read_labels(self.locate(self.labels, "labels"))
 
 

@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-from exporter.pickled_statements import MOST_PICKLES, UNREADABLE, pickle_of, stated_in
+from exporter.pickled_statements import MOST_BYTES, MOST_PICKLES, UNREADABLE, pickle_of, stated_in
 
 _ATTRIBUTE = "_parameters"
 """The first attribute with tensors in the pickle of every module, right behind its class."""
 
 _TRAINING_WRAPPERS = ("DataParallel", "DistributedDataParallel", "OptimizedModule", "AveragedModel")
 _PLAIN = ("collections.", "builtins.", "__builtin__.")
+
+_PICKLE = b"\x80"
+_NO_LIBRARIES = {"builtins", "__builtin__", "collections", "copyreg", "copy_reg", "datetime"}
+"""Modules of Python whose objects hold no weights."""
 
 _LIBRARIES = ("torchvision", "timm")
 
@@ -38,6 +42,11 @@ def weights_alone(path: Path, wanted: str = "network") -> str:
         path: a file of torch.save, pickle, safetensors or numpy.savez.
         wanted: what the file should have been.
     """
+    if _has_no_arrays(path):
+        return (
+            f"{path} is a pickle without weights: it holds no tensor and no array. Give a file of torch.save or of "
+            f"numpy.savez with the weights, or the {wanted} itself"
+        )
     module = pickled_class(path)
     if module is None:
         return (
@@ -71,6 +80,19 @@ def pickled_class(path: Path) -> str | None:
         return _class_in(pickle_of(path))
     except UNREADABLE:  # what is damaged is refused where it is read
         return None
+
+
+def _has_no_arrays(path: Path) -> bool:
+    """Return whether a pickle alone, no archive, was read to its end and names no class of an array's library."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if not content.startswith(_PICKLE) or len(content) > MOST_BYTES:
+            return False
+        names = [word for word, is_class in _words(BytesIO(content)) if is_class]
+    except UNREADABLE:
+        return False
+    return not any(name.partition(".")[0] not in _NO_LIBRARIES for name in names)
 
 
 def _remedy(path: Path, module: str) -> str:

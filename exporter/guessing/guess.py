@@ -7,6 +7,7 @@ that the command can show it.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,7 +26,7 @@ from exporter.guessing.places import KINDS, source_at
 from exporter.label_count import counted, likely_cause
 from exporter.labels import checkpoint_labels
 from exporter.recipe import LABELED, PACKAGE_PREFIX, Recipe, Task
-from exporter.sources.transformers_configs import CONFIG, read_config, task_of
+from exporter.sources.transformers_configs import CONFIG, read_config, refuse_other_task, task_of
 from exporter.weights_alone import weights_alone
 
 _LABEL_FILES = (
@@ -152,6 +153,10 @@ def _source(word: str) -> tuple[str, tuple[Granted, ...]]:
     path = Path(word)
     if path.exists() or path.suffix == ".toml":
         return source_at(path)
+    if colon and (near := get_close_matches(kind.lower(), KINDS, 1)):
+        raise SourceError(
+            f"source {word!r}: there is no such file, and no kind of source {kind!r}. Is it {near[0]}:{where}?"
+        )
     on_hub = f". {_DOWNLOAD}" if _HUB_NAME.fullmatch(word) else ""
     raise SourceError(
         f"source {word!r}: there is no such file or folder. A source that is no file begins with one of "
@@ -206,8 +211,11 @@ def _onnx(where: str) -> Iterator[Granted]:
 def _transformers(where: str) -> Iterator[Granted]:
     path = Path(where)
     config = path / CONFIG if path.is_dir() else path
-    task = task_of(read_config(config)) if config.is_file() else None
-    if task is not None:
+    content = read_config(config) if config.is_file() else {}
+    task = task_of(content)
+    if task is None:
+        refuse_other_task(content)
+    else:
         yield Granted("task", task, f"the architecture in {config}")
 
 

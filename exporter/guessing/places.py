@@ -7,6 +7,7 @@ from pathlib import Path
 
 from exporter.errors import SourceError
 from exporter.file_kind import FileKind, file_kind
+from exporter.foreign_files import is_foreign, next_step
 from exporter.guessing.granted import Granted
 from exporter.guessing.timm_config import timm_words
 from exporter.sources.transformers_configs import CONFIG, has_weights, read_config
@@ -37,28 +38,6 @@ _INNER_FOLDERS = ("weights", "checkpoints", "onnx", "export", "model")
 
 _SHOWN = 5
 _MOST_FILES = 2000
-_ELSEWHERE = {
-    ".h5": "Convert it: python -m tf2onnx.convert --keras FILE --output net.onnx",
-    ".keras": "Convert it with Keras: model.export('net.onnx', format='onnx')",
-    ".tflite": "Convert it: python -m tf2onnx.convert --tflite FILE --output net.onnx",
-    ".pb": "Convert it: python -m tf2onnx.convert --graphdef FILE --output net.onnx",
-    ".engine": "A TensorRT engine can not be converted back; export from the network that it was made of",
-    ".trt": "A TensorRT engine can not be converted back; export from the network that it was made of",
-    ".mlpackage": "Export from the network that it was made of",
-    ".mlmodel": "Export from the network that it was made of",
-    ".pdmodel": "Convert it: paddle2onnx --model_dir FOLDER --model_filename FILE --params_filename FILE "
-    "--save_file net.onnx",
-    ".pdiparams": "Give the .pdmodel beside it to paddle2onnx",
-    ".caffemodel": "Export from the network that it was made of, to ONNX",
-    ".prototxt": "Export from the network that it was made of, to ONNX",
-    ".param": "ncnn's form can not be read; export from the network that it was made of",
-    ".mnn": "MNN's form can not be read; export from the network that it was made of",
-    ".rknn": "A network for a Rockchip NPU can not be converted back; export from the one that it was made of",
-    ".weights": "Darknet's weights can not be read; export the network to ONNX with a tool that reads them",
-    ".mar": "An archive of TorchServe: unpack it (it is a ZIP file) and give the network inside",
-    ".xml": "OpenVINO's form can not be read; export from the network that it was made of",
-}
-"""The next step for a file of a kind that is not read, by its ending."""
 
 
 def source_at(path: Path) -> tuple[str, tuple[Granted, ...]]:
@@ -84,14 +63,9 @@ def _in_folder(folder: Path) -> tuple[str, tuple[Granted, ...]]:
             )
     if (folder / "recipe.toml").is_file():
         return str(folder / "recipe.toml"), ()
-    if (folder / "saved_model.pb").is_file():
-        raise SourceError(
-            f"{folder} is a SavedModel of TensorFlow. Convert it: python -m tf2onnx.convert --saved-model {folder} "
-            "--output net.onnx"
-        )
-    other = next(
-        (one for one in sorted(folder.iterdir()) if one.suffix.lower() in _ELSEWHERE), None
-    )
+    if (step := next_step(folder)) is not None:
+        raise SourceError(f"{folder} can not be read. {step}")
+    other = next((one for one in sorted(folder.iterdir()) if is_foreign(one)), None)
     if other is not None:
         return _in_file(other), ()
     weights = [
@@ -177,8 +151,8 @@ def _in_file(path: Path) -> str:
         return str(path)
     if path.name == CONFIG:
         return f"transformers:{path}"
-    if suffix in _ELSEWHERE:
-        raise SourceError(f"{path} can not be read. {_ELSEWHERE[suffix]}")
+    if (step := next_step(path)) is not None:
+        raise SourceError(f"{path} can not be read. {step}")
     kind = file_kind(path)
     if kind.kind in {"text", "other", "broken"}:
         raise SourceError(f"{path} {kind.sentence}")

@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 from onnx import ModelProto, TensorProto
 
+from exporter.counted_tensors import counted_tensors
 from exporter.errors import GraphError, RecipeError
 from exporter.graph import Graph, integers
 from exporter.heads.one_output import is_detection_output
 from exporter.map_forms import map_form
 from exporter.network import Array
-from exporter.node_order import tensors_read
 from exporter.recipe import Recipe
 from exporter.shapes import Shape
 from service.card import ImageInput
@@ -32,9 +32,6 @@ _ROW_AXIS = {"rows": 1, "list": 1, "inner_list": 2}
 
 _LAST: dict[str, tuple[int, ...]] = {"vector": (), "one_class": (1,)}
 """The axes behind the scores, once they are arranged."""
-
-_COUNTED = {"NonMaxSuppression", "NonZero", "Unique", "Compress", "Loop", "If", "SequenceAt"}
-"""Operators after which the number of rows may depend on the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +115,7 @@ def read_outputs(
     Raises:
         GraphError: the size of one depends on the image, or its first axis is not the batch.
     """
-    counted = _counted(model)
+    counted = counted_tensors(model)
     # Where one image has one detection, (1, 6) is a row, unless another output is a list (1, M, 4).
     has_batch = any(len(shapes[one].dims) > 2 for one in names if one in counted & shapes.keys())
     found = []
@@ -182,15 +179,6 @@ def _changed(dims: tuple[int, ...], form: Form, most: int) -> tuple[int, ...]:
             axis = _ROW_AXIS[form]
             return (*dims[:axis], most, *dims[axis + 1 :])
     return dims
-
-
-def _counted(model: ModelProto) -> set[str]:
-    """Return the tensors behind an operator whose results have as many rows as the image gives reason for."""
-    found: set[str] = set()
-    for node in model.graph.node:
-        if node.op_type in _COUNTED or tensors_read(node) & found:
-            found.update(node.output)
-    return found
 
 
 def require_outputs(recipe: Recipe, model: ModelProto) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import SourceError, WeightsError
+from exporter.errors import RecipeError, SourceError, WeightsError
 from exporter.recipe import Task
 
 CONFIG = "config.json"
@@ -82,6 +82,19 @@ def other_task_of(content: Mapping[str, Any]) -> str | None:
             words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(name).rpartition("For")[2])
             return f"it is for {words.lower()}"
     return None
+
+
+def refuse_other_task(content: Mapping[str, Any]) -> None:
+    """Refuse a network for what Foveal does not do.
+
+    Raises:
+        RecipeError: the architectures that the config names are for that alone.
+    """
+    if task_of(content) is None and (other := other_task_of(content)) is not None:
+        names = ", ".join(str(name) for name in content["architectures"])
+        raise RecipeError(
+            f"config.json states {names}: {other}. A network of Transformers is exported for classify, segment, detect"
+        )
 
 
 def labels_of(named: Mapping[Any, str] | None) -> tuple[str, ...] | None:

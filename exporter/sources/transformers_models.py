@@ -22,10 +22,10 @@ from exporter.sources.transformers_configs import (
     has_weights,
     is_placeholder,
     labels_of,
-    other_task_of,
     placeholders,
     read_config,
     refuse_missing_shards,
+    refuse_other_task,
     task_of,
 )
 from exporter.sources.transformers_images import ProcessedImages, processed_images
@@ -168,11 +168,7 @@ def _check_task(content: dict[str, Any], recipe: Recipe) -> None:
     if stated is not None and stated != recipe.task:
         name = ", ".join(content["architectures"])
         raise RecipeError(f"--task {recipe.task}: config.json states {name}, which is for {stated}")
-    if stated is None and (other := other_task_of(content)) is not None:
-        raise RecipeError(
-            f"config.json states {', '.join(content['architectures'])}: {other}. A network of Transformers is exported "
-            f"for {', '.join(_AUTOMATIC)}"
-        )
+    refuse_other_task(content)
     if content.get("model_type") in _MORE_THAN_IMAGES:
         what = _MORE_THAN_IMAGES[content["model_type"]]
         raise SourceError(

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from exporter.batching import free_batch
 from exporter.sessions import unoptimized_session
@@ -51,3 +51,18 @@ def test_the_target_of_a_reshape_may_be_a_constant_node(form: str) -> None:
     pixels = normal(4, 3, SIDE, SIDE)
     (found,) = unoptimized_session(free_batch(model)).run(None, {"pixels": pixels})
     np.testing.assert_array_equal(found, pixels.reshape(4, -1))
+
+
+def test_a_reshape_to_the_number_of_detections_keeps_that_number_free() -> None:
+    """Where a batch of one is freed, the number of one image must not become the number of all."""
+    model = pixel_graph(
+        helper.make_node("NonZero", ["pixels"], ["places"]),
+        helper.make_node("Cast", ["places"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["numbers", "shape"], ["raw"]),
+        shape=np.array([1, -1, 4]),
+    )
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    pixels = np.zeros((1, 3, SIDE, SIDE), np.float32)
+    pixels[0, 0, 0, :7] = 1
+    (found,) = unoptimized_session(free_batch(model)).run(None, {"pixels": pixels})
+    assert found.shape == (1, 7, 4)

@@ -80,3 +80,9 @@ def test_a_change_that_does_not_fit_leaves_the_file_as_it_is(
 def test_a_missing_servable_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"none\.onnx: No such file.*model\.onnx of a servable"):
         edit_card(tmp_path / "none.onnx", ["title=Colors"])
+
+
+def test_a_file_that_is_no_servable_is_called_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("import torch\n")
+    with pytest.raises(RecipeError, match=r"net\.py is Python code"):
+        edit_card(tmp_path / "net.py", ["title=Colors"])

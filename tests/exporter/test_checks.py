@@ -43,6 +43,10 @@ def folder(place: Path) -> Path:
     )
     (place / "page.pth").write_bytes(b"<!DOCTYPE html><html></html>")
     (place / "empty").mkdir()
+    (place / "net.engine").write_bytes(b"ftrt" + bytes(range(256)))
+    (place / "net.py").write_text("import torch\n")
+    (place / "trained").mkdir()
+    (place / "trained" / "last.pth").touch()
     (place / "images" / "deep").mkdir(parents=True)
     (place / "images" / "deep" / "a.PNG").touch()
     return place
@@ -57,6 +61,20 @@ def folder(place: Path) -> Path:
         ({"proof": {"labeled": "none"}}, "--labeled none: there is no such folder or file"),
         ({"code": "empty"}, "--code: only python and train read this, not onnx:"),
         ({"source": "python:a:b", "code": "none"}, "none: there is no such folder"),
+        (
+            {"source": "torchvision:resnet18", "weights": "trained"},
+            "--weights trained: this is a folder. Give the file of the weights; in it are last.pth",
+        ),
+        ({"source": "timm:resnet18", "weights": "empty"}, "--weights empty: this is a folder"),
+        (
+            {"source": "torchvision:resnet18", "weights": "net.engine"},
+            "--weights net.engine can not be read. A TensorRT engine can not be converted back",
+        ),
+        (
+            {"source": "timm:resnet18", "weights": "net.py"},
+            "--weights net.py is Python code. Give the callable",
+        ),
+        ({"labels": "a,b,c"}, "labels 'a,b,c': this is no file. Write one label per line"),
         ({"weights": "w.pt"}, "--weights is for sources that build a network"),
         ({"source": "program:a.pt2", "arguments": {"n": 1}}, "--arg is for sources"),
         ({"source": "program:a.pt2"}, "source 'a.pt2': there is no file"),

@@ -48,3 +48,8 @@ def test_what_is_no_onnx_file_is_refused(
         path.write_bytes(content)
     with pytest.raises(SourceError, match=message):
         list(inspect_file(path))
+
+
+def test_a_folder_is_called_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="this is a folder, not a file"):
+        list(inspect_file(tmp_path))

@@ -441,3 +441,10 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 def test_repeated_labels_are_found() -> None:
     assert repeated_labels(("crane", "heron", "crane", "", "")) == {"crane": [0, 2]}
+
+
+def test_an_image_that_is_named_as_a_network_is_called_an_image(tmp_path: Path) -> None:
+    (tmp_path / "cat.onnx").write_bytes(b"\xff\xd8\xff\xe0" + bytes(99))
+
+    with pytest.raises(RecipeError, match=r"labels: cat\.onnx is a JPEG image"):
+        read_labels(tmp_path / "cat.onnx")

@@ -1,6 +1,7 @@
 """Files and folders as strangers have them are judged by content; every refusal names the next step."""
 
 import json
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from exporter.errors import ExportError, SourceError
+from exporter.errors import ExportError, RecipeError, SourceError
 from exporter.guessing.granted import Granted
 from exporter.guessing.guess import guess
 from exporter.guessing.places import source_at
@@ -389,3 +390,47 @@ def test_weights_inside_of_a_folder_need_their_network(tmp_path: Path) -> None:
     first.unlink()
     with pytest.raises(SourceError, match=r"a\.ckpt contains weights and not the network"):
         source_at(tmp_path)
+
+
+def scikit_learn(path: Path) -> None:
+    """Write the start of a pickle as scikit-learn's estimators have it."""
+    path.write_bytes(b"\x80\x04\x95\x1b\x02\0\0\0\0\0\0\x8c\x18sklearn.ensemble._forest\x94")
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "words"),
+    [
+        (
+            lambda path: path.write_text("import torch\n"),
+            "model.py",
+            r"python:model:CALLABLE --code",
+        ),
+        (lambda path: path.write_text('{"modelTopology": {}}'), "model.json", "TensorFlow.js"),
+        (lambda path: path.write_text("a,b\n1,2\n"), "w.csv", "is a table. It is not the file"),
+        (lambda path: path.write_bytes(b"\x08\x01\x12\x07"), "saved_model.pb", "--saved-model"),
+        (lambda path: path.write_bytes(pickle.dumps({"a": [1, 2]})), "a.pkl", "without weights"),
+        (scikit_learn, "a.joblib", "a model of scikit-learn"),
+        (Path.mkdir, "a.mlpackage", "Core ML"),
+    ],
+)
+def test_what_is_of_another_tool_is_called_what_it_is(
+    tmp_path: Path, make: Callable[[Path], object], name: str, words: str
+) -> None:
+    make(tmp_path / name)
+
+    with pytest.raises(SourceError, match=words) as refused:
+        source_at(tmp_path / name)
+
+    assert name in str(refused.value)
+
+
+def test_a_kind_of_source_that_is_spelled_wrong_gets_the_nearest() -> None:
+    with pytest.raises(SourceError, match=r"Is it torchvision:resnet18\?"):
+        guess("torchvison:resnet18", {})
+
+
+def test_a_network_for_texts_is_refused_before_its_task_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+
+    with pytest.raises(RecipeError, match="LlamaForCausalLM: it generates text"):
+        guess(str(tmp_path), {})
