@@ -189,14 +189,31 @@ def chunks(body: bytes, most: int = MAX_CHUNKS) -> Iterator[Chunk]:
     raise BrokenImageError(f"The PNG has more than {most} chunks. Encode it again.")
 
 
-def count_chunks(body: bytes, most: int) -> int:
-    """Return how many chunks a PNG has, or `most` where it has so many or more; where one is damaged they end."""
-    place = len(SIGNATURE)
+class Extent(NamedTuple):
+    """How many chunks a PNG has, and how many bytes those with the pixels of its image and of its first frame."""
+
+    chunks: int
+    stream_bytes: int
+
+
+def extent(body: bytes, most: int) -> Extent:
+    """Return the extent of a PNG, up to `most` chunks where it has so many or more; where one is damaged they end."""
+    place, frames, found = len(SIGNATURE), 0, 0
     for count in range(most):
         if place + 12 > len(body):
-            return count
-        place += 12 + int.from_bytes(body[place : place + 4])
-    return most
+            return Extent(count, found)
+        length, kind = int.from_bytes(body[place : place + 4]), body[place + 4 : place + 8]
+        if kind == b"IDAT" or (kind == b"fdAT" and frames == 1):
+            found += min(length, len(body) - place)
+        frames += kind == b"fcTL"
+        place += 12 + length
+    return Extent(most, found)
+
+
+def full_bytes(body: bytes) -> int:
+    """Return how many bytes the pixels of a PNG's canvas take, by its header: each row with the byte of its filter."""
+    width, height, depth, color = struct.unpack_from(">IIBB", body, 16)
+    return int(height * (1 + (width * depth * _CHANNELS.get(color, 1) + 7) // 8))
 
 
 def _collect(body: bytes) -> _Parts:

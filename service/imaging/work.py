@@ -1,18 +1,23 @@
 """An encoded image → how long its decoding takes, by its header: as that of an ordinary image of so many pixels."""
 
+from collections.abc import Sequence
+
 from service.imaging import png
 from service.imaging.announced import Announced, jpeg_frame, quick_pixels, read_header
 from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START
 from service.imaging.jpeg_scans import MAX_SCANS, SCAN_MARKER, count_markers
+from service.imaging.unread import TIFF_STARTS
 from service.imaging.work_weights import (
     FREE_SEGMENTS,
     JPEG_SHARE,
     PNG_BYTE_WORK,
+    TOGETHER_BYTE_WORK,
     USUAL_SCANS,
     VIDEO_FIFTHS,
     WEBP_BYTE_WORK,
     segments_work,
+    spare_work,
     with_bytes,
 )
 
@@ -40,8 +45,8 @@ def quick_work(image: bytes) -> int | None:
     if pixels is None:
         return None
     if image.startswith(png.SIGNATURE):
-        chunks = png.count_chunks(image, QUICK_CHUNKS)
-        return None if chunks == QUICK_CHUNKS else _png_work(image, pixels)
+        found = png.extent(image, QUICK_CHUNKS)
+        return None if found.chunks == QUICK_CHUNKS else _png_work(image, pixels, found)
     if image.startswith(b"RIFF"):
         return max(pixels * VIDEO_FIFTHS // 5, len(image) * WEBP_BYTE_WORK)
     return pixels
@@ -70,13 +75,33 @@ def announced(image: bytes, formats: tuple[str, ...] = FORMATS) -> Announced:
         quick = quick_work(image)
         return Announced(pixels, max(_of_scans(image, pixels), work) if quick is None else quick)
     if image.startswith(png.SIGNATURE) and pixels:
-        chunks = png.count_chunks(image, png.MAX_CHUNKS)
-        return Announced(pixels, max(_png_work(image, pixels), segments_work(chunks)))
+        found = png.extent(image, png.MAX_CHUNKS)
+        return Announced(pixels, _png_work(image, pixels, found))
     return Announced(pixels, work)
 
 
-def _png_work(image: bytes, pixels: int) -> int:
+def work_together(images: Sequence[object], works: Sequence[int]) -> int:
+    """Return the work of all images of a request; where there are several, the bytes of PNGs and TIFFs count in any.
+
+    Args:
+        images: encoded; an error in the place of one counts nothing.
+        works: of each.
+    """
+    if len(images) == 1:
+        return sum(works)
+    return sum(map(_beside_others, images, works))
+
+
+def _beside_others(image: object, work: int) -> int:
+    if isinstance(image, bytes) and image.startswith((png.SIGNATURE, *TIFF_STARTS)):
+        return max(work, len(image) * TOGETHER_BYTE_WORK)
+    return work
+
+
+def _png_work(image: bytes, pixels: int, extent: png.Extent) -> int:
     work = pixels * (2 if image[_DEPTH] == _DEEP else 1) * (2 if image[_INTERLACE] else 1)
+    spare = spare_work(extent.stream_bytes, png.full_bytes(image))
+    work = max(work, spare, segments_work(extent.chunks))
     return with_bytes(work, len(image) * PNG_BYTE_WORK)
 
 
