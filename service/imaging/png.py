@@ -189,25 +189,28 @@ def chunks(body: bytes, most: int = MAX_CHUNKS) -> Iterator[Chunk]:
     raise BrokenImageError(f"The PNG has more than {most} chunks. Encode it again.")
 
 
-class Extent(NamedTuple):
-    """How many chunks a PNG has, and how many bytes those with the pixels of its image and of its first frame."""
-
-    chunks: int
-    stream_bytes: int
-
-
-def extent(body: bytes, most: int) -> Extent:
-    """Return the extent of a PNG, up to `most` chunks where it has so many or more; where one is damaged they end."""
-    place, frames, found = len(SIGNATURE), 0, 0
+def count_chunks(body: bytes, most: int) -> int:
+    """Return how many chunks a PNG has, or `most` where it has so many or more; where one is damaged they end."""
+    place = len(SIGNATURE)
     for count in range(most):
         if place + 12 > len(body):
-            return Extent(count, found)
+            return count
+        place += 12 + int.from_bytes(body[place : place + 4])
+    return most
+
+
+def stream_bytes(body: bytes) -> int:
+    """Return how many bytes the chunks have with the pixels of a PNG's image and of its first frame."""
+    place, frames, found = len(SIGNATURE), 0, 0
+    for _ in range(MAX_CHUNKS):
+        if place + 12 > len(body):
+            break
         length, kind = int.from_bytes(body[place : place + 4]), body[place + 4 : place + 8]
         if kind == b"IDAT" or (kind == b"fdAT" and frames == 1):
             found += min(length, len(body) - place)
         frames += kind == b"fcTL"
         place += 12 + length
-    return Extent(most, found)
+    return found
 
 
 def full_bytes(body: bytes) -> int:

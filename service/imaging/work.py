@@ -45,8 +45,8 @@ def quick_work(image: bytes) -> int | None:
     if pixels is None:
         return None
     if image.startswith(png.SIGNATURE):
-        found = png.extent(image, QUICK_CHUNKS)
-        return None if found.chunks == QUICK_CHUNKS else _png_work(image, pixels, found)
+        chunks = png.count_chunks(image, QUICK_CHUNKS)
+        return None if chunks == QUICK_CHUNKS else _png_work(image, pixels)
     if image.startswith(b"RIFF"):
         return max(pixels * VIDEO_FIFTHS // 5, len(image) * WEBP_BYTE_WORK)
     return pixels
@@ -75,8 +75,8 @@ def announced(image: bytes, formats: tuple[str, ...] = FORMATS) -> Announced:
         quick = quick_work(image)
         return Announced(pixels, max(_of_scans(image, pixels), work) if quick is None else quick)
     if image.startswith(png.SIGNATURE) and pixels:
-        found = png.extent(image, png.MAX_CHUNKS)
-        return Announced(pixels, _png_work(image, pixels, found))
+        chunks = png.count_chunks(image, png.MAX_CHUNKS)
+        return Announced(pixels, max(_png_work(image, pixels), segments_work(chunks)))
     return Announced(pixels, work)
 
 
@@ -98,10 +98,11 @@ def _beside_others(image: object, work: int) -> int:
     return work
 
 
-def _png_work(image: bytes, pixels: int, extent: png.Extent) -> int:
+def _png_work(image: bytes, pixels: int) -> int:
     work = pixels * (2 if image[_DEPTH] == _DEEP else 1) * (2 if image[_INTERLACE] else 1)
-    spare = spare_work(extent.stream_bytes, png.full_bytes(image))
-    work = max(work, spare, segments_work(extent.chunks))
+    full = png.full_bytes(image)
+    if spare_work(len(image), full):
+        work = max(work, spare_work(png.stream_bytes(image), full))
     return with_bytes(work, len(image) * PNG_BYTE_WORK)
 
 
