@@ -25,7 +25,7 @@ from service.imaging.decoder import Decoder
 from service.imaging.geometry import Geometry
 from service.imaging.room import SMALL_PIXELS, TIGHT_JPEG_SHARE, KeptPixels, PixelRoom
 from service.imaging.source_image import SourceImage
-from service.imaging.work import REQUEST_WORK, quick_announced, quick_work
+from service.imaging.work import REQUEST_WORK, quick_announced, quick_work, work_together
 from service.imaging.work_weights import LARGE_WORK, LONG_WORK
 from service.runtime.entry import without_frames
 from service.runtime.job import Job, JobResult, Outputs
@@ -105,7 +105,7 @@ class Pipeline:
                 for image, work in zip(images, works, strict=True)
             ]
         jobs = [self.job(image, model.card, head, until, require, draws=draws) for image in images]
-        are_many = sum(works) > REQUEST_WORK
+        are_many = work_together(images, works) > REQUEST_WORK
         if are_many or max(works, default=0) > min(LONG_WORK, self._most_work):
             runs = [
                 partial(

@@ -199,6 +199,26 @@ def count_chunks(body: bytes, most: int) -> int:
     return most
 
 
+def stream_bytes(body: bytes) -> int:
+    """Return how many bytes the chunks have with the pixels of a PNG's image and of its first frame."""
+    place, frames, found = len(SIGNATURE), 0, 0
+    for _ in range(MAX_CHUNKS):
+        if place + 12 > len(body):
+            break
+        length, kind = int.from_bytes(body[place : place + 4]), body[place + 4 : place + 8]
+        if kind == b"IDAT" or (kind == b"fdAT" and frames == 1):
+            found += min(length, len(body) - place)
+        frames += kind == b"fcTL"
+        place += 12 + length
+    return found
+
+
+def full_bytes(body: bytes) -> int:
+    """Return how many bytes the pixels of a PNG's canvas take, by its header: each row with the byte of its filter."""
+    width, height, depth, color = struct.unpack_from(">IIBB", body, 16)
+    return int(height * (1 + (width * depth * _CHANNELS.get(color, 1) + 7) // 8))
+
+
 def _collect(body: bytes) -> _Parts:
     found = chunks(body)
     header = next(found, None)

@@ -1,20 +1,25 @@
 """An encoded image → how long its decoding takes, by its header: as that of an ordinary image of so many pixels."""
 
+from collections.abc import Sequence
+
 from service.imaging import png
 from service.imaging.announced import Announced, jpeg_frame, quick_pixels, read_header
 from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START
 from service.imaging.jpeg_scans import MAX_SCANS, SCAN_MARKER, count_markers
+from service.imaging.unread import TIFF_STARTS
 from service.imaging.webp_codes import codes_of, most_groups
 from service.imaging.work_weights import (
     FREE_SEGMENTS,
     GROUP_WORK,
     JPEG_SHARE,
     PNG_BYTE_WORK,
+    TOGETHER_BYTE_WORK,
     USUAL_SCANS,
     VIDEO_FIFTHS,
     WEBP_BYTE_WORK,
     segments_work,
+    spare_work,
     with_bytes,
 )
 
@@ -87,8 +92,29 @@ def _webp_work(image: bytes, pixels: int) -> int:
     return max(pixels * VIDEO_FIFTHS // 5, len(image) * WEBP_BYTE_WORK)
 
 
+def work_together(images: Sequence[object], works: Sequence[int]) -> int:
+    """Return the work of all images of a request; where there are several, the bytes of PNGs and TIFFs count in any.
+
+    Args:
+        images: encoded; an error in the place of one counts nothing.
+        works: of each.
+    """
+    if len(images) == 1:
+        return sum(works)
+    return sum(map(_beside_others, images, works))
+
+
+def _beside_others(image: object, work: int) -> int:
+    if isinstance(image, bytes) and image.startswith((png.SIGNATURE, *TIFF_STARTS)):
+        return max(work, len(image) * TOGETHER_BYTE_WORK)
+    return work
+
+
 def _png_work(image: bytes, pixels: int) -> int:
     work = pixels * (2 if image[_DEPTH] == _DEEP else 1) * (2 if image[_INTERLACE] else 1)
+    full = png.full_bytes(image)
+    if spare_work(len(image), full):
+        work = max(work, spare_work(png.stream_bytes(image), full))
     return with_bytes(work, len(image) * PNG_BYTE_WORK)
 
 

@@ -306,6 +306,19 @@ async def test_only_the_very_large_ones_of_several_are() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", [png, tiff])
+@pytest.mark.parametrize(("count", "low_priority"), [(3, [False]), (4, [True] * 4)])
+async def test_several_images_of_many_bytes_go_one_by_one_behind_others(
+    kind: Callable[[int, int], bytes], count: int, low_priority: list[bool]
+) -> None:
+    stage = Stage(most=10**18)
+    await stage.predict(*[kind(1000, 1000) + chunk(b"tEXt", bytes(2_100_000))] * count)
+    assert (stage.low_priority, stage.ahead) == (low_priority, [])
+    alone = Stage()
+    await alone.predict(kind(1000, 1000) + chunk(b"tEXt", bytes(3_900_000)))
+    assert alone.low_priority == [False]
+
+
 async def test_an_image_that_failed_beside_the_workers_fails_where_it_is_prepared() -> None:
     stage = Stage(late=True)
     (job,) = await stage.predict(png(5000, 5000))

@@ -1,5 +1,7 @@
 """How long an image takes by its header: pixels, times what its format costs."""
 
+import struct
+import zlib
 from io import BytesIO
 from typing import Any
 
@@ -7,12 +9,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.errors import MalformedBase64Error
 from service.imaging.jpeg_scans import count_markers
-from service.imaging.work import SMALL_JPEG_BYTES, announced, quick_work
+from service.imaging.work import (
+    REQUEST_WORK,
+    SMALL_JPEG_BYTES,
+    announced,
+    quick_work,
+    work_together,
+)
 from service.imaging.work_weights import GROUP_WORK, LARGE_WORK, LONG_WORK
 from tests.avifs import avif, stated_size
 from tests.images import encode
-from tests.pngs import RGB, RGB_ALPHA, SIGNATURE, chunk, header
+from tests.pngs import (
+    RGB,
+    RGB_ALPHA,
+    SIGNATURE,
+    animation,
+    chunk,
+    frame_control,
+    header,
+)
 from tests.tiffs import tiled
 from tests.webps import lossless, webp
 
@@ -58,18 +75,97 @@ def test_deep_and_interlaced_pngs_take_longer(
 
 
 def test_the_bytes_of_a_png_count_where_they_make_it_take_long() -> None:
-    image = SIGNATURE + header((40, 40), 8, RGB)
-    assert quick_work(image + chunk(b"IDAT", bytes(3_900_000))) == 1600
+    image = SIGNATURE + header((2000, 2000), 8, RGB)
+    assert quick_work(image + chunk(b"IDAT", bytes(3_900_000))) == 4_000_000
     long = image + chunk(b"IDAT", bytes(4_100_000))
     assert quick_work(long) == 2 * len(long) > LONG_WORK
     assert quick_work(image + chunk(b"IDAT", bytes(9_000_000))) == LARGE_WORK
 
 
-@pytest.mark.parametrize(("size", "work"), [(7_900_000, 1000), (8_100_000, 8_100_000)])
+@pytest.mark.parametrize(("size", "work"), [(7_900_000, 4_000_000), (8_100_000, 8_100_000)])
 def test_the_bytes_of_a_deflated_tiff_count_where_they_make_it_take_long(
     size: int, work: int
 ) -> None:
-    assert announced_work(tiled((16, 16), (16, 16), bytes(size))) == work
+    tags: dict[int, int | tuple[int, ...]] = {258: (8, 8, 8), 262: 2, 277: 3}
+    assert announced_work(tiled((2000, 2000), (2000, 2000), bytes(size), tags=tags)) == work
+
+
+def empty_blocks(size: int, data: bytes) -> bytes:
+    """Return `data` deflated, behind about so many bytes of blocks that have tables and no data."""
+    lengths = "".join("100" if code in {2, 17} else "000" for code in range(18))
+    zeros = "1" + f"{138 - 11:07b}"[::-1] + "1" + f"{118 - 11:07b}"[::-1]
+    block = "0" + "01" + "00000" + "00000" + "0111" + lengths + zeros + "000"
+    bits = (block * 8)[::-1]
+    unit = int(bits, 2).to_bytes(len(bits) // 8, "little")
+    last = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    blocks = unit * (size // len(unit)) + last.compress(data) + last.flush()
+    return b"\x78\x9c" + blocks + struct.pack(">I", zlib.adler32(data))
+
+
+def png_of_empty_blocks(side: int, size: int, before: bytes = b"") -> bytes:
+    pixels = chunk(b"IDAT", empty_blocks(size, bytes(side * (1 + 3 * side))))
+    return SIGNATURE + header((side, side), 8, RGB) + before + pixels + chunk(b"IEND")
+
+
+@pytest.mark.parametrize("before", [b"", chunk(b"tEXt") * 600])
+def test_bytes_beyond_the_pixels_of_a_png_take_longest(before: bytes) -> None:
+    """24 MB of blocks without a pixel took 3 s of CPU time, for an image of 10×10."""
+    image = png_of_empty_blocks(10, 2_000_000, before)
+    with Image.open(BytesIO(image)) as file:
+        assert file.getpixel((9, 9)) == (0, 0, 0), "readers accept it"
+    assert announced_work(image) > 2 * LARGE_WORK
+    assert announced_work(png_of_empty_blocks(10, 380_000, before)) > 7_000_000
+    assert announced_work(png_of_empty_blocks(1000, 380_000, before)) == 1_000_000
+    text = chunk(b"tEXt", bytes(2_000_000))
+    assert announced_work(png_of_empty_blocks(10, 10_000, before + text)) == 100
+
+
+def test_of_an_animated_png_the_first_frame_counts() -> None:
+    control, data = frame_control(0, (0, 0, 10, 10)), chunk(b"fdAT", bytes(2_000_000))
+    image = SIGNATURE + header((10, 10), 8, RGB) + animation(2) + chunk(b"IDAT", bytes(50))
+    assert announced_work(image + control + data) > 2 * LARGE_WORK
+    assert announced_work(image + control + chunk(b"fdAT", bytes(50)) + control + data) == 100
+    assert announced_work(image + control + control + data) == 100
+
+
+@pytest.mark.parametrize("compression", [8, 32946])
+def test_bytes_beyond_the_pixels_of_a_deflated_tiff_take_longest(compression: int) -> None:
+    """400 strips of 10 kB took 1.1 s of CPU time, for 40,000 pixels."""
+    strip = empty_blocks(60_000, bytes(256))
+    image = tiled((16, 160), (16, 16), strip, compression=compression)
+    with Image.open(BytesIO(image)) as file:
+        assert file.getpixel((9, 159)) == 0, "readers accept it"
+    assert announced_work(image) > LONG_WORK
+    usual = tiled((320, 320), (320, 320), strip, compression=compression)
+    assert announced_work(usual) == 320 * 320
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 9000), (9000, 1), (300, 200)])
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_what_encoders_write_for_noise_is_not_beyond_the_pixels(
+    width: int, height: int, level: int
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    image = Image.fromarray(noise)
+    assert announced_work(encode(image, "PNG", compress_level=level)) == width * height
+    rows, stored = zlib.compressobj(level), b""
+    for row in noise:  # each row flushed, in blocks of its own
+        stored += rows.compress(b"\0" + row.tobytes()) + rows.flush(zlib.Z_FULL_FLUSH)
+    body = SIGNATURE + header((width, height), 8, RGB) + chunk(b"IDAT", stored + rows.flush())
+    assert announced_work(body) < LONG_WORK
+    for kind in ("tiff_adobe_deflate", "tiff_lzw", "packbits"):
+        assert announced_work(encode(image, "TIFF", compression=kind)) < LONG_WORK
+
+
+def test_in_a_request_of_several_the_bytes_of_pngs_and_tiffs_count() -> None:
+    image, works = png_of_empty_blocks(400, 380_000), [160_000] * 64
+    assert work_together([image], [160_000]) == 160_000
+    assert work_together([image] * 64, works) > 2 * REQUEST_WORK
+    assert work_together([tiled((400, 400), (400, 400), image)] * 64, works) > 2 * REQUEST_WORK
+    assert (
+        work_together([jpeg() + bytes(380_000), MalformedBase64Error("no base64")], [3200, 0])
+        == 3200
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
