@@ -80,10 +80,10 @@ def edit_card(path: Path, changes: list[str]) -> Card:
 
 
 def _value(field: str, text: str) -> Any:  # noqa: ANN401 - each field has a type of its own
-    if field == "labels":
+    if field == "labels" and not text.lstrip().startswith("["):
         file = Path(text)
         return read_labels(file) if file.is_file() else tuple(text.split(","))
-    if field in {"background_id", "scores"}:
+    if field in {"labels", "background_id", "scores"}:
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:

@@ -57,12 +57,20 @@ def test_words_are_edited_and_the_graph_stays(tmp_path: Path, kind: Digest) -> N
     check_certificate(path, edited)
 
 
+def test_labels_may_be_a_list_of_json(tmp_path: Path) -> None:
+    edited = edit_card(write_servable(tmp_path), ['labels=["red, bright", "g", "b"]'])
+    assert edited.labels == ("red, bright", "g", "b")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("title", "write FIELD=VALUE"),
         ("task=detect", "FIELD one of title"),
         ("labels=a,b", "2 are given, the network has 3"),
+        ('labels=["a", "b"]', "2 are given, the network has 3"),
+        ('labels=["a", "b", 3]', "--set labels"),
+        ('labels=["a", "b"', "not JSON"),
         ("background_id=none", "not JSON"),
         ('scores=["high"]', "--set scores"),
     ],
