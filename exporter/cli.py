@@ -26,7 +26,12 @@ from exporter.guessing.guess import (
 )
 from exporter.inspection import inspect_file
 from exporter.labels import repeated_labels
-from exporter.options import GroupedCommand, shown_name, with_recipe_options
+from exporter.options import (
+    GroupedCommand,
+    refuse_mistyped_numbers,
+    shown_name,
+    with_recipe_options,
+)
 from exporter.outcome import Exported
 from exporter.progress import Progress, shown_progress
 from exporter.recipe import Recipe
@@ -263,6 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if words and words[0] not in COMMANDS | OWN_OPTIONS:
         words.insert(0, "export")
     try:
+        refuse_mistyped_numbers(words)
         with shortages_named():
             app(words)
     except (ExportError, CardError) as error:

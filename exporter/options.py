@@ -6,9 +6,11 @@ model alone.
 """
 
 import inspect
+import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -137,6 +139,36 @@ def option_error(error: ValidationError) -> RecipeError:
     if not names:
         return invalid_field(error)
     return RecipeError(f"--{names[0]}: {sentence(first)}")
+
+
+def refuse_mistyped_numbers(words: Sequence[str]) -> None:
+    """Refuse numbers that are written as no option reads them, which would be taken for further arguments.
+
+    Raises:
+        RecipeError: an option has several numbers with spaces between them, or a side is given as HEIGHTxWIDTH.
+    """
+    for place, option in enumerate(words):
+        if not option.startswith("--"):
+            continue
+        numbers = list(takewhile(_is_number, words[place + 1 :]))
+        if len(numbers) > 1:
+            joined = ",".join(one.rstrip(",") for one in numbers)
+            raise RecipeError(
+                f"{option}: {' '.join(numbers)} are several words. Write {option} {joined}"
+            )
+        sides = re.fullmatch(r"(\d+)[x×](\d+)", "".join(words[place + 1 : place + 2]))
+        if sides is not None and option in {"--height", "--width"}:
+            raise RecipeError(
+                f"{option}: {sides[0]} is no number of pixels. Write --height {sides[1]} --width {sides[2]}"
+            )
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word.rstrip(","))
+    except ValueError:
+        return False
+    return True
 
 
 class GroupedCommand(TyperCommand):

@@ -39,6 +39,8 @@ UNTRAINED = "untrained"
 WITH_WEIGHTS: Mapping[str, Mapping[str, float]] = {"fbnetc_100": {"bn_eps": 1e-3}}
 """Arguments that timm itself sets with published weights, by network: a state dict does not hold them."""
 
+HUB_PREFIXES = ("hf-hub:", "hf_hub:", "timm/")
+
 AUXILIARY = {"inception_v3": ("AuxLogits.",)}
 """Parts that only training uses, by network: torchvision's files have them, and timm leaves them out too."""
 
@@ -51,6 +53,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         WeightsError: the weights file does not fit.
     """
     progress.begin("Build the network")
+    where = _without_hub(where)
     if not timm.is_model(where):
         architecture = where.partition(".")[0]
         raise unknown_network(architecture, timm.list_models(), "timm.list_models()")
@@ -76,6 +79,13 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     described = _described(where, module.eval(), recipe, origin)
     check_labels(recipe, described.facts)
     return torch_network(described, recipe, progress)
+
+
+def _without_hub(name: str) -> str:
+    """Return timm's name of a network whose name is that of its page on the hub: timm/NAME, hf-hub:timm/NAME."""
+    for prefix in HUB_PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
 
 
 def _build(where: str, arguments: dict[str, Any], *, pretrained: bool) -> nn.Module:

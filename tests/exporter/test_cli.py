@@ -236,6 +236,27 @@ def test_what_is_not_stated_is_refused_before_pytorch_is_loaded(tmp_path: Path) 
         assert answer.splitlines()[-1] == "1 False"
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--mean 0.485 0.456 0.406",
+            "--mean: 0.485 0.456 0.406 are several words. Write --mean 0.485,0.456,0.406",
+        ),
+        ("--std 1, 1, 2", "Write --std 1,1,2"),
+        (
+            "--height 224x112",
+            "--height: 224x112 is no number of pixels. Write --height 224 --width 112",
+        ),
+    ],
+)
+def test_numbers_that_no_option_reads_so_are_shown_as_they_are_written(
+    capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    assert run("net.onnx", *words.split(), "--name", "net") == 1
+    assert message in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_terminal_gets_the_questions(tmp_path: Path) -> None:
     onnx.save(conv_onnx([-1, 4 * PLACES]), tmp_path / "net.onnx")
     (tmp_path / "mine.txt").write_text("thing\n" * 4 * PLACES)

@@ -133,6 +133,15 @@ def test_an_epsilon_is_the_one_that_timm_sets_with_published_weights(
     agrees(network, right.eval(), 3, 224, 224)
 
 
+@pytest.mark.parametrize("prefix", ["timm/", "hf-hub:timm/", "hf_hub:timm/"])
+def test_the_name_of_a_page_on_the_hub_is_the_network_of_that_name(
+    prefix: str, tmp_path: Path
+) -> None:
+    module = saved(tmp_path, "test_vit", num_classes=3)
+    network = loaded(tmp_path, f"{prefix}test_vit", weights="w.pt", labels=["a", "b", "c"])
+    agrees(network, module, 3, 160, 160)
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
