@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 
 from service.body_memory import BodyMemory, BodyPlace
-from service.errors import BodyTooLargeError, OverloadedError
+from service.errors import BodyTooLargeError, OverloadedError, TooManyPixelsError
 from service.imaging.room import TIGHT_BYTES_PER_PIXEL, PixelRoom
 
 MOST_HELD_BYTES = 256 << 20
@@ -97,7 +97,7 @@ class VideoMemory:
     ) -> AsyncIterator[int]:
         """Wait for the memory of a video's work, hold it while the block runs, and yield what its frames may take.
 
-        One that needs more than there is takes all.
+        One that needs more than the part of videos takes all of that, and may use what else is free.
 
         Args:
             decoder_bytes: what its decoder holds.
@@ -106,17 +106,28 @@ class VideoMemory:
             patience_seconds: how long it waits.
 
         Raises:
+            TooManyPixelsError: it needs more than bodies, images and videos have together.
             OverloadedError: too many wait, or there was none in time.
         """
         most = self.work.limit
         if most is None:
             yield MOST_HELD_BYTES
             return
+        self._require_work(decoder_bytes + frame_bytes)
         held = min(MOST_HELD_BYTES, frame_bytes * in_flight)
         held = max(min(held, most // HELD_SHARE), frame_bytes)
         with closing(self.work.place()) as place:
             await self._take(place, min(most, decoder_bytes + held), patience_seconds)
             yield held
+
+    def _require_work(self, size: int) -> None:
+        whole = self._free + self._shared_bodies + self._shared_pixels
+        if self._room.largest is not None and size > whole:
+            raise TooManyPixelsError(
+                f"To decode this video may take {size >> 20} MiB, and the memory of the service has room for "
+                f"{whole >> 20}. Send one with smaller frames; or its operator gives the service more memory or fewer "
+                "workers."
+            )
 
     async def _take(self, place: BodyPlace, size: int, patience_seconds: float) -> None:
         self._room.on_less = _on_loop(self._settle)

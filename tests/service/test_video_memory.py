@@ -9,7 +9,7 @@ import pytest
 
 from service.api.ingest.arriving import ArrivingBodies
 from service.body_memory import BodyMemory
-from service.errors import BodyTooLargeError, OverloadedError
+from service.errors import BodyTooLargeError, OverloadedError, TooManyPixelsError
 from service.imaging.room import TIGHT_BYTES_PER_PIXEL, PixelRoom
 from service.video_memory import MOST_HELD_BYTES, VideoMemory
 from tests.service.api.client import settle
@@ -74,6 +74,23 @@ async def test_work_takes_no_more_than_there_is_and_has_room_for_one_frame_at_le
             async with videos.working(1, 1, 1, 0.01):
                 pass
     assert videos.bytes == 0
+
+
+async def test_what_needs_more_than_there_is_beside_nothing_is_refused_where_memory_is_short() -> (
+    None
+):
+    shared = Shared()
+    async with shared.videos.working(144 * MEBIBYTE, MEBIBYTE, 8, 30):
+        pass  # the operator has chosen how large images may be
+    shared.room.fit(PIXELS, PIXELS)
+    async with shared.videos.working(143 * MEBIBYTE, MEBIBYTE, 8, 30) as held:
+        assert held == 3 * MEBIBYTE
+    with pytest.raises(
+        TooManyPixelsError, match=r"may take 145 MiB.* room for 144\. .*smaller frames"
+    ):
+        async with shared.videos.working(144 * MEBIBYTE, MEBIBYTE, 8, 30):
+            pass
+    assert shared.videos.bytes == 0
 
 
 async def test_beside_videos_what_fits_into_the_other_half_does_not_wait() -> None:
