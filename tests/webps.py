@@ -18,23 +18,27 @@ class _Writer:
             self._value >>= 8
             self._count -= 8
 
-    def code_of_all(self, symbols: int) -> None:
-        """Write a code in which each byte has 8 bits, and what is above them none."""
+    def code_of(self, bits: int, symbols: int) -> None:
+        """Write a code in which each of the first 1 << `bits` symbols has so many bits, and what is above them none."""
+        if not bits:
+            self.code_of_one()
+            return
         self.write(0, 1)
-        self.write(8, 4)
-        for length in (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8):
-            self.write(1 if length in {0, 8} else 0, 3)
+        self.write(15, 4)
+        for length in (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15):
+            self.write(1 if length in {0, bits} else 0, 3)
         self.write(0, 1)
         for symbol in range(symbols):
-            self.write(1 if symbol < 256 else 0, 1)
+            self.write(symbol < 1 << bits, 1)
 
     def code_of_one(self) -> None:
         """Write a code of the symbol 0 alone, which takes no bits."""
         self.write(0b0001, 4)
 
-    def byte(self, value: int) -> None:
-        """Write a byte in a code of all."""
-        self.write(int(f"{value:08b}"[::-1], 2), 8)
+    def symbol(self, value: int, bits: int) -> None:
+        """Write a symbol of a code in which each has so many bits."""
+        if bits:
+            self.write(int(f"{value:0{bits}b}"[::-1], 2), bits)
 
     def done(self) -> bytes:
         return bytes(self._bytes) + (bytes((self._value,)) if self._count else b"")
@@ -48,13 +52,14 @@ def stream(width: int, height: int, groups: int, *, block_bits: int = 2) -> byte
     bits.write(1, 1)
     bits.write(block_bits - 2, 3)
     bits.write(0, 1)
-    bits.code_of_all(280)
-    bits.code_of_all(256)
+    low, high = (min(groups, 256) - 1).bit_length(), (-(-groups // 256) - 1).bit_length()
+    bits.code_of(low, 280)
+    bits.code_of(high, 256)
     for _ in range(3):
         bits.code_of_one()
     for place in range((-(-width >> block_bits)) * (-(-height >> block_bits))):
-        bits.byte(place % groups & 255)
-        bits.byte(place % groups >> 8)
+        bits.symbol(place % groups & 255, low)
+        bits.symbol(place % groups >> 8, high)
     for _ in range(5 * groups):
         bits.code_of_one()
     return bits.done()

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 FEW_GROUPS = 1000
 """What has at most so many by its size or its bytes is not read: they take 12 MB."""
-MOST_INDEXES = 4096
-"""Of groups that are read. libwebp's encoder writes at most 2,600; where there are more, each counts as a group."""
 MOST_SUB_PIXELS, SUB_PIXEL_SHARE = 34_000, 100
 """So many pixels of the small images before the groups are read, or one for so many of the image. libwebp's encoder
 writes fewer; where there are more, the file has as many groups as its size and its bytes allow."""
@@ -26,6 +24,7 @@ _GROUP_BYTES, _TABLE_ENTRIES, _ENTRY_BYTES = 560, 2954, 4
 _SIGNATURE = 0x2F
 _PREDICTOR, _CROSS_COLOR, _GREEN, _PALETTE = range(4)
 _LITERALS, _LENGTHS, _DISTANCES = 256, 24, 40
+_HIGHEST = _LITERALS - 1
 _LENGTH_ORDER = (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 _REPEAT_LAST, _REPEAT_ZERO, _REPEAT_ZERO_LONG = 16, 17, 18
 _REPEATS = {_REPEAT_LAST: (2, 3), _REPEAT_ZERO: (3, 3), _REPEAT_ZERO_LONG: (7, 11)}
@@ -220,11 +219,13 @@ class _Code:
         table: by the next bits, masked, a symbol in the high bits and how many bits it has in the lowest four.
         literals: by the same, only how many bits; of what is no literal pixel `_NO_LITERAL`.
         mask: of the bits.
+        highest: the highest symbol that is no length and no cached color.
     """
 
     table: Sequence[int]
     literals: bytearray
     mask: int
+    highest: int
 
 
 def _read_codes(bits: _Bits, stream: Stream) -> Codes:
@@ -243,10 +244,10 @@ def _read_codes(bits: _Bits, stream: Stream) -> Codes:
         cache = _cache_bits(bits)
         groups = 1
         if bits.read(1):
-            across, down = _blocks(width, stream.height, 2 + bits.read(3))
-            groups = across * down
-            if groups <= MOST_INDEXES:
-                groups = 1 + _read_highest(bits, groups)
+            bits.read(3)
+            # No pixel is above the symbols that have a code, which an encoder gives to those alone that it uses.
+            green, red, *_ = _read_image_codes(bits)
+            groups = 1 + (red.highest << 8 | green.highest)
     except _TooManyError:
         return _held(_bound(stream, bits.place), 0)
     return _held(min(groups, _bound(stream, bits.place)), cache)
@@ -327,22 +328,6 @@ def _pass_over(bits: _Bits, pixels: int, codes: Sequence[_Code]) -> None:
     bits.place = place
 
 
-def _read_highest(bits: _Bits, pixels: int) -> int:
-    """Return the highest index in red and green of a small image: of literal pixels, since all others repeat them."""
-    green, red, blue, alpha, distances = _read_image_codes(bits)
-    highest = 0
-    while pixels > 0:
-        symbol = bits.symbol(green)
-        if symbol < _LITERALS:
-            highest = max(highest, bits.symbol(red) << 8 | symbol)
-            bits.symbol(blue)
-            bits.symbol(alpha)
-            pixels -= 1
-        else:
-            pixels -= _repeated(bits, symbol, distances)
-    return highest
-
-
 def _repeated(bits: _Bits, symbol: int, distances: _Code) -> int:
     """Return how many pixels are copied, and pass over from where; one is from the color cache."""
     if symbol >= _LITERALS + _LENGTHS:
@@ -399,7 +384,7 @@ def _code(lengths: Sequence[int]) -> _Code:
     used = sorted((length, symbol) for symbol, length in enumerate(lengths) if length)
     if len(used) == 1:
         symbol = used[0][1]
-        return _Code([symbol << 4], bytearray((_literal(0, symbol),)), 0)
+        return _Code([symbol << 4], bytearray((_literal(0, symbol),)), 0, min(symbol, _HIGHEST))
     longest = used[-1][0] if used else 0
     size = 1 << longest
     if not used or sum(size >> length for length, _ in used) != size:
@@ -413,7 +398,8 @@ def _code(lengths: Sequence[int]) -> _Code:
         table[first :: 1 << length] = [symbol << 4 | length] * count
         literals[first :: 1 << length] = bytes((_literal(length, symbol),)) * count
         code, before = code + 1, length
-    return _Code(table, literals, size - 1)
+    highest = max((symbol for _, symbol in used if symbol < _LITERALS), default=0)
+    return _Code(table, literals, size - 1, highest)
 
 
 def _literal(length: int, symbol: int) -> int:
