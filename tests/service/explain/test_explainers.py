@@ -19,11 +19,11 @@ from service.graph.anatomy import Anatomy
 from service.imaging.room import PixelRoom
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
-from service.runtime.host import private_bytes
+from service.runtime.host import private_bytes, trim_heap
 from service.runtime.job import Job, Outputs, Tensor
 from service.runtime.model import Model
+from service.runtime.opening import return_memory
 from service.runtime.repository import Servable, scan_repository
-from service.runtime.session import shrink_arena
 from service.runtime.workers import Workers
 from tests.bad_networks import endless_when_bright
 from tests.live import bundled
@@ -223,8 +223,9 @@ async def test_what_an_explanation_took_goes_back_to_the_system(
     explain = open_explainer(plentiful(), servable).run
     size = servable.card.image_input
     image = np.zeros((1, size.height, size.width, 3), np.uint8)
-    shrink_arena()
+    return_memory()
     before = private_bytes()
     for _ in range(2):
         maps = sum(output.nbytes for output in explain(image).values())
+        trim_heap()
         assert private_bytes() - before < 2 * maps  # which are still held, in regions of the arena

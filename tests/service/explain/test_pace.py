@@ -14,6 +14,7 @@ from service.explain.options import ExplainOptions, explain_request
 from service.explain.pace import Paced
 from service.explain.runner import Runner
 from service.fanout import FanOut
+from service.imaging.decoder import ThreadDecoder
 from service.runtime.model import Model
 from tests.service.explain.running import Bench
 from tests.service.explain.spots import spotted_image
@@ -68,7 +69,14 @@ async def explain(
     engine = bench.engine
     found: Model = engine.registry.find(tuple(engine.tasks), model, None)
     card: Card = found.card
-    runner: Runner = replace(engine.runner, fan_out=PacedFanOut(time, hangs_after), clock=time)
+    pipeline = engine.runner.pipeline
+    assert isinstance(pipeline.decoder, ThreadDecoder)
+    runner: Runner = replace(
+        engine.runner,
+        fan_out=PacedFanOut(time, hangs_after),
+        pipeline=replace(pipeline, decoder=replace(pipeline.decoder, clock=_standing)),
+        clock=time,
+    )
     outcome = await runner.explain(
         found,
         spotted_image(),
@@ -79,6 +87,11 @@ async def explain(
         allowed_seconds=allowed_seconds,
     )
     return outcome.value
+
+
+def _standing() -> float:
+    """Return the time of decoders: images take none on the clock of the test."""
+    return 0.0
 
 
 CAM: dict[str, Any] = {"view": "cam", "score": False}
