@@ -145,8 +145,9 @@ def _read_header(image: bytes, formats: tuple[str, ...]) -> Announced:
         require_little_metadata(image, "GIF", MAX_METADATA_BYTES)
     if image[4:8] == b"ftyp":
         require_little_metadata(image, "AVIF", MAX_METADATA_BYTES)
-        pixels, total = decoded_frames(image, _pillow_pixels(image, formats))
-        return Announced(pixels, max(total * VIDEO_FIFTHS // 5, len(image) * AVIF_BYTE_WORK))
+        frames = decoded_frames(image, _pillow_pixels(image, formats))
+        work = max(frames.total * VIDEO_FIFTHS // 5, len(image) * AVIF_BYTE_WORK)
+        return Announced(frames.largest, work)
     pixels = _pillow_pixels(image, formats)
     return Announced(pixels, pixels)
 

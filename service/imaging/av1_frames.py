@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from service.errors import BrokenImageError
 
-MOST_UNITS = 10_000
-"""A still image has about three, and 4,096 more if each of its tiles has one of its own."""
+MOST_UNITS = 100_000
+"""Of all streams of a file. A still image has about three, and 4,096 more if each of its tiles has one of its own; to
+look at so many takes a tenth of a second."""
 
 _SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6
 _HAS_SIZE, _HAS_EXTENSION = 0x02, 0x04
@@ -25,10 +26,12 @@ class Frames(NamedTuple):
     Attributes:
         largest: the pixels of its largest frame.
         total: those of all that are decoded.
+        units: how many it consists of.
     """
 
     largest: int
     total: int
+    units: int = 0
 
 
 class _EndError(Exception):
@@ -74,17 +77,21 @@ class _Sequence:
     whole_vectors: int = _EITHER
 
 
-def frames_of(stream: bytes) -> Frames:
+def frames_of(stream: bytes, most: int = MOST_UNITS) -> Frames:
     """Return what the frames of a stream take, nothing of what is damaged.
+
+    Args:
+        stream: of one item or sample.
+        most: how many units it may have.
 
     Raises:
         BrokenImageError: it has more units than any image.
     """
     place, sequence = 0, _Sequence(0)
     largest = total = 0
-    for _ in range(MOST_UNITS):
+    for units in range(most + 1):
         if place >= len(stream):
-            return Frames(largest, total)
+            return Frames(largest, total, units)
         head = stream[place]
         place += 2 if head & _HAS_EXTENSION else 1
         size = len(stream) - place

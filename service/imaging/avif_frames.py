@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import InitVar, dataclass, field
 
 from service.errors import BrokenImageError
-from service.imaging.av1_frames import Frames, frames_of
+from service.imaging.av1_frames import MOST_UNITS, Frames, frames_of
 
 MOST_ENTRIES = 200_000
 """Of the tables of items: a grid has at most 65,536 tiles."""
@@ -13,6 +13,8 @@ MOST_ENTRIES = 200_000
 _TILED_KINDS = frozenset({b"dimg", b"auxl"})
 _IN_FILE, _IN_BOX = 0, 1
 _OFFSET_BYTES = {b"stco": 4, b"co64": 8}
+_Extents = tuple[tuple[int, int], ...]
+"""Where the parts of a stream begin, and their bytes."""
 
 
 @dataclass(slots=True)
@@ -42,19 +44,28 @@ def decoded_frames(body: bytes, canvas: int) -> Frames:
     found = [Frames(0, 0)]
     try:
         if b"meta" in top:
-            found.append(_sum(_item_streams(body, *top[b"meta"])))
+            found.append(_sum(body, _item_streams(body, *top[b"meta"])))
         if b"moov" in top:
-            found.append(_sum(_track_streams(body, *top[b"moov"])))
+            found.append(_sum(body, _track_streams(body, *top[b"moov"])))
     except (struct.error, IndexError):  # what is cut is not decoded
         pass
-    largest, total = max(found)
-    return Frames(max(canvas, largest - canvas), max(canvas, total - canvas))
+    most = max(found)
+    return Frames(max(canvas, most.largest - canvas), max(canvas, most.total - canvas))
 
 
-def _sum(streams: Iterator[bytes]) -> Frames:
-    largest = total = 0
-    for stream in streams:
-        one = frames_of(stream)
+def _sum(body: bytes, streams: Iterator[_Extents]) -> Frames:
+    """Return what streams take together; one that several items share is read once."""
+    largest = total = units = read = 0
+    known: dict[_Extents, Frames] = {}
+    for extents in streams:
+        if extents not in known:
+            read += sum(length for _, length in extents)
+            if read > len(body):
+                raise BrokenImageError("Parts of the AVIF lie over each other. Encode it again.")
+            stream = b"".join(body[place : place + length] for place, length in extents)
+            known[extents] = frames_of(stream, MOST_UNITS - units)
+            units += known[extents].units
+        one = known[extents]
         largest, total = largest + one.largest, total + one.total
     return Frames(largest, total)
 
@@ -88,8 +99,8 @@ def _inner(body: bytes, place: tuple[int, int]) -> dict[bytes, tuple[int, int]]:
     return found
 
 
-def _item_streams(body: bytes, start: int, end: int) -> Iterator[bytes]:
-    """Yield the streams of the primary item, its tiles and its opacity."""
+def _item_streams(body: bytes, start: int, end: int) -> Iterator[_Extents]:
+    """Yield where the streams are of the primary item, its tiles and its opacity."""
     items = _Items()
     inner = _inner(body, (start + 4, end))
     for kind, read in _READERS.items():
@@ -106,13 +117,7 @@ def _item_streams(body: bytes, start: int, end: int) -> Iterator[bytes]:
         seen.add(item)
         waiting += items.parts.get(item, ())
         if items.kinds.get(item) == b"av01":
-            yield _joined(body, items.extents.get(item, []))
-
-
-def _joined(body: bytes, extents: list[tuple[int, int]]) -> bytes:
-    if sum(length for _, length in extents) > len(body):
-        raise BrokenImageError("Parts of the AVIF lie over each other. Encode it again.")
-    return b"".join(body[place : place + length] for place, length in extents)
+            yield tuple(items.extents.get(item, ()))
 
 
 @dataclass(slots=True)
@@ -205,8 +210,8 @@ _READERS: dict[bytes, Callable[[_Reader, _Items], None]] = {
 }
 
 
-def _track_streams(body: bytes, start: int, end: int) -> Iterator[bytes]:
-    """Yield the first sample of each track of AV1."""
+def _track_streams(body: bytes, start: int, end: int) -> Iterator[_Extents]:
+    """Yield where the first sample is of each track of AV1."""
     for kind, place in _boxes(body, start, end):
         if kind != b"trak":
             continue
@@ -220,7 +225,8 @@ def _track_streams(body: bytes, start: int, end: int) -> Iterator[bytes]:
         described = table[b"stsd"]
         if b"av01" in body[described[0] : described[1]]:
             offset = _Reader(body, *table[name], skip=8).read(_OFFSET_BYTES[name])
-            yield body[offset : offset + _first_size(_Reader(body, *table[b"stsz"], skip=4))]
+            size = _first_size(_Reader(body, *table[b"stsz"], skip=4))
+            yield ((offset, min(size, max(0, len(body) - offset))),)
 
 
 def _first_size(sizes: _Reader) -> int:

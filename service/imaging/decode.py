@@ -180,10 +180,10 @@ def _open_other(body: bytes, limits: Limits) -> OpenedImage:
 
 def _check_frames(body: bytes, file: Image.Image, limits: Limits) -> int:
     """Return for how many pixels an AVIF counts: its frames may be larger than its boxes say, and have layers."""
-    largest, total = decoded_frames(body, file.width * file.height)
-    if largest > limits.max_pixels:
+    frames = decoded_frames(body, file.width * file.height)
+    if frames.largest > limits.max_pixels:
         raise _too_many_pixels(limits)
-    return min(total, limits.max_pixels)
+    return min(frames.total, limits.max_pixels)
 
 
 def _open(body: bytes, limits: Limits) -> Image.Image:

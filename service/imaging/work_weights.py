@@ -1,6 +1,7 @@
 """What images count as work: each weight is in pixels, of which an ordinary image takes 10 to 25 nanoseconds each.
 
-They were measured as CPU time on one core of an AMD EPYC, from the encoded image to the frame of a network.
+They were measured as CPU time on one core, of an AMD EPYC or an Intel Xeon, from the encoded image to the frame of a
+network.
 """
 
 LARGE_WORK = 16_000_000

@@ -147,9 +147,7 @@ class IsolatedDecoder:
         if pixels > self._limits.max_pixels:
             pixels = 0  # nothing will be decoded
         size = self._decoded(image, text, pixels, frame.data.cast("B"), until)
-        if isinstance(
-            size, int
-        ):  # only its reader knows the size of this image, or what it takes besides
+        if isinstance(size, int):  # only its reader knows its size, or what it takes besides
             pixels = size
             size = self._decoded(image, text, pixels, frame.data.cast("B"), until)
         if isinstance(size, int):
