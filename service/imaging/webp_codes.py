@@ -12,6 +12,8 @@ writes fewer; where there are more, the file has as many groups as its size and 
 MOST_CHUNKS, QUICK_CHUNKS = 1000, 16
 """What has more before its pixels counts by its bytes alone; most files have one to six."""
 
+MOST_STREAMS = 4
+"""Of a still image or a frame, of which a decoder reads one; what has more counts by its bytes alone, too."""
 _MOST_GROUPS = 1 << 16
 
 _LEAST_GROUP_BITS = 20
@@ -123,9 +125,12 @@ def frame_codes(chunks: bytes, size: tuple[int, int]) -> Codes:
 
 
 def _most_codes(body: bytes, place: int, frame: tuple[int, int] | None) -> Codes:
-    streams = _chunk_streams(body, place, len(body), frame, MOST_CHUNKS)
+    found = list[Codes]()
     try:
-        found = [_stream_codes(body, one) for one in streams]
+        for one in _chunk_streams(body, place, len(body), frame, MOST_CHUNKS):
+            if len(found) == MOST_STREAMS:
+                raise _TooManyError
+            found.append(_stream_codes(body, one))
     except _TooManyError:
         return _held(_fitting(8 * len(body)), 0)
     return max(found, key=lambda codes: codes.bytes, default=_NONE)
@@ -232,8 +237,12 @@ def _read_codes(bits: _Bits, stream: Stream) -> Codes:
     width = stream.width
     left = max(MOST_SUB_PIXELS, width * stream.height // SUB_PIXEL_SHARE)
     try:
+        seen = set[int]()
         while bits.read(1):
             kind = bits.read(2)
+            if kind in seen:
+                raise _BrokenCodesError
+            seen.add(kind)
             if kind in {_PREDICTOR, _CROSS_COLOR}:
                 across, down = _blocks(width, stream.height, 2 + bits.read(3))
                 left = _read_image(bits, across * down, left)

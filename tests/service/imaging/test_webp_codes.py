@@ -1,5 +1,6 @@
 """Groups of prefix codes: counted before libwebp builds them; each takes few bytes of the file, and kilobytes then."""
 
+import struct
 import time
 from io import BytesIO
 
@@ -17,6 +18,7 @@ from service.imaging.room import PixelRoom
 from service.imaging.webp_codes import (
     FEW_GROUPS,
     MOST_CHUNKS,
+    MOST_STREAMS,
     codes_of,
     frame_codes,
     most_groups,
@@ -111,6 +113,17 @@ def test_of_an_animation_the_first_frame_counts() -> None:
     assert codes_of(first).groups == 16384
     assert codes_of(second).groups < FEW_GROUPS
     assert frame_codes(row(many), (512, 512)).groups == 16384
+
+
+def test_a_transform_twice_is_no_image_and_many_images_are_not_read() -> None:
+    sides = struct.pack("<I", 511 | 511 << 14)
+    subtractions = int("101" * 1000, 2).to_bytes(375, "little")
+    twice = b"\x2f" + sides + subtractions + ENOUGH
+    assert codes_of(webp((b"VP8L", twice))) == (0, 0)
+
+    one = (b"VP8L", lossless(512, 512, 2) + ENOUGH)
+    assert codes_of(webp(*[one] * MOST_STREAMS)).groups == 2
+    assert codes_of(webp(*[one] * (MOST_STREAMS + 1))).groups > FEW_GROUPS
 
 
 def test_a_file_that_is_cut_anywhere_is_no_fault_of_the_reader() -> None:
