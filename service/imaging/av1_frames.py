@@ -12,7 +12,9 @@ MOST_UNITS = 100_000
 """Of all streams of a file. A still image has about three, and 4,096 more if each of its tiles has one of its own; to
 look at so many takes a tenth of a second."""
 
-_SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6
+_SEQUENCE = 1
+_FRAMES = frozenset({3, 6, 7})
+"""Headers of frames, alone or with tiles; also those that repeat one, which decoders take for a first one."""
 _HAS_SIZE, _HAS_EXTENSION = 0x02, 0x04
 _KEY, _SWITCH = 0, 3
 _EITHER = 2
@@ -104,7 +106,7 @@ def frames_of(stream: bytes, most: int = MOST_UNITS) -> Frames:
             if kind == _SEQUENCE:
                 sequence = _read_sequence(_Bits(unit))
                 largest = max(largest, sequence.pixels)
-            elif kind in {_FRAME_HEADER, _FRAME}:
+            elif kind in _FRAMES:
                 pixels = _frame_pixels(_Bits(unit), sequence)
                 largest, total = max(largest, pixels), total + pixels
         except _EndError:

@@ -83,6 +83,34 @@ def test_frames_before_the_one_that_is_shown_count_as_work() -> None:
     assert frames_of(stream * 5)[:2] == (640 * 480, 5 * 640 * 480)
 
 
+def unit(kind: int, content: bytes) -> bytes:
+    """Return a unit of AV1 with its size (5.3)."""
+    size = len(content)
+    return bytes((kind << 3 | 2, size & 127 | 128, size >> 7)) + content
+
+
+def test_a_header_that_says_it_is_repeated_counts_as_what_decoders_take_it_for() -> None:
+    stream = obu_of(avif(200, 100))
+    start = next(place for place in range(len(stream)) if stream[place] == 6 << 3 | 2)
+    frame = stream[start + 2 :]
+    assert stream[start + 1] == len(frame)
+
+    def disguised(header_bytes: int) -> bytes:
+        header, tiles = frame[:header_bytes], frame[header_bytes:]
+        return stream[:start] + unit(7, header) + unit(4, tiles)
+
+    def is_decoded(one: bytes) -> bool:
+        try:
+            with Image.open(BytesIO(grid([one] * 2, (200, 100)))) as image:
+                return bool(np.asarray(image).any())
+        except (OSError, RuntimeError, ValueError):
+            return False
+
+    decoded = [one for one in map(disguised, range(1, len(frame))) if is_decoded(one)]
+    assert decoded
+    assert {frames_of(one)[:2] for one in decoded} == {(20_000, 20_000)}
+
+
 def bits(*fields: tuple[int, int]) -> bytes:
     """Return numbers of so many bits each, the highest first."""
     text = "".join(f"{value:0{count}b}" for value, count in fields)
