@@ -46,6 +46,9 @@ MAX_SIDE = 1_000_000
 DEEP_BYTES_PER_PIXEL = 5
 """A TIFF may have samples of so many bytes for each pixel that is allowed: 256 MB of gray floats take 2 s."""
 
+AVIF_LAYERS = 4
+"""An AVIF may have so many; nobody can stop their decoder before it has read all."""
+
 ORIENTATION_TAG = 0x0112
 TRANSPOSITIONS: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -167,7 +170,7 @@ def _open_avif(body: bytes, limits: Limits) -> OpenedImage:
     file = _open(body, limits)
     require_little_held(file, limits.max_metadata_bytes)
     frames = beside_canvas(coded, file.width * file.height)
-    if frames.largest > limits.max_pixels:
+    if frames.largest > limits.max_pixels or frames.total > AVIF_LAYERS * limits.max_pixels:
         raise _too_many_pixels(limits)
     counted = min(frames.total, limits.max_pixels)
     turned = _exif_orientation(file.info.get("exif"))

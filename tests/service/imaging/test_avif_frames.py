@@ -58,6 +58,15 @@ def test_what_is_decoded_counts_where_boxes_say_less(mode: str) -> None:
         open_image(body, Limits(max_pixels=1_400_000))
 
 
+def test_layers_have_so_many_times_the_pixels_that_an_image_may_have() -> None:
+    stream = obu_of(avif(200, 100))
+    layers = grid([stream * 5] * 2, (200, 100))
+
+    assert open_image(layers, Limits(max_pixels=93_333)).pixels == 93_333
+    with pytest.raises(TooManyPixelsError):
+        open_image(grid([stream * 20] * 2, (200, 100)), Limits(max_pixels=160_000))
+
+
 def test_the_tiles_of_a_grid_count_together() -> None:
     tile = obu_of(avif(640, 640))
     honest, hostile = grid([tile, tile], (640, 640)), grid([tile] * 4, (64, 64))
