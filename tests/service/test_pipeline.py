@@ -214,8 +214,11 @@ class Stage:
         return list(jobs)
 
     @contextmanager
-    def hold(self, pixels: int, until: float, *, tight_share: int = 1) -> Iterator[None]:
+    def hold(
+        self, pixels: int, until: float, *, tight_share: int = 1, on_worker: bool
+    ) -> Iterator[None]:
         assert tight_share == TIGHT_JPEG_SHARE, "nothing is drawn on it"
+        assert on_worker, "it waits for no video"
         self.held.append((pixels, until))
         yield
 
