@@ -437,9 +437,10 @@ async def test_images_that_take_long_together_are_queued_one_by_one(
 async def test_where_memory_is_short_images_that_would_wait_for_room_do_not_wait_on_a_worker(
     *, pixels: int, is_heavy: bool
 ) -> None:
-    stage = Stage(pixels=pixels, largest=pixels)
-    await stage.predict(png(2000, 1000))
-    assert (len(stage.ahead), stage.low_priority) == (int(is_heavy), [is_heavy])
+    for threads in (1, 2):
+        stage = Stage(pixels=pixels, largest=pixels, heavy=HeavyJobs(threads, 100))
+        await stage.predict(png(2000, 1000))
+        assert (len(stage.ahead), stage.low_priority) == (int(is_heavy), [is_heavy])
 
 
 async def test_an_image_that_gets_no_place_before_its_deadline_fails_alone() -> None:
