@@ -80,7 +80,7 @@ def _scan(root: Path, *, settled: bool) -> tuple[tuple[Servable, ...], tuple[Ref
             name, folder = path.parent.parent.name, path.parent
             is_named = MODEL_NAME.fullmatch(name) and is_version(folder.name)
             if is_named and _leads_nowhere(folder):
-                refusals.append(Refusal(name, path, f"{folder} {_NOWHERE}"))
+                refusals.append(Refusal(name, path, f"{path}: its folder {_NOWHERE}"))
             continue
         except OSError:
             pass  # opening it says why
