@@ -1,0 +1,111 @@
+"""An AVIF → what its first frame needs: streams of AV1 and few properties. What else it holds is skipped, unread."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from service.errors import BrokenImageError
+from service.imaging.avif_boxes import Place, UnreadableError
+
+MOST_PICTURES = 2048
+"""Tiles, their opacity, and what they make together: libavif goes through all of them once for each."""
+
+CODED, GRID = b"av01", b"grid"
+"""The kinds of pictures: a stream of AV1, or one that consists of others (ISO/IEC 23008-12, 6.6.2.3)."""
+
+Extents = tuple[Place, ...]
+"""Where the parts of a stream begin and end."""
+
+
+class Property(NamedTuple):
+    """Content of a property, e.g. `irot`; a reader must know it where it is essential (ISO/IEC 23008-12, 9.3)."""
+
+    kind: bytes
+    content: bytes
+    is_essential: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of one stream, or of tiles.
+
+    Attributes:
+        kind: `CODED` or `GRID`.
+        stream: the number of its stream; that of a grid says how many tiles it has.
+        properties: at most one of each kind.
+        tiles: row by row.
+        opacity: of this picture.
+        is_premultiplied: whether colors are multiplied by the opacity.
+    """
+
+    kind: bytes
+    stream: int
+    properties: tuple[Property, ...]
+    tiles: tuple["Picture", ...] = ()
+    opacity: "Picture | None" = None
+    is_premultiplied: bool = False
+
+    def __iter__(self) -> Iterator["Picture"]:
+        """Yield the picture and all those that it consists of."""
+        yield self
+        for tile in self.tiles:
+            yield from tile
+        if self.opacity is not None:
+            yield from self.opacity
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The width and height, as its boxes say."""
+        content = next((one.content for one in self.properties if one.kind == b"ispe"), b"")
+        if len(content) < 12:  # noqa: PLR2004 (version and flags, width, height)
+            raise UnreadableError
+        return int.from_bytes(content[4:8]), int.from_bytes(content[8:12])
+
+
+class Avif(NamedTuple):
+    """The first frame: its picture, its size by the boxes, and the streams that pictures name by number."""
+
+    picture: Picture
+    size: tuple[int, int]
+    streams: tuple[memoryview, ...]
+
+    @property
+    def profile_bytes(self) -> int:
+        """The bytes of color profiles."""
+        return sum(len(content) for content in {
+            one.content for part in self.picture for one in part.properties if one.kind == b"colr"
+        })  # fmt: skip
+
+
+class Streams:
+    """The streams of a file; one that several pictures share is kept once."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._numbers: dict[Extents, int] = {}
+        self._left = len(body)
+        self.found: list[memoryview] = []
+
+    def number(self, extents: Extents) -> int:
+        """Return the number of the stream that has these parts.
+
+        Raises:
+            BrokenImageError: a part is not in the file, or streams have more bytes than the file.
+        """
+        if extents not in self._numbers:
+            self._numbers[extents] = len(self.found)
+            self.found.append(self._joined(extents))
+        return self._numbers[extents]
+
+    def _joined(self, extents: Extents) -> memoryview:
+        if any(end > len(self._body) for _, end in extents):
+            raise BrokenImageError(
+                "The AVIF is damaged or cut short: it has fewer pixels than its header says. Send the whole file."
+            )
+        self._left -= sum(end - start for start, end in extents)
+        if self._left < 0:
+            raise BrokenImageError("Parts of the AVIF lie over each other. Encode it again.")
+        if len(extents) == 1:
+            start, end = extents[0]
+            return memoryview(self._body)[start:end]
+        return memoryview(b"".join(self._body[start:end] for start, end in extents))
