@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
 
 from service.errors import BrokenImageError
-from service.imaging.av1_frames import MOST_UNITS, Frames, frames_of
+from service.imaging.av1_frames import MOST_UNITS, Frames, frames_of, too_many_units
 
 MOST_BOXES = 200_000
 """Beside each other."""
@@ -15,8 +15,9 @@ MOST = {
     "places of items": 2048,
     "items with properties": 2048,
     "references": 4096,
-    "parts of items": 200_000,
+    "parts of items": 20_000,
     "properties of items": 65_536,
+    "bytes of unknown properties": 1 << 24,
     "runs of chunks": 10_000,
 }
 """What the tables of a file may have together: libavif goes through its items once for each entry, and took 9 s for
@@ -26,6 +27,13 @@ MOST_SAMPLES = 200_000
 MOST_CHUNK_STEPS = 10_000_000
 """libavif goes through the runs of chunks once for each chunk."""
 
+_KNOWN_PROPERTIES = frozenset(
+    {
+        *(b"ispe", b"auxC", b"colr", b"pasp", b"clap", b"irot", b"imir", b"pixi"),
+        *(b"av1C", b"a1op", b"lsel", b"a1lx", b"clli"),
+    }
+)
+"""Those that libavif copies as a few numbers; of any other it copies all bytes."""
 _TILED_KINDS = frozenset({b"dimg", b"auxl"})
 _IN_FILE, _IN_BOX = 0, 1
 _OFFSET_BYTES = {b"stco": 4, b"co64": 8}
@@ -79,12 +87,11 @@ def coded_frames(body: bytes) -> Frames:
         BrokenImageError: it has more items, entries, frames or units than any image, or its parts lie over each other.
     """
     tables, found = _Tables(), [Frames(0, 0)]
-    with suppress(struct.error, IndexError):  # what is cut is not decoded
-        for kind, (start, end) in _boxes(body, 0, len(body)):
-            if kind == b"meta":
-                found.append(_sum(body, _item_streams(body, start, end, tables)))
-            elif kind == b"moov":
-                found.append(_sum(body, _track_streams(body, start, end, tables)))
+    for kind, (start, end) in _boxes(body, 0, len(body)):
+        if kind == b"meta":
+            found.append(_sum(body, _item_streams(body, start, end, tables)))
+        elif kind == b"moov":
+            found.append(_sum(body, _track_streams(body, start, end, tables)))
     return max(found)
 
 
@@ -106,11 +113,13 @@ def _sum(body: bytes, streams: Iterator[_Extents]) -> Frames:
         if extents not in known:
             read += sum(length for _, length in extents)
             if read > len(body):
-                raise BrokenImageError("Parts of the AVIF lie over each other. Encode it again.")
+                raise _overlapping()
             stream = b"".join(body[place : place + length] for place, length in extents)
             known[extents] = frames_of(stream, MOST_UNITS - units)
-            units += known[extents].units
         one = known[extents]
+        units += one.units  # each item that shares them is decoded
+        if units > MOST_UNITS:
+            raise too_many_units()
         largest, total = largest + one.largest, total + one.total
     return Frames(largest, total)
 
@@ -164,11 +173,25 @@ def _read_items(body: bytes, start: int, end: int, tables: _Tables) -> _Items:
     inner = _inner(body, (start + 4, end))
     for kind, read in _READERS.items():
         if kind in inner:
-            read(_Reader(body, *inner[kind]), items, tables)
+            with suppress(struct.error, IndexError):  # libavif may have read another one before
+                read(_Reader(body, *inner[kind]), items, tables)
     if b"iloc" in inner:
         data = inner.get(b"idat", (0, 0))[0]
-        _read_places(_Reader(body, *inner[b"iloc"]), items, tables, data)
+        with suppress(struct.error, IndexError):
+            _read_places(_Reader(body, *inner[b"iloc"]), items, tables, data)
+    _require_own_parts(body, items)
     return items
+
+
+def _require_own_parts(body: bytes, items: _Items) -> None:
+    """Refuse items in several parts that have more bytes together than the file: a reader joins those of each."""
+    joined = (extents for extents in items.extents.values() if len(extents) > 1)
+    if sum(min(length, len(body)) for extents in joined for _, length in extents) > len(body):
+        raise _overlapping()
+
+
+def _overlapping() -> BrokenImageError:
+    return BrokenImageError("Parts of the AVIF lie over each other. Encode it again.")
 
 
 @dataclass(slots=True)
@@ -222,8 +245,12 @@ def _read_references(reader: _Reader, items: _Items, tables: _Tables) -> None:
 
 
 def _read_properties(reader: _Reader, _items: _Items, tables: _Tables) -> None:
-    """Count which items have properties, and how many."""
+    """Count which items have properties, and what is copied of these for each."""
+    sizes = [0]
     for kind, (start, end) in _boxes(reader.body, reader.place, reader.end):
+        if kind == b"ipco":
+            for one, place in _boxes(reader.body, start, end):
+                sizes.append(0 if one in _KNOWN_PROPERTIES else place[1] - place[0])
         if kind != b"ipma":
             continue
         table = _Reader(reader.body, start, end)
@@ -231,7 +258,10 @@ def _read_properties(reader: _Reader, _items: _Items, tables: _Tables) -> None:
         id_size, size = 4 if head >> 24 else 2, 1 + (head & 1)
         for _ in range(tables.take("items with properties", table.read(4))):
             table.read(id_size)
-            table.read(size * tables.take("properties of items", table.read(1)))
+            for _ in range(tables.take("properties of items", table.read(1))):
+                number = table.read(size) & (0x7FFF if size > 1 else 0x7F)
+                if number < len(sizes):
+                    tables.take("bytes of unknown properties", sizes[number])
 
 
 def _read_places(reader: _Reader, items: _Items, tables: _Tables, data: int) -> None:
@@ -272,9 +302,11 @@ def _track_streams(body: bytes, start: int, end: int, tables: _Tables) -> Iterat
         if not any(b"av01" in body[place[0] : place[1]] for place in described):
             continue
         _count_samples(body, media, tables)
-        table = _inner(body, media[0])
+        table = {kind: inside for place in media for kind, inside in _inner(body, place).items()}
         name = next((one for one in table if one in _OFFSET_BYTES), b"")
-        if name and b"stsz" in table:
+        if not name or b"stsz" not in table:
+            continue
+        with suppress(IndexError):  # what is cut is not decoded
             offset = _Reader(body, *table[name], skip=8).read(_OFFSET_BYTES[name])
             size = _first_size(_Reader(body, *table[b"stsz"], skip=4))
             yield ((offset, min(size, max(0, len(body) - offset))),)
@@ -292,16 +324,21 @@ def _count_samples(body: bytes, media: Sequence[_Place], tables: _Tables) -> Non
     """Count what a reader does for the chunks of a track, of which several tables are one."""
     for name in _OFFSET_BYTES:
         for place in _within(body, media, name):
-            tables.chunks += _Reader(body, *place, skip=4).read(4)
+            with suppress(IndexError):
+                tables.chunks += _Reader(body, *place, skip=4).read(4)
     for place in _within(body, media, b"stsc"):
-        table = _Reader(body, *place, skip=4)
-        count = tables.take("runs of chunks", table.read(4))
-        tables.runs += count
-        for _ in range(count):
-            table.read(4)
-            tables.samples = max(tables.samples, table.read(4))
-            table.read(4)
+        with suppress(IndexError):
+            _count_runs(_Reader(body, *place, skip=4), tables)
     tables.require_few_samples()
+
+
+def _count_runs(table: _Reader, tables: _Tables) -> None:
+    count = tables.take("runs of chunks", table.read(4))
+    tables.runs += count
+    for _ in range(count):
+        table.read(4)
+        tables.samples = max(tables.samples, table.read(4))
+        table.read(4)
 
 
 def _first_size(sizes: _Reader) -> int:
