@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from service.errors import ImageError
 from service.imaging import png, tiff
+from service.imaging.avif_first_frame import first_frame
 from service.imaging.avif_frames import beside_canvas, coded_frames
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.formats import FORMATS, format_of
@@ -144,9 +145,10 @@ def _read_header(image: bytes, formats: tuple[str, ...]) -> Announced:
     if image.startswith(b"GIF8"):
         require_little_metadata(image, "GIF", MAX_METADATA_BYTES)
     if format_of(image) == "AVIF":
-        require_little_metadata(image, "AVIF", MAX_METADATA_BYTES)
-        coded = coded_frames(image)
-        frames = beside_canvas(coded, _pillow_pixels(image, formats))
+        if "AVIF" not in formats:
+            return Announced(0, 0)
+        frame = first_frame(image)
+        frames = beside_canvas(coded_frames(frame), frame.size[0] * frame.size[1])
         work = max(frames.total * VIDEO_FIFTHS // 5, len(image) * AVIF_BYTE_WORK)
         return Announced(frames.largest, work)
     pixels = _pillow_pixels(image, formats)

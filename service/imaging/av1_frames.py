@@ -108,7 +108,12 @@ def frames_of(stream: bytes, most: int = MOST_UNITS) -> Frames:
         place += size
         with suppress(_EndError):
             found.read(head >> 3 & 15, _Bits(unit))
-    raise BrokenImageError(f"The AVIF has more than {MOST_UNITS} units of AV1. Encode it again.")
+    raise too_many_units()
+
+
+def too_many_units() -> BrokenImageError:
+    """Return the error for an image whose streams have more units together than any."""
+    return BrokenImageError(f"The AVIF has more than {MOST_UNITS} units of AV1. Encode it again.")
 
 
 @dataclass(slots=True)

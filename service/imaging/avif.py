@@ -13,6 +13,9 @@ MOST_PICTURES = 2048
 CODED, GRID = b"av01", b"grid"
 """The kinds of pictures: a stream of AV1, or one that consists of others (ISO/IEC 23008-12, 6.6.2.3)."""
 
+PROFILES = (b"prof", b"rICC")
+"""The kinds of `colr` that are a profile (ISO/IEC 14496-12, 12.1.5)."""
+
 Extents = tuple[Place, ...]
 """Where the parts of a stream begin and end."""
 
@@ -71,10 +74,14 @@ class Avif(NamedTuple):
 
     @property
     def profile_bytes(self) -> int:
-        """The bytes of color profiles."""
-        return sum(len(content) for content in {
-            one.content for part in self.picture for one in part.properties if one.kind == b"colr"
-        })  # fmt: skip
+        """The bytes of color profiles, with their kind."""
+        colors = {
+            one.content
+            for part in self.picture
+            for one in part.properties
+            if one.kind == b"colr" and one.content[:4] in PROFILES
+        }
+        return sum(map(len, colors))
 
 
 class Streams:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from service.errors import UnsupportedImageError
-from service.imaging.avif import CODED, GRID, Extents, Picture, Property, Streams
+from service.imaging.avif import CODED, GRID, PROFILES, Extents, Picture, Property, Streams
 from service.imaging.avif_boxes import Budget, Fields, Place, UnreadableError, boxes, first_boxes
 
 KEPT = frozenset({
@@ -15,7 +15,6 @@ KEPT = frozenset({
 """The properties that pixels or their notes depend on."""
 _KNOWN = KEPT | {b"clli"}
 _OPACITY = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
-_PROFILES = (b"prof", b"rICC")
 _IN_FILE, _IN_BOX = 0, 1
 _FIELD_BYTES = frozenset({0, 4, 8})
 
@@ -113,7 +112,7 @@ def _key(kind: bytes, content: bytes) -> bytes:
     """Return what an item has only one of: of colors, a profile and numbers."""
     if kind != b"colr":
         return kind
-    return b"prof" if content[:4] in _PROFILES else content[:4]
+    return b"prof" if content[:4] in PROFILES else content[:4]
 
 
 def item_picture(body: bytes, place: Place, budget: Budget, streams: Streams) -> Picture:

@@ -15,7 +15,9 @@ from service.errors import (
 )
 from service.imaging import bmp, png, tiff
 from service.imaging.announced import quick_pixels
+from service.imaging.avif_first_frame import first_frame
 from service.imaging.avif_frames import beside_canvas, coded_frames
+from service.imaging.avif_rewritten import rewritten
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.deadline import CheckedBytes, GoOn, without_end
 from service.imaging.depth import Samples, in_strips, to_eight_bits
@@ -25,7 +27,6 @@ from service.imaging.jpeg_header import JPEG_START, without_filling, without_lon
 from service.imaging.jpeg_pixels import load_jpeg
 from service.imaging.metadata import (
     MAX_METADATA_BYTES,
-    require_little_held,
     require_little_metadata,
     too_much,
 )
@@ -164,17 +165,25 @@ def _open_jpeg(body: bytes, limits: Limits) -> OpenedImage:
 
 
 def _open_avif(body: bytes, limits: Limits) -> OpenedImage:
-    """Open an AVIF, whose frames may be larger than its boxes say, and have layers."""
-    require_little_metadata(body, "AVIF", limits.max_metadata_bytes)
-    coded = coded_frames(body)
-    file = _open(body, limits)
-    require_little_held(file, limits.max_metadata_bytes)
-    frames = beside_canvas(coded, file.width * file.height)
+    """Open an AVIF, whose frames may be larger than its boxes say, and have layers.
+
+    Its boxes never reach Pillow: their reader may take any time and memory for few bytes, and no thread can run beside.
+    """
+    frame = first_frame(body)
+    if frame.profile_bytes > limits.max_metadata_bytes:
+        raise too_much("AVIF", limits.max_metadata_bytes)
+    _check_size(frame.size, limits)
+    frames = beside_canvas(coded_frames(frame), frame.size[0] * frame.size[1])
     if frames.largest > limits.max_pixels or frames.total > AVIF_LAYERS * limits.max_pixels:
         raise _too_many_pixels(limits)
+    own = rewritten(frame)
+    try:
+        file = _open(own, limits)
+    except BrokenImageError as error:
+        raise why_unread(body) from error
     counted = min(frames.total, limits.max_pixels)
     turned = _exif_orientation(file.info.get("exif"))
-    return OpenedImage(body, file, file.size, turned, counted=counted)
+    return OpenedImage(own, file, file.size, turned, counted=counted)
 
 
 def _open_other(body: bytes, limits: Limits) -> OpenedImage:

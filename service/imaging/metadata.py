@@ -1,14 +1,11 @@
 """What a reader would hold of an image beside its pixels: EXIF, XMP, color profiles, comments, tags. It is bounded.
 
-Each format is counted before its reader sees the file, from the file's own structure. Of an AVIF only its boxes are;
-its metadata is counted by what its reader found, at most the file three times. Text and profiles of a PNG are not
-held, so they do not count.
+Each format is counted before its reader sees the file, from the file's own structure. Text and profiles of a PNG, and
+all of an AVIF but its color profile, are not held, so they do not count.
 """
 
 from collections.abc import Callable
 from types import MappingProxyType
-
-from PIL import Image
 
 from service.errors import TooMuchMetadataError
 
@@ -28,17 +25,8 @@ _GIF_LOOP = b"NETSCAPE2.0"
 _GIF_IMAGE_OR_END = b",;"
 GIF_BLOCK_BYTES = 256
 """What a block of a GIF counts, however short it is: the work is that of a whole one."""
-_AVIF_METADATA = ("icc_profile", "exif", "xmp")
 FREE_WEBP_CHUNKS, WEBP_CHUNK_BYTES = 1000, 256
 """What a chunk of a WebP counts that is no frame, after so many: its reader keeps a note of each."""
-FREE_AVIF_BOXES, AVIF_BOX_BYTES = 1000, 256
-"""What a box of an AVIF counts after so many: its reader keeps about as much of a property, however short it is."""
-_AVIF_NESTS = {
-    **dict.fromkeys((b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"), 0),
-    b"meta": 4,
-    b"iinf": 6,
-}
-"""Boxes with boxes in them, and the bytes before those (ISO/IEC 14496-12; ISO/IEC 23008-12, 9.3)."""
 
 
 def require_little_metadata(body: bytes, form: str, most: int) -> None:
@@ -55,17 +43,6 @@ def require_little_metadata(body: bytes, form: str, most: int) -> None:
     count = COUNTS.get(form)
     if count is not None and count(body, most) > most:
         raise too_much(form, most)
-
-
-def require_little_held(file: Image.Image, most: int) -> None:
-    """Refuse an AVIF of which its reader holds more metadata than `most` bytes.
-
-    Raises:
-        TooMuchMetadataError: it has more.
-    """
-    held = sum(len(file.info[name]) for name in _AVIF_METADATA if name in file.info)
-    if held > most:
-        raise too_much("AVIF", most)
 
 
 def too_much(form: str, most: int) -> TooMuchMetadataError:
@@ -142,26 +119,7 @@ def _behind_block(body: bytes, place: int) -> int:
     return place + 1 + (body[place] if place < len(body) else 0)
 
 
-def _of_avif(body: bytes, most: int) -> int:
-    """Count the boxes, those within others too; what follows a damaged one is not counted."""
-    boxes, ranges = -FREE_AVIF_BOXES, [(0, len(body))]
-    while ranges and boxes * AVIF_BOX_BYTES <= most:
-        place, end = ranges.pop()
-        if place + 8 > end:
-            continue
-        size, start = int.from_bytes(body[place : place + 4]), place + 8
-        if size == 1:  # a long size follows
-            size, start = int.from_bytes(body[place + 8 : place + 16]), place + 16
-        behind = place + max(size, 8) if size else end
-        boxes += 1
-        ranges.append((behind, end))
-        within = _AVIF_NESTS.get(body[place + 4 : place + 8])
-        if within is not None:
-            ranges.append((start + within, min(behind, end)))
-    return max(0, boxes) * AVIF_BOX_BYTES
-
-
 COUNTS: MappingProxyType[str, Callable[[bytes, int], int]] = MappingProxyType(
-    {"JPEG": _of_jpeg, "WEBP": _of_webp, "GIF": _of_gif, "AVIF": _of_avif}
+    {"JPEG": _of_jpeg, "WEBP": _of_webp, "GIF": _of_gif}
 )
 """How the metadata of a format is counted; the count ends a little above `most`."""

@@ -195,7 +195,8 @@ def test_items_whose_reader_takes_the_square_of_their_count_are_refused(table: s
 
     coded_frames(START + meta)
     coded_frames(of_tracks(meta))
-    for body in (START + meta + one, of_tracks(meta, one), of_tracks(meta + one)):
+    cut = box(b"meta", items(most + 1)[table] + box(b"pitm", bytes(4)), full=True)
+    for body in (START + meta + one, of_tracks(meta, one), of_tracks(meta + one), START + cut):
         with pytest.raises(BrokenImageError, match=f"more than {MOST[table]} {table}"):
             open_image(body, Limits())
 
@@ -209,6 +210,58 @@ def test_parts_and_properties_that_need_no_bytes_are_refused() -> None:
     owned = (struct.pack(">HB", 1, 255) + bytes(255)) * 300
     with pytest.raises(BrokenImageError, match="properties of items"):
         open_image(START + box(b"meta", owners(300, owned), full=True), Limits())
+
+
+def test_a_property_that_is_copied_for_each_item_counts_for_each() -> None:
+    def body(kind: bytes, count: int) -> bytes:
+        properties = box(b"ipco", box(b"free", b"") + box(kind, bytes(100_000)))
+        owned = b"".join(struct.pack(">HBBB", item + 1, 2, 1, 2) for item in range(count))
+        table = box(b"ipma", struct.pack(">I", count) + owned, full=True)
+        return START + box(b"meta", box(b"iprp", properties + table), full=True)
+
+    coded_frames(body(b"abcd", 167))
+    coded_frames(body(b"colr", 2000))
+    for kind in (b"abcd", b"uuid"):
+        with pytest.raises(BrokenImageError, match="bytes of unknown properties"):
+            open_image(body(kind, 168), Limits())
+
+
+def test_tiles_in_parts_that_are_joined_for_each_are_refused_where_they_share_them() -> None:
+    stream, count = obu_of(avif(64, 64)), 40
+    tiles = grid([stream] * count, (64, 64))
+    first = tiles.index(b"mdat") + 4 + 8
+    whole, half = struct.pack(">HII", 1, first, len(stream)), len(stream) // 2
+    parts = struct.pack(">HIIII", 2, first, half, first + half, len(stream) - half)
+    for tile in range(1, count):  # each is where the first one is
+        own = struct.pack(">HII", 1, first + tile * len(stream), len(stream))
+        tiles = tiles.replace(own, whole)
+    with Image.open(BytesIO(tiles)) as image:
+        image.load()
+    coded_frames(tiles)
+
+    def table(entry: bytes) -> bytes:
+        places = b"".join(struct.pack(">HH", item, 0) + entry for item in range(2, count + 2))
+        return box(b"iloc", b"\x44\0" + struct.pack(">H", count) + places, full=True)
+
+    for entry in (whole, parts):
+        body = START + box(b"meta", table(entry), full=True)
+        assert len(body) < count * len(stream)
+        if entry is whole:
+            coded_frames(body)
+        else:
+            with pytest.raises(BrokenImageError, match="lie over each other"):
+                open_image(body, Limits())
+
+
+def test_units_count_for_each_tile_that_shares_them() -> None:
+    stream = bytes((0x12, 0)) * 5_000 + obu_of(avif(64, 64))
+    tiles = grid([stream] * 25, (64, 64))
+    first = tiles.index(b"mdat") + 4 + 8
+    for tile in range(25):
+        own = struct.pack(">II", first + tile * len(stream), len(stream))
+        tiles = tiles.replace(own, struct.pack(">II", first, len(stream)))
+    with pytest.raises(BrokenImageError, match="units of AV1"):
+        open_image(tiles, Limits())
 
 
 @pytest.mark.parametrize(

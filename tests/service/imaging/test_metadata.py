@@ -11,9 +11,7 @@ from PIL import Image
 from service.errors import TooMuchMetadataError
 from service.imaging.decode import Limits, open_image, read_pixels
 from service.imaging.metadata import (
-    AVIF_BOX_BYTES,
     COUNTS,
-    FREE_AVIF_BOXES,
     FREE_WEBP_CHUNKS,
     GIF_BLOCK_BYTES,
     WEBP_CHUNK_BYTES,
@@ -64,7 +62,7 @@ def webp(size: int) -> bytes:
 
 
 def avif(size: int) -> bytes:
-    return encode(SMALL, "AVIF", xmp=b"x" * (size // 2), icc_profile=b"y" * (size - size // 2))
+    return encode(SMALL, "AVIF", xmp=b"x" * 100_000, icc_profile=b"y" * (size - 4))
 
 
 def tiff(size: int) -> bytes:
@@ -118,28 +116,6 @@ def test_a_comment_of_a_gif_without_a_block_counts_too() -> None:
     most = 20 * GIF_BLOCK_BYTES
     for count, is_refused in ((20, False), (21, True)):
         assert refused(body[:at] + b"\x21\xfe\0" * count + body[at:], most) == is_refused
-
-
-@pytest.mark.parametrize("within", [[], [b"meta"], [b"meta", b"iprp", b"ipco"]])
-def test_boxes_of_an_avif_count_wherever_they_are(within: list[bytes]) -> None:
-    """Of two million empty properties in 20 MB its reader keeps 430 MB."""
-    body = encode(SMALL, "AVIF")
-
-    def with_boxes(count: int) -> bytes:
-        more = b"\0\0\0\x08free" * count
-        longer, end = bytearray(body), len(body)
-        for name in within:
-            at = body.index(name) - 4
-            size = int.from_bytes(body[at : at + 4])
-            longer[at : at + 4] = (size + len(more)).to_bytes(4)
-            end = at + size
-        return bytes(longer[:end]) + more + bytes(longer[end:])
-
-    assert COUNTS["AVIF"](with_boxes(FREE_AVIF_BOXES - 50), 10**9) == 0
-    counted = COUNTS["AVIF"](with_boxes(FREE_AVIF_BOXES), 10**9)
-    assert 0 < counted < 50 * AVIF_BOX_BYTES
-    assert COUNTS["AVIF"](with_boxes(FREE_AVIF_BOXES + 7), 10**9) == counted + 7 * AVIF_BOX_BYTES
-    assert refused(with_boxes(FREE_AVIF_BOXES), counted - 1)
 
 
 def test_chunks_of_a_webp_that_are_no_frames_count_after_a_number() -> None:
