@@ -11,15 +11,16 @@ from PIL import Image
 from service.card import ImageInput
 from service.errors import BrokenImageError, TooManyPixelsError
 from service.imaging.av1_frames import MOST_FRAMES, MOST_UNITS, Frames, frames_of
-from service.imaging.avif_frames import MOST, MOST_BOXES, beside_canvas, coded_frames
+from service.imaging.avif_first_frame import first_frame
+from service.imaging.avif_frames import beside_canvas, coded_frames
 from service.imaging.decode import Limits, open_image
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.room import PixelRoom
-from tests.avifs import avif, box, grid, obu_of, stated_size
+from tests.avifs import avif, grid, obu_of, stated_size
 
 
 def decoded_frames(body: bytes, pixels: int) -> Frames:
-    return beside_canvas(coded_frames(body), pixels)
+    return beside_canvas(coded_frames(first_frame(body)), pixels)
 
 
 def canvas(body: bytes) -> int:
@@ -147,110 +148,10 @@ def test_a_frame_with_a_size_of_its_own_counts_as_its_bits_allow(has_own_size: i
     assert frames_of(stream)[:2] == (pixels, pixels)
 
 
-def test_streams_and_boxes_are_read_in_bounded_time() -> None:
+def test_streams_are_read_in_bounded_time() -> None:
     with pytest.raises(BrokenImageError, match="units of AV1"):
         frames_of(b"\x12\0" * (MOST_UNITS + 1))
     assert frames_of(b"\x12\0" * 100) == (0, 0, 100)
-    free = box(b"meta", box(b"free", b"") * (MOST_BOXES + 1), full=True)
-    with pytest.raises(BrokenImageError, match="boxes"):
-        coded_frames(free)
-
-
-START = box(b"ftyp", b"avif" + bytes(4) + b"avifmif1miaf")
-
-
-def items(count: int) -> dict[str, bytes]:
-    """Return tables of so many items each, or so many entries of few items."""
-    identities = range(1, count + 1)
-    entries = b"".join(
-        box(b"infe", b"\x02\0\0\0" + struct.pack(">HH4sB", item, 0, b"Exif", 0))
-        for item in identities
-    )
-    places = b"".join(struct.pack(">HHH", item, 0, 0) for item in identities)
-    owned = b"".join(struct.pack(">HB", item, 0) for item in identities)
-    references = b"".join(box(b"cdsc", struct.pack(">HHH", item, 1, 1)) for item in identities)
-    return {
-        "items": box(b"iinf", struct.pack(">H", count) + entries, full=True),
-        "places of items": box(b"iloc", b"\0\0" + struct.pack(">H", count) + places, full=True),
-        "items with properties": owners(count, owned),
-        "references": box(b"iref", references, full=True),
-    }
-
-
-def owners(count: int, owned: bytes) -> bytes:
-    """Return a table that says which items have which properties (ISO/IEC 23008-12, 9.3)."""
-    table = box(b"ipma", struct.pack(">I", count) + owned, full=True)
-    return box(b"iprp", box(b"ipco", b"") + table)
-
-
-def of_tracks(*metas: bytes) -> bytes:
-    return START + box(b"moov", b"".join(box(b"trak", one) for one in metas))
-
-
-@pytest.mark.parametrize("table", items(1))
-def test_items_whose_reader_takes_the_square_of_their_count_are_refused(table: str) -> None:
-    most = MOST[table] // (2 if table == "references" else 1)
-    fitting, one = items(most)[table], box(b"meta", items(1)[table], full=True)
-    meta = box(b"meta", fitting, full=True)
-
-    coded_frames(START + meta)
-    coded_frames(of_tracks(meta))
-    cut = box(b"meta", items(most + 1)[table] + box(b"pitm", bytes(4)), full=True)
-    for body in (START + meta + one, of_tracks(meta, one), of_tracks(meta + one), START + cut):
-        with pytest.raises(BrokenImageError, match=f"more than {MOST[table]} {table}"):
-            open_image(body, Limits())
-
-
-def test_parts_and_properties_that_need_no_bytes_are_refused() -> None:
-    parts = struct.pack(">HHH", 1, 0, 65_535)
-    places = box(b"iloc", b"\0\0" + struct.pack(">H", 4) + parts * 4, full=True)
-    with pytest.raises(BrokenImageError, match="parts of items"):
-        open_image(START + box(b"meta", places, full=True), Limits())
-
-    owned = (struct.pack(">HB", 1, 255) + bytes(255)) * 300
-    with pytest.raises(BrokenImageError, match="properties of items"):
-        open_image(START + box(b"meta", owners(300, owned), full=True), Limits())
-
-
-def test_a_property_that_is_copied_for_each_item_counts_for_each() -> None:
-    def body(kind: bytes, count: int) -> bytes:
-        properties = box(b"ipco", box(b"free", b"") + box(kind, bytes(100_000)))
-        owned = b"".join(struct.pack(">HBBB", item + 1, 2, 1, 2) for item in range(count))
-        table = box(b"ipma", struct.pack(">I", count) + owned, full=True)
-        return START + box(b"meta", box(b"iprp", properties + table), full=True)
-
-    coded_frames(body(b"abcd", 167))
-    coded_frames(body(b"colr", 2000))
-    for kind in (b"abcd", b"uuid"):
-        with pytest.raises(BrokenImageError, match="bytes of unknown properties"):
-            open_image(body(kind, 168), Limits())
-
-
-def test_tiles_in_parts_that_are_joined_for_each_are_refused_where_they_share_them() -> None:
-    stream, count = obu_of(avif(64, 64)), 40
-    tiles = grid([stream] * count, (64, 64))
-    first = tiles.index(b"mdat") + 4 + 8
-    whole, half = struct.pack(">HII", 1, first, len(stream)), len(stream) // 2
-    parts = struct.pack(">HIIII", 2, first, half, first + half, len(stream) - half)
-    for tile in range(1, count):  # each is where the first one is
-        own = struct.pack(">HII", 1, first + tile * len(stream), len(stream))
-        tiles = tiles.replace(own, whole)
-    with Image.open(BytesIO(tiles)) as image:
-        image.load()
-    coded_frames(tiles)
-
-    def table(entry: bytes) -> bytes:
-        places = b"".join(struct.pack(">HH", item, 0) + entry for item in range(2, count + 2))
-        return box(b"iloc", b"\x44\0" + struct.pack(">H", count) + places, full=True)
-
-    for entry in (whole, parts):
-        body = START + box(b"meta", table(entry), full=True)
-        assert len(body) < count * len(stream)
-        if entry is whole:
-            coded_frames(body)
-        else:
-            with pytest.raises(BrokenImageError, match="lie over each other"):
-                open_image(body, Limits())
 
 
 def test_units_count_for_each_tile_that_shares_them() -> None:
@@ -262,37 +163,6 @@ def test_units_count_for_each_tile_that_shares_them() -> None:
         tiles = tiles.replace(own, struct.pack(">II", first, len(stream)))
     with pytest.raises(BrokenImageError, match="units of AV1"):
         open_image(tiles, Limits())
-
-
-@pytest.mark.parametrize(
-    ("chunks", "runs", "samples", "words"),
-    [
-        (50_000, 1, 4, None),
-        (50_000, 1, 5, "frames"),
-        (1, 1, 2_000_000, "frames"),
-        (50_000, 5000, 1, "steps"),
-        (1, 10_001, 1, "runs of chunks"),
-    ],
-)
-def test_chunks_whose_reader_takes_their_product_are_refused(
-    chunks: int, runs: int, samples: int, words: str | None
-) -> None:
-    table = box(b"stsd", box(b"av01", bytes(78)), full=True)
-    table += box(b"stsz", struct.pack(">II", 1, chunks), full=True)
-    table += box(b"stco", struct.pack(">I", chunks) + bytes(4 * chunks), full=True)
-    run = struct.pack(">III", 1, samples, 1)
-    table += box(b"stsc", struct.pack(">I", runs) + run * runs, full=True)
-    empty = b""
-    for name in (b"stbl", b"minf", b"mdia"):
-        table, empty = box(name, table), box(name, empty)
-
-    body = START + box(b"moov", box(b"trak", empty + table))
-
-    if words is None:
-        coded_frames(body)
-        return
-    with pytest.raises(BrokenImageError, match=words):
-        open_image(body, Limits())
 
 
 def test_all_tiles_together_are_read_in_bounded_time() -> None:
@@ -313,19 +183,3 @@ def test_all_tiles_together_are_read_in_bounded_time() -> None:
     assert decoded_frames(shared, 1) == decoded_frames(tiles, 1)
     with pytest.raises(BrokenImageError, match="lie over each other"):
         decoded_frames(overlapping, 1)
-
-
-@pytest.mark.parametrize(
-    "body", [avif(300, 200, "RGBA"), grid([obu_of(avif(64, 64))] * 2, (64, 64))]
-)
-def test_damaged_boxes_are_no_fault_of_the_reader(body: bytes) -> None:
-    rng = np.random.default_rng(0)
-    for end in range(len(body)):
-        assert decoded_frames(body[:end], 1).largest < 10**10
-    for _ in range(500):
-        changed = np.frombuffer(body, np.uint8).copy()
-        changed[rng.integers(0, len(body), 3)] = rng.integers(0, 256, 3)
-        try:
-            assert decoded_frames(changed.tobytes(), 1).largest >= 1
-        except BrokenImageError:
-            continue
