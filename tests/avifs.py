@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Sequence
 from io import BytesIO
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -67,3 +68,73 @@ def grid(streams: Sequence[bytes], tile: tuple[int, int]) -> bytes:
         return start + box(b"meta", b"".join(content), full=True)
 
     return header(len(header(0)) + 8) + box(b"mdat", b"".join(data))
+
+
+class Item(NamedTuple):
+    """An item of a file: its kind, its bytes, and the numbers of its properties, from 1; 128 more: essential."""
+
+    kind: bytes
+    data: bytes
+    properties: bytes
+
+
+def of_items(
+    items: Sequence[Item], properties: Sequence[bytes], references: bytes = b"", form: str = "plain"
+) -> bytes:
+    """Return a file of items, the first of which is shown.
+
+    Args:
+        items: their numbers are 1, 2, …
+        properties: boxes.
+        references: boxes.
+        form: of the table of places: `plain`, `parts` (two for each item), `inside` (the data is within the
+            metadata), or `long` (of version 2, with numbers of 8 bytes).
+    """
+    numbers = range(1, len(items) + 1)
+    count = struct.pack(">H", len(items))
+    entries = b"".join(
+        box(b"infe", b"\x02\0\0\0" + struct.pack(">HH", number, 0) + item.kind + b"\0")
+        for number, item in zip(numbers, items, strict=True)
+    )
+    owned = b"".join(
+        struct.pack(">HB", number, len(item.properties)) + item.properties
+        for number, item in zip(numbers, items, strict=True)
+    )
+    data = b"".join(item.data for item in items)
+
+    def header(at: int) -> bytes:
+        places = b""
+        for number, item in zip(numbers, items, strict=True):
+            size, half = len(item.data), len(item.data) // 2
+            places += {
+                "plain": struct.pack(">HHHII", number, 0, 1, at, size),
+                "parts": struct.pack(">HHHIIII", number, 0, 2, at, half, at + half, size - half),
+                "inside": struct.pack(">HHHHII", number, 1, 0, 1, at, size),
+                "long": struct.pack(">IHHQHQQ", number, 0, 0, at, 1, 0, size),
+            }[form]
+            at += size
+        table = {
+            "plain": b"\0\0\0\0\x44\0" + count,
+            "parts": b"\0\0\0\0\x44\0" + count,
+            "inside": b"\x01\0\0\0\x44\0" + count,
+            "long": b"\x02\0\0\0\x88\x80\0\0" + count,
+        }[form]
+        content = (
+            box(b"hdlr", bytes(4) + b"pict" + bytes(13), full=True),
+            box(b"pitm", struct.pack(">H", 1), full=True),
+            box(b"iloc", table + places),
+            box(b"iinf", count + entries, full=True),
+            box(b"iref", references, full=True) if references else b"",
+            box(
+                b"iprp",
+                box(b"ipco", b"".join(properties))
+                + box(b"ipma", struct.pack(">I", len(items)) + owned, full=True),
+            ),
+            box(b"idat", data) if form == "inside" else b"",
+        )
+        start = box(b"ftyp", b"avif" + bytes(4) + b"avifmif1miaf")
+        return start + box(b"meta", b"".join(content), full=True)
+
+    if form == "inside":
+        return header(0)
+    return header(len(header(0)) + 8) + box(b"mdat", data)

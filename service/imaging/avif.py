@@ -1,7 +1,7 @@
 """An AVIF → what its first frame needs: streams of AV1 and few properties. What else it holds is skipped, unread."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from service.errors import BrokenImageError
@@ -16,6 +16,8 @@ CODED, GRID = b"av01", b"grid"
 PROFILES = (b"prof", b"rICC")
 """The kinds of `colr` that are a profile (ISO/IEC 14496-12, 12.1.5)."""
 
+_OPACITY = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
+
 Extents = tuple[Place, ...]
 """Where the parts of a stream begin and end."""
 
@@ -26,6 +28,14 @@ class Property(NamedTuple):
     kind: bytes
     content: bytes
     is_essential: bool
+
+    @property
+    def key(self) -> bytes:
+        """What a picture has only one of: of colors, a profile and numbers."""
+        if self.kind != b"colr":
+            return self.kind
+        form = self.content[:4]
+        return PROFILES[0] if form in PROFILES else form
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +70,20 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """The width and height, as its boxes say."""
         content = next((one.content for one in self.properties if one.kind == b"ispe"), b"")
-        if len(content) < 12:  # noqa: PLR2004 (version and flags, width, height)
+        if len(content) < 12:
             raise UnreadableError
         return int.from_bytes(content[4:8]), int.from_bytes(content[8:12])
+
+
+def with_opacity(picture: Picture, opacity: Picture, *, is_premultiplied: bool = False) -> Picture:
+    """Return the picture with an opacity."""
+    return replace(picture, opacity=opacity, is_premultiplied=is_premultiplied)
+
+
+def is_opacity(properties: Iterable[Property]) -> bool:
+    """Return whether a picture of these properties is the opacity of another one."""
+    kind = next((one.content[4:] for one in properties if one.kind == b"auxC"), b"")
+    return kind.split(b"\0", 1)[0] in _OPACITY
 
 
 class Avif(NamedTuple):

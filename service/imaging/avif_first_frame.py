@@ -38,9 +38,7 @@ def _first_frame(body: bytes) -> Avif:
     return Avif(picture, picture.size, tuple(streams.found))
 
 
-def _picture(
-    body: bytes, found: dict[bytes, Place], budget: Budget, streams: Streams
-) -> Picture:
+def _picture(body: bytes, found: dict[bytes, Place], budget: Budget, streams: Streams) -> Picture:
     major, brands = _brands(body, found.get(b"ftyp", (0, 0)))
     if not brands & {_STILL, _ANIMATED}:
         raise UnreadableError

@@ -1,11 +1,20 @@
 """The items of an AVIF's box of metadata → the picture that is shown: ISO/IEC 14496-12, 8.11; ISO/IEC 23008-12."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from service.errors import UnsupportedImageError
-from service.imaging.avif import CODED, GRID, PROFILES, Extents, Picture, Property, Streams
+from service.imaging.avif import (
+    CODED,
+    GRID,
+    Extents,
+    Picture,
+    Property,
+    Streams,
+    is_opacity,
+    with_opacity,
+)
 from service.imaging.avif_boxes import Budget, Fields, Place, UnreadableError, boxes, first_boxes
 
 KEPT = frozenset({
@@ -14,7 +23,6 @@ KEPT = frozenset({
 })  # fmt: skip
 """The properties that pixels or their notes depend on."""
 _KNOWN = KEPT | {b"clli"}
-_OPACITY = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 _IN_FILE, _IN_BOX = 0, 1
 _FIELD_BYTES = frozenset({0, 4, 8})
 
@@ -91,7 +99,8 @@ class _Items:
             if number not in self.contents:
                 self.contents[number] = self.body[start:end]
             content = self.contents[number]
-            found.setdefault(_key(kind, content), Property(kind, content, is_essential))
+            one = Property(kind, content, is_essential)
+            found.setdefault(one.key, one)
         return tuple(found.values()), is_known
 
     def _numbers(self, item: int) -> Iterator[tuple[int, bool]]:
@@ -106,13 +115,6 @@ class _Items:
                     raise UnreadableError
                 if number:
                     yield number - 1, bool(word >> bits)
-
-
-def _key(kind: bytes, content: bytes) -> bytes:
-    """Return what an item has only one of: of colors, a profile and numbers."""
-    if kind != b"colr":
-        return kind
-    return b"prof" if content[:4] in PROFILES else content[:4]
 
 
 def item_picture(body: bytes, place: Place, budget: Budget, streams: Streams) -> Picture:
@@ -137,12 +139,8 @@ def item_picture(body: bytes, place: Place, budget: Budget, streams: Streams) ->
     if opacity is not None:
         number, picture = opacity
         is_multiplied = items.premultiplied.get(items.primary) == number
-        return _with_opacity(color, picture, is_premultiplied=is_multiplied)
+        return with_opacity(color, picture, is_premultiplied=is_multiplied)
     return _with_opacity_of_tiles(items, color, belonging)
-
-
-def _with_opacity(color: Picture, opacity: Picture, *, is_premultiplied: bool = False) -> Picture:
-    return Picture(color.kind, color.stream, color.properties, color.tiles, opacity, is_premultiplied)
 
 
 def _with_opacity_of_tiles(
@@ -154,8 +152,8 @@ def _with_opacity_of_tiles(
         opacity = _opacity(items, belonging.get(item, ()))
         if opacity is None:
             return color
-        tiles.append(_with_opacity(tile, opacity[1]))
-    return Picture(color.kind, color.stream, color.properties, tuple(tiles))
+        tiles.append(with_opacity(tile, opacity[1]))
+    return replace(color, tiles=tuple(tiles))
 
 
 def _picture(items: _Items, item: int) -> Picture:
@@ -192,8 +190,7 @@ def _opacity(items: _Items, candidates: "list[int] | tuple[()]") -> tuple[int, P
         if items.kinds.get(item) not in {CODED, GRID}:
             continue
         properties, is_known = items.properties_of(item)
-        kind = next((one.content[4:] for one in properties if one.kind == b"auxC"), b"")
-        if is_known and kind.split(b"\0", 1)[0] in _OPACITY and items.extents(item):
+        if is_known and is_opacity(properties) and items.extents(item):
             return item, _picture(items, item)
     return None
 
@@ -209,8 +206,8 @@ def _read_kinds(table: Fields, items: _Items) -> None:
         if kind != b"infe":
             continue
         version, _ = entry.head()
-        if version >= 2:  # noqa: PLR2004 (earlier ones name no kind)
-            item = entry.read(2 if version == 2 else 4)  # noqa: PLR2004
+        if version >= 2:
+            item = entry.read(2 if version == 2 else 4)
             entry.skip(2)
             items.kinds.setdefault(item, entry.read(4).to_bytes(4))
 
@@ -223,7 +220,7 @@ def _read_locations(table: Fields, items: _Items) -> None:
     if not {place_bytes, length_bytes, base_bytes, index_bytes} <= _FIELD_BYTES:
         raise UnreadableError
     items.field_bytes = index_bytes, place_bytes, length_bytes
-    id_bytes = 2 if version < 2 else 4  # noqa: PLR2004
+    id_bytes = 2 if version < 2 else 4
     for _ in range(items.budget.take(table.read(id_bytes))):
         item = table.read(id_bytes)
         method = table.read(2) & 15 if version else _IN_FILE

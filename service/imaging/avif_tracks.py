@@ -2,23 +2,24 @@
 
 import struct
 from dataclasses import dataclass
+from itertools import islice
 
-from service.imaging.avif import CODED, Picture, Property, Streams
+from service.imaging.avif import CODED, Picture, Property, Streams, is_opacity, with_opacity
 from service.imaging.avif_boxes import Budget, Fields, Place, UnreadableError, boxes, first_boxes
 
 _ENTRY_BYTES = 78
 """Of a sample entry, before its properties."""
 _KEPT = {
-    b"av1C": True,
-    b"colr": False,
-    b"pasp": False,
-    b"clap": True,
-    b"irot": True,
-    b"imir": True,
+    b"av1C": (b"av1C", True),
+    b"auxi": (b"auxC", False),
+    b"colr": (b"colr", False),
+    b"pasp": (b"pasp", False),
+    b"clap": (b"clap", True),
+    b"irot": (b"irot", True),
+    b"imir": (b"imir", True),
 }
-"""The properties of a track, and whether they are essential to an item."""
+"""The properties of a track, their names for an item, and whether they are essential to it."""
 _OFFSET_BYTES = {b"stco": 4, b"co64": 8}
-_OPACITY = bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
 
 
 @dataclass(slots=True)
@@ -49,33 +50,27 @@ def track_picture(body: bytes, place: Place, budget: Budget, streams: Streams) -
     color = next((track for track in tracks if not track.belongs_to), None)
     if color is None:
         raise UnreadableError
-    opacity = next((track for track in tracks if track.belongs_to == color.number), None)
     picture = _picture(body, color, budget, streams)
-    if opacity is None:
-        return picture
-    marked = _picture(body, opacity, budget, streams, Property(b"auxC", _OPACITY, False))  # noqa: FBT003
-    return Picture(
-        CODED,
-        picture.stream,
-        picture.properties,
-        opacity=marked,
-        is_premultiplied=color.multiplied_by == opacity.number,
-    )
+    for track in tracks:
+        if track.belongs_to == color.number:
+            opacity = _picture(body, track, budget, streams)
+            if is_opacity(opacity.properties):
+                is_multiplied = color.multiplied_by == track.number
+                return with_opacity(picture, opacity, is_premultiplied=is_multiplied)
+    return picture
 
 
-def _picture(
-    body: bytes, track: _Track, budget: Budget, streams: Streams, *more: Property
-) -> Picture:
+def _picture(body: bytes, track: _Track, budget: Budget, streams: Streams) -> Picture:
     properties = {
         b"ispe": Property(b"ispe", struct.pack(">4xII", *track.size), False)  # noqa: FBT003
     }
     start, end = track.entry
     for kind, (at, stop) in boxes(body, (start + _ENTRY_BYTES, end), budget):
         if kind in _KEPT:
-            content = body[at:stop]
-            key = content[:4] if kind == b"colr" else kind
-            properties.setdefault(key, Property(kind, content, _KEPT[kind]))
-    return Picture(CODED, streams.number((track.sample,)), (*properties.values(), *more))
+            name, is_essential = _KEPT[kind]
+            found = Property(name, body[at:stop], is_essential)
+            properties.setdefault(found.key, found)
+    return Picture(CODED, streams.number((track.sample,)), tuple(properties.values()))
 
 
 def _track(body: bytes, place: Place, budget: Budget) -> _Track | None:
@@ -88,8 +83,7 @@ def _track(body: bytes, place: Place, budget: Budget) -> _Track | None:
         tables = first_boxes(body, tables[kind], budget)
     if not {b"stsd", b"stsz"} <= tables.keys() or b"tkhd" not in inner:
         return None
-    entries = boxes(body, (tables[b"stsd"][0] + 8, tables[b"stsd"][1]), budget)
-    entry = next((at for kind, at in entries if kind == CODED), None)
+    entry = _entry(body, tables[b"stsd"], budget)
     sample = _first_sample(body, tables)
     if entry is None or sample is None:
         return None
@@ -98,6 +92,15 @@ def _track(body: bytes, place: Place, budget: Budget) -> _Track | None:
     if b"tref" in inner:
         _read_references(body, inner[b"tref"], track, budget)
     return track if number else None
+
+
+def _entry(body: bytes, place: Place, budget: Budget) -> Place | None:
+    """Return the first description of AV1 (14496-12, 8.5.2)."""
+    table = Fields(body, *place)
+    table.skip(4)
+    count = table.read(4)
+    described = islice(boxes(body, (table.place, table.end), budget), count)
+    return next((inside for kind, inside in described if kind == CODED), None)
 
 
 def _number_and_size(header: Fields) -> tuple[int, tuple[int, int]]:

@@ -90,7 +90,8 @@ class OpenedImage:
     frame covers `box`; what a frame leaves free is clear. `samples` are given where the file's pixels are words that
     become 8 bits; `png` are the chunks of a PNG, `bmp` the meaning of bits that Pillow does not read. `counted` is how
     many pixels it counts for, where more are decoded than the canvas has; `sample_bytes` are those of deep samples,
-    `code_bytes` those of a WebP's prefix codes.
+    `code_bytes` those of a WebP's prefix codes, or
+    of an AVIF's streams where these have more bytes than it has pixels.
     """
 
     body: bytes = field(repr=False)
@@ -183,7 +184,8 @@ def _open_avif(body: bytes, limits: Limits) -> OpenedImage:
         raise why_unread(body) from error
     counted = min(frames.total, limits.max_pixels)
     turned = _exif_orientation(file.info.get("exif"))
-    return OpenedImage(own, file, file.size, turned, counted=counted)
+    more = max(0, len(own) - counted)  # held beside what a client sent
+    return OpenedImage(own, file, file.size, turned, counted=counted, code_bytes=more)
 
 
 def _open_other(body: bytes, limits: Limits) -> OpenedImage:
