@@ -50,7 +50,7 @@ class _EndError(Exception):
 class _Bits:
     """Bits, the highest of each byte first."""
 
-    data: bytes
+    data: bytes | memoryview
     place: int = 0
 
     def read(self, count: int) -> int:
@@ -85,7 +85,7 @@ class _Sequence:
     whole_vectors: int = _EITHER
 
 
-def frames_of(stream: bytes, most: int = MOST_UNITS) -> Frames:
+def frames_of(stream: bytes | memoryview, most: int = MOST_UNITS) -> Frames:
     """Return what the frames of a stream take, nothing of what is damaged.
 
     Args:
@@ -147,7 +147,7 @@ _HEAD_BYTES = 512
 """Of a unit; a sequence header has at most 32 operating points, of 13 bytes each."""
 
 
-def _leb128(stream: bytes, place: int) -> tuple[int, int]:
+def _leb128(stream: bytes | memoryview, place: int) -> tuple[int, int]:
     """Return a number (4.10.5), and the place behind it."""
     value = 0
     for count in range(8):

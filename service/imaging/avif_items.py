@@ -40,7 +40,7 @@ class _Owned(NamedTuple):
     """Where the numbers of an item's properties are."""
 
     table: int
-    count: int
+    numbers: int
     number_bytes: int
 
 
@@ -67,7 +67,7 @@ class _Items:
     contents: dict[int, bytes] = field(default_factory=dict)
 
     def extents(self, item: int) -> Extents:
-        """Return where an item's parts are; none is empty."""
+        """Return where those parts of an item are that are not empty."""
         at = self.locations.get(item)
         if at is None:
             raise UnreadableError
@@ -108,7 +108,7 @@ class _Items:
         for owned in self.owned.get(item, ()):
             table = Fields(self.body, owned.table, len(self.body))
             bits = 8 * owned.number_bytes - 1
-            for _ in range(self.budget.take(owned.count)):
+            for _ in range(self.budget.take(owned.numbers)):
                 word = table.read(owned.number_bytes)
                 number = word & (1 << bits) - 1
                 if number > len(self.properties):
@@ -237,10 +237,12 @@ def _read_references(table: Fields, items: _Items) -> None:
     targets = {b"auxl": items.auxiliary, b"prem": items.premultiplied}
     for kind, place in boxes(items.body, (table.place, table.end), items.budget):
         entry = Fields(items.body, *place)
+        item, count = entry.read(size), items.budget.take(entry.read(2))
+        if entry.end - entry.place != count * size:  # some readers go on behind the last one
+            raise UnreadableError
         if kind != b"dimg" and kind not in targets:
             continue
-        item = entry.read(size)
-        found = tuple(entry.read(size) for _ in range(items.budget.take(entry.read(2))))
+        found = tuple(entry.read(size) for _ in range(count))
         if kind == b"dimg":
             items.tiles.setdefault(item, found)
         elif found:
