@@ -23,8 +23,9 @@ from service.heads.targets import (
 from tests.servables import color_card
 from tests.source_images import source_of
 
+WHOLE = np.array([0, 0, 1, 1], np.float32)
 IN_FRAME = np.array([0.2, 0.2, 0.6, 0.6], np.float32)
-CUP = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), IN_FRAME, 0)
+CUP = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), IN_FRAME, 0, WHOLE)
 CARD = color_card()
 SOURCE = source_of(200, 100)
 
@@ -48,7 +49,7 @@ BOXES = {
 @pytest.mark.parametrize("side", [1, 3, 8, 40])
 def test_a_box_has_its_share_of_a_grid_and_most_in_its_middle(side: int) -> None:
     in_frame = np.array([0.25, 0.1, 0.75, 0.4], np.float32)
-    covered = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), in_frame, 0).place(side, side)
+    covered = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), in_frame, 0, WHOLE).place(side, side)
     assert covered.mean() == pytest.approx(0.5 * 0.3, abs=1e-5)
     assert 0 <= covered.min() <= covered.max() <= 4
     outside = np.arange(side)[None, :] / side >= 0.75
