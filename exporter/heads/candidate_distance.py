@@ -95,8 +95,9 @@ def _apart(found: Array, expected: Array) -> Array:
     """
     read = np.abs(inside_frame(found) - inside_frame(expected)).max(axis=-1)
     farthest = np.abs(expected).max(axis=-1, initial=1)
-    whole: Array = np.abs(found - expected).max(axis=-1) / farthest
-    return np.maximum(read, whole)
+    whole = np.abs(found - expected).max(axis=-1) / farthest
+    apart: Array = np.maximum(read, whole)
+    return apart
 
 
 def _lost(found: Outputs, expected: Outputs) -> Array:

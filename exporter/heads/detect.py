@@ -376,7 +376,8 @@ class DetectHead:
 def _on_image(found: Detections) -> Detections:
     """Return the detections cut to the frame, without those that have no area in it."""
     cut = replace(found, boxes=inside_frame(found.boxes))
-    return cut.only((cut.boxes[:, 2:] > cut.boxes[:, :2]).all(axis=1))
+    has_area = (cut.boxes[:, 2:] > cut.boxes[:, :2]).all(axis=1)
+    return cut.only(np.flatnonzero(has_area))
 
 
 def _picked(graph: Graph, values: str, where: str) -> str:

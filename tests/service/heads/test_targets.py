@@ -1,6 +1,7 @@
 """What is explained: how much of a class, a box, an area or a vector the outputs for a copy still show."""
 
 import re
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -156,6 +157,21 @@ def test_a_box_in_a_letterbox_is_carried_back_to_the_frame() -> None:
     best = choose_box(outputs, letterbox, CARD, TargetChoice())
     assert best.box == pytest.approx((0, 0, 100, 50))
     np.testing.assert_allclose(best.in_frame, [0, 0.25, 0.5, 0.5], atol=1e-6)
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch", "crop"])
+def test_a_box_that_reaches_beyond_the_image_still_shows_all_of_itself(
+    resize: Literal["letterbox", "stretch", "crop"],
+) -> None:
+    side = 120 if resize == "crop" else None
+    frame = ImageInput(height=100, width=100, resize=resize, shorter_side=side)
+    framed = source_of(200, 100, frame)
+    outputs = {**BOXES, "boxes": np.array([[-1, -1, 0.5, 0.7], [0.2, 0.5, 0.9, 9]], np.float32)}
+    for index, score in ((0, 0.9), (1, 0.6)):
+        target = choose_box(outputs, framed, CARD, TargetChoice(box=index))
+        assert target.score(outputs) == pytest.approx(score)
+        assert target.in_frame.min() >= 0
+        assert target.in_frame.max() <= 1
 
 
 def test_the_area_is_the_largest_that_is_not_background() -> None:
