@@ -38,7 +38,7 @@ APART = 2 * REACH + 2
 """The distance of the places of two classes, in frames: one more than what is left of a box."""
 
 SOME_CLASSES = 1024
-"""So many classes lie in a square where their number is unknown; more make it longer."""
+"""So many classes are assumed where their number is unknown; more make the columns longer."""
 
 _ZERO, _ONE = (helper.make_tensor("value", TensorProto.INT64, [1], [number]) for number in (0, 1))
 
@@ -103,7 +103,7 @@ def _suppressed(
     boxes, scores, classes = ranked
     edges = (np.array(edge, np.float32) for edge in (-REACH, 1 + REACH))
     near = graph.add("Clip", [boxes, *(graph.constant("edge", edge) for edge in edges)])
-    apart = graph.add("Add", [near, _places_of_classes(graph, classes, kinds)])
+    apart = _apart_by_class(graph, near, classes, kinds)
     middle = graph.constant("middle", integers(1))
     enough = graph.add("Greater", [count, graph.constant("wanted", integers(wanted))])
     below = np.nextafter(np.float32(CLEAR), np.float32(0), dtype=np.float32)
@@ -121,15 +121,24 @@ def _suppressed(
     return graph.add("Gather", [picked, graph.constant("columns", integers(0, 2))], axis=1)
 
 
-def _places_of_classes(graph: Graph, classes: str, kinds: int | None) -> str:
-    """Return how far to shift the boxes of each candidate, (N, P, 4).
+def _apart_by_class(graph: Graph, boxes: str, classes: str, kinds: int | None) -> str:
+    """Return the boxes (N, P, 4), each shifted to the place of its class.
 
-    The places lie in a square, not in a line: the farther away, the fewer digits of a box are left in float32.
+    The places lie in several columns, not in a line: the farther away, the fewer digits of a box are left in float32.
+    Columns are higher than wide, since ONNX Runtime compares y first, where most pairs then differ.
     """
-    side = graph.constant("side", integers(ceil(sqrt(kinds or SOME_CLASSES))))
-    column = graph.add("Mod", [classes, side])
-    row = graph.add("Div", [graph.add("Sub", [classes, column]), side])
+    if kinds == 1:
+        return boxes
+    side = ceil(sqrt(kinds or SOME_CLASSES) / 2)
+    of_kind = np.array([APART, 0, APART, 0], np.float32)
+    of_row = np.array([-side * APART, APART, -side * APART, APART], np.float32)
     last = graph.constant("last", integers(2))
-    x, y = (graph.add("Unsqueeze", [one, last]) for one in (column, row))
-    places = graph.add("Cast", [graph.add("Concat", [x, y, x, y], axis=2)], to=TensorProto.FLOAT)
-    return graph.add("Mul", [places, graph.constant("apart", np.array(APART, np.float32))])
+    kind = graph.add("Unsqueeze", [graph.add("Cast", [classes], to=TensorProto.FLOAT), last])
+    # The middle between two kinds, so that rounding leads to no other row.
+    share, half = (graph.constant("row", np.array(one / side, np.float32)) for one in (1, 0.5))
+    row = graph.add("Floor", [graph.add("Add", [graph.add("Mul", [kind, share]), half])])
+    parts = (
+        graph.add("Mul", [number, graph.constant("shift", shift)])
+        for number, shift in ((kind, of_kind), (row, of_row))
+    )
+    return graph.add("Add", [boxes, graph.add("Add", [*parts])])
