@@ -40,14 +40,40 @@ class _Writer:
         if bits:
             self.write(int(f"{value:0{bits}b}"[::-1], 2), bits)
 
+    def copies(self, count: int) -> None:
+        """Write a small image: a pixel, and so many copies of it, one by one."""
+        self.write(0, 1)
+        self.write(0, 1)
+        self.write(15, 4)
+        for length in (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15):
+            self.write(length < 2, 3)
+        self.write(0, 1)
+        for symbol in range(280):
+            self.write(symbol in {0, 256}, 1)
+        for _ in range(3):
+            self.code_of_one()
+        self.write(0b1001, 4)  # of the distances the second alone, which is that of the last pixel
+        for place in range(1 + count):
+            self.write(place > 0, 1)
+
     def done(self) -> bytes:
         return bytes(self._bytes) + (bytes((self._value,)) if self._count else b"")
 
 
-def stream(width: int, height: int, groups: int, *, block_bits: int = 2) -> bytes:
-    """Return a black image whose blocks name one group after the other, without its size."""
+def stream(
+    width: int, height: int, groups: int, *, block_bits: int = 2, has_copies: bool = False
+) -> bytes:
+    """Return an image whose blocks name one group after the other, without its size.
+
+    It is black, or its predictors are one and its copies.
+    """
     bits = _Writer()
-    bits.write(0, 1)  # no transform
+    if has_copies:
+        bits.write(1, 1)
+        bits.write(0, 2)
+        bits.write(0, 3)
+        bits.copies(-(-width // 4) * -(-height // 4) - 1)
+    bits.write(0, 1)  # no further transform
     bits.write(0, 1)  # no color cache
     bits.write(1, 1)
     bits.write(block_bits - 2, 3)
@@ -65,10 +91,13 @@ def stream(width: int, height: int, groups: int, *, block_bits: int = 2) -> byte
     return bits.done()
 
 
-def lossless(width: int, height: int, groups: int, *, block_bits: int = 2) -> bytes:
+def lossless(
+    width: int, height: int, groups: int, *, block_bits: int = 2, has_copies: bool = False
+) -> bytes:
     """Return the content of a chunk VP8L with so many groups."""
-    sides = (width - 1) | (height - 1) << 14
-    return b"\x2f" + struct.pack("<I", sides) + stream(width, height, groups, block_bits=block_bits)
+    sides = struct.pack("<I", (width - 1) | (height - 1) << 14)
+    pixels = stream(width, height, groups, block_bits=block_bits, has_copies=has_copies)
+    return b"\x2f" + sides + pixels
 
 
 def extended(width: int, height: int, flags: int) -> tuple[bytes, bytes]:

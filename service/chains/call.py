@@ -21,7 +21,7 @@ from service.errors import ClientLeftError, FovealError, UnavailableError
 from service.fanout import FanOut, HeldBytes
 from service.heads.outputs import Outputs
 from service.imaging.overlay import RenderedImage, encode_image, require_png
-from service.imaging.room import SMALL_PIXELS
+from service.imaging.room import SMALL_PIXELS, TIGHT_BYTES_PER_PIXEL
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG
 from service.pipeline import EncodedImage, Pipeline, refuse
@@ -34,6 +34,8 @@ MOST_HELD_BYTES = 256 << 20
 
 Of three steps the second and the third may hold as many each.
 """
+HELD_SHARE = 8
+"""Where memory is short, they take one in so many bytes of what large images have room for, or one crop does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,11 @@ class ChainCall:
                 return await self._nested(self.first, found, decoded, (0, 0), way)
         return await self._nested(self.first, found, shown, (0, 0), way)
 
+    @property
+    def most_held_bytes(self) -> int:
+        """How many bytes the crops of an image may take that wait for a step or run through it."""
+        return min(MOST_HELD_BYTES, self.pipeline.room.pixels * TIGHT_BYTES_PER_PIXEL // HELD_SHARE)
+
     def _crop_pixels(self) -> CropPixels:
         return CropPixels(self.pipeline.max_request_pixels)
 
@@ -250,7 +257,7 @@ class ChainCall:
         way: _Way,
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield what a step says of each crop, in order; a few crops at a time are made and run."""
-        held, target = HeldBytes(MOST_HELD_BYTES), call.model.card.image_input
+        held, target = HeldBytes(self.most_held_bytes), call.model.card.image_input
         faults = [way.shared.pixels.take(crop.region, crop.limits.max_pixels) for crop in crops]
         samples = way.shared.samples
         kept = [

@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from service.errors import ImageError
 from service.imaging import png, tiff
-from service.imaging.avif_frames import decoded_frames
+from service.imaging.avif_frames import beside_canvas, coded_frames
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START, MAX_SEGMENTS, without_filling
@@ -145,7 +145,8 @@ def _read_header(image: bytes, formats: tuple[str, ...]) -> Announced:
         require_little_metadata(image, "GIF", MAX_METADATA_BYTES)
     if image[4:8] == b"ftyp":
         require_little_metadata(image, "AVIF", MAX_METADATA_BYTES)
-        frames = decoded_frames(image, _pillow_pixels(image, formats))
+        coded = coded_frames(image)
+        frames = beside_canvas(coded, _pillow_pixels(image, formats))
         work = max(frames.total * VIDEO_FIFTHS // 5, len(image) * AVIF_BYTE_WORK)
         return Announced(frames.largest, work)
     pixels = _pillow_pixels(image, formats)

@@ -3,7 +3,8 @@
 AV1 Bitstream & Decoding Process Specification, sections 5.3, 5.5 and 5.9.
 """
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from service.errors import BrokenImageError
@@ -12,7 +13,14 @@ MOST_UNITS = 100_000
 """Of all streams of a file. A still image has about three, and 4,096 more if each of its tiles has one of its own; to
 look at so many takes a tenth of a second."""
 
-_SEQUENCE, _FRAME_HEADER, _FRAME = 1, 3, 6
+MOST_FRAMES = 32
+"""Of a stream, which shows one of them: a still image has one, and a layered one four."""
+_REFERENCES, _REFERENCE_SHARE = 8, 3
+"""A decoder keeps so many frames, each of which takes a third of what an image takes on its way to RGB."""
+
+_SEQUENCE = 1
+_FRAMES = frozenset({3, 6, 7})
+"""Headers of frames, alone or with tiles; also those that repeat one, which decoders take for a first one."""
 _HAS_SIZE, _HAS_EXTENSION = 0x02, 0x04
 _KEY, _SWITCH = 0, 3
 _EITHER = 2
@@ -24,7 +32,7 @@ class Frames(NamedTuple):
     """What a decoder of a stream allocates.
 
     Attributes:
-        largest: the pixels of its largest frame.
+        largest: for how many pixels its frames take memory: those of the largest one, and what it keeps of others.
         total: those of all that are decoded.
         units: how many it consists of.
     """
@@ -85,13 +93,12 @@ def frames_of(stream: bytes, most: int = MOST_UNITS) -> Frames:
         most: how many units it may have.
 
     Raises:
-        BrokenImageError: it has more units than any image.
+        BrokenImageError: it has more units or frames than any image.
     """
-    place, sequence = 0, _Sequence(0)
-    largest = total = 0
+    found, place = _Found(), 0
     for units in range(most + 1):
         if place >= len(stream):
-            return Frames(largest, total, units)
+            return Frames(found.held, found.total, units)
         head = stream[place]
         place += 2 if head & _HAS_EXTENSION else 1
         size = len(stream) - place
@@ -99,17 +106,36 @@ def frames_of(stream: bytes, most: int = MOST_UNITS) -> Frames:
             size, place = _leb128(stream, place)
         unit = stream[place : place + min(size, _HEAD_BYTES)]
         place += size
-        try:
-            kind = head >> 3 & 15
-            if kind == _SEQUENCE:
-                sequence = _read_sequence(_Bits(unit))
-                largest = max(largest, sequence.pixels)
-            elif kind in {_FRAME_HEADER, _FRAME}:
-                pixels = _frame_pixels(_Bits(unit), sequence)
-                largest, total = max(largest, pixels), total + pixels
-        except _EndError:
-            continue
+        with suppress(_EndError):
+            found.read(head >> 3 & 15, _Bits(unit))
     raise BrokenImageError(f"The AVIF has more than {MOST_UNITS} units of AV1. Encode it again.")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the units of a stream have said up to now."""
+
+    sequence: _Sequence = field(default_factory=lambda: _Sequence(0))
+    largest: int = 0
+    total: int = 0
+    frames: int = 0
+
+    @property
+    def held(self) -> int:
+        kept = max(0, min(self.frames, _REFERENCES) - 1)
+        return self.largest + self.largest * kept // _REFERENCE_SHARE
+
+    def read(self, kind: int, unit: _Bits) -> None:
+        if kind == _SEQUENCE:
+            self.sequence = _read_sequence(unit)
+            self.largest = max(self.largest, self.sequence.pixels)
+        elif kind in _FRAMES and (pixels := _frame_pixels(unit, self.sequence)):
+            self.largest, self.total = max(self.largest, pixels), self.total + pixels
+            self.frames += 1
+            if self.frames > MOST_FRAMES:
+                raise BrokenImageError(
+                    f"The AVIF has more than {MOST_FRAMES} frames before the one that is shown. Encode it again."
+                )
 
 
 _HEAD_BYTES = 512

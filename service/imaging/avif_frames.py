@@ -8,7 +8,12 @@ from service.errors import BrokenImageError
 from service.imaging.av1_frames import MOST_UNITS, Frames, frames_of
 
 MOST_ENTRIES = 200_000
-"""Of the tables of items: a grid has at most 65,536 tiles."""
+"""Boxes beside each other, and parts of all items."""
+MOST_ITEMS = 2048
+"""Tiles, and what else has a place in a table of items: libavif goes through the tables once for each, and took 9 s for
+65,000."""
+MOST_CHUNK_STEPS = 10_000_000
+"""Of a track: libavif goes through the runs of its chunks once for each chunk."""
 
 _TILED_KINDS = frozenset({b"dimg", b"auxl"})
 _IN_FILE, _IN_BOX = 0, 1
@@ -28,17 +33,11 @@ class _Items:
     """Item → the tiles that it consists of, and those that hold its opacity."""
 
 
-def decoded_frames(body: bytes, canvas: int) -> Frames:
+def coded_frames(body: bytes) -> Frames:
     """Return what is decoded for the first frame of an AVIF: the pixels at once, and with all layers.
 
-    Opacity of the size of the colors does not count.
-
-    Args:
-        body: the file.
-        canvas: how many pixels it has by its boxes.
-
     Raises:
-        BrokenImageError: it has more entries or units than any image, or its parts lie over each other.
+        BrokenImageError: it has more items, entries, frames or units than any image, or its parts lie over each other.
     """
     top = _inner(body, (0, len(body)))
     found = [Frames(0, 0)]
@@ -49,8 +48,17 @@ def decoded_frames(body: bytes, canvas: int) -> Frames:
             found.append(_sum(body, _track_streams(body, *top[b"moov"])))
     except (struct.error, IndexError):  # what is cut is not decoded
         pass
-    most = max(found)
-    return Frames(max(canvas, most.largest - canvas), max(canvas, most.total - canvas))
+    return max(found)
+
+
+def beside_canvas(coded: Frames, canvas: int) -> Frames:
+    """Return what an AVIF counts for: its canvas, and what more is decoded; opacity of its size does not count.
+
+    Args:
+        coded: by its AV1 frames.
+        canvas: how many pixels it has by its boxes.
+    """
+    return Frames(max(canvas, coded.largest - canvas), max(canvas, coded.total - canvas))
 
 
 def _sum(body: bytes, streams: Iterator[_Extents]) -> Frames:
@@ -87,8 +95,8 @@ def _boxes(body: bytes, place: int, end: int) -> Iterator[tuple[bytes, tuple[int
     raise _too_many("boxes")
 
 
-def _too_many(what: str) -> BrokenImageError:
-    return BrokenImageError(f"The AVIF has more than {MOST_ENTRIES} {what}. Encode it again.")
+def _too_many(what: str, most: int = MOST_ENTRIES) -> BrokenImageError:
+    return BrokenImageError(f"The AVIF has more than {most} {what}. Encode it again.")
 
 
 def _inner(body: bytes, place: tuple[int, int]) -> dict[bytes, tuple[int, int]]:
@@ -101,14 +109,7 @@ def _inner(body: bytes, place: tuple[int, int]) -> dict[bytes, tuple[int, int]]:
 
 def _item_streams(body: bytes, start: int, end: int) -> Iterator[_Extents]:
     """Yield where the streams are of the primary item, its tiles and its opacity."""
-    items = _Items()
-    inner = _inner(body, (start + 4, end))
-    for kind, read in _READERS.items():
-        if kind in inner:
-            read(_Reader(body, *inner[kind]), items)
-    data = inner.get(b"idat", (0, 0))
-    if b"iloc" in inner:
-        _read_places(_Reader(body, *inner[b"iloc"]), items, data[0])
+    items = _read_items(body, start, end)
     seen, waiting = set(), [items.primary]
     while waiting:
         item = waiting.pop()
@@ -118,6 +119,19 @@ def _item_streams(body: bytes, start: int, end: int) -> Iterator[_Extents]:
         waiting += items.parts.get(item, ())
         if items.kinds.get(item) == b"av01":
             yield tuple(items.extents.get(item, ()))
+
+
+def _read_items(body: bytes, start: int, end: int) -> _Items:
+    """Read the tables of items of a box of metadata."""
+    items = _Items()
+    inner = _inner(body, (start + 4, end))
+    for kind, read in _READERS.items():
+        if kind in inner:
+            read(_Reader(body, *inner[kind]), items)
+    data = inner.get(b"idat", (0, 0))
+    if b"iloc" in inner:
+        _read_places(_Reader(body, *inner[b"iloc"]), items, data[0])
+    return items
 
 
 @dataclass(slots=True)
@@ -142,10 +156,10 @@ class _Reader:
         """Read the version and the flags."""
         return self.read(4) >> 24
 
-    def count(self, size: int) -> int:
+    def count(self, size: int, most: int = MOST_ITEMS) -> int:
         count = self.read(size)
-        if count > MOST_ENTRIES:
-            raise _too_many("items")
+        if count > most:
+            raise _too_many("items", most)
         return count
 
 
@@ -161,19 +175,32 @@ def _read_kinds(reader: _Reader, items: _Items) -> None:
             item = entry.read(4 if entry.version() > 2 else 2)
             entry.read(2)
             items.kinds[item] = entry.read(4).to_bytes(4)
+            if len(items.kinds) > MOST_ITEMS:
+                raise _too_many("items", MOST_ITEMS)
+
+
+def _read_properties(reader: _Reader, _: _Items) -> None:
+    """Count which items have properties."""
+    count = 0
+    for kind, (start, end) in _boxes(reader.body, reader.place, reader.end):
+        if kind == b"ipma":
+            table = _Reader(reader.body, start, end, skip=4)
+            count += table.count(4)
+            if count > MOST_ITEMS:
+                raise _too_many("items", MOST_ITEMS)
 
 
 def _read_references(reader: _Reader, items: _Items) -> None:
     size = 4 if reader.version() else 2
-    left = MOST_ENTRIES
+    left = 2 * MOST_ITEMS
     for kind, (start, end) in _boxes(reader.body, reader.place, reader.end):
-        if kind not in _TILED_KINDS:
-            continue
         one = _Reader(reader.body, start, end)
         source, count = one.read(size), one.count(2)
-        left -= count
+        left -= 1 + count
         if left < 0:
-            raise _too_many("references")
+            raise _too_many("references", 2 * MOST_ITEMS)
+        if kind not in _TILED_KINDS:
+            continue
         for _ in range(count):
             target = one.read(size)
             whole, part = (source, target) if kind == b"dimg" else (target, source)
@@ -192,7 +219,7 @@ def _read_places(reader: _Reader, items: _Items, data: int) -> None:
         method = reader.read(2) & 15 if version else _IN_FILE
         reader.read(2)
         base = reader.read(base_size) + (data if method == _IN_BOX else 0)
-        count = reader.count(2)
+        count = reader.read(2)
         left -= count
         if left < 0:
             raise _too_many("parts")
@@ -207,6 +234,7 @@ _READERS: dict[bytes, Callable[[_Reader, _Items], None]] = {
     b"pitm": _read_primary,
     b"iinf": _read_kinds,
     b"iref": _read_references,
+    b"iprp": _read_properties,
 }
 
 
@@ -216,6 +244,8 @@ def _track_streams(body: bytes, start: int, end: int) -> Iterator[_Extents]:
         if kind != b"trak":
             continue
         inner = place
+        if (own := _inner(body, inner).get(b"meta")) is not None:
+            _read_items(body, *own)
         for name in (b"mdia", b"minf", b"stbl"):
             inner = _inner(body, inner).get(name, (0, 0))
         table = _inner(body, inner)
@@ -224,9 +254,20 @@ def _track_streams(body: bytes, start: int, end: int) -> Iterator[_Extents]:
             continue
         described = table[b"stsd"]
         if b"av01" in body[described[0] : described[1]]:
+            _check_chunks(body, table[name], table.get(b"stsc", (0, 0)))
             offset = _Reader(body, *table[name], skip=8).read(_OFFSET_BYTES[name])
             size = _first_size(_Reader(body, *table[b"stsz"], skip=4))
             yield ((offset, min(size, max(0, len(body) - offset))),)
+
+
+def _check_chunks(body: bytes, chunks: tuple[int, int], runs: tuple[int, int]) -> None:
+    """Refuse a track with many runs of many chunks."""
+    steps = 1
+    for place in (chunks, runs):
+        if place[1] - place[0] >= 8:
+            steps *= max(1, _Reader(body, *place, skip=4).read(4))
+    if steps > MOST_CHUNK_STEPS:
+        raise BrokenImageError("The AVIF has too many runs of chunks. Encode it again.")
 
 
 def _first_size(sizes: _Reader) -> int:

@@ -15,7 +15,7 @@ from service.errors import (
 )
 from service.imaging import bmp, png, tiff
 from service.imaging.announced import quick_pixels
-from service.imaging.avif_frames import decoded_frames
+from service.imaging.avif_frames import beside_canvas, coded_frames
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.deadline import CheckedBytes, GoOn, without_end
 from service.imaging.depth import Samples, in_strips, to_eight_bits
@@ -45,6 +45,9 @@ MAX_SIDE = 1_000_000
 
 DEEP_BYTES_PER_PIXEL = 5
 """A TIFF may have samples of so many bytes for each pixel that is allowed: 256 MB of gray floats take 2 s."""
+
+AVIF_LAYERS = 4
+"""An AVIF may have so many; nobody can stop their decoder before it has read all."""
 
 ORIENTATION_TAG = 0x0112
 TRANSPOSITIONS: dict[int, Image.Transpose] = {
@@ -147,6 +150,8 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
         return _open_tiff(body, limits)
     if body.startswith(b"BM"):
         return _open_bmp(bmp.with_alpha_mask(body), limits)
+    if body[4:8] == b"ftyp":
+        return _open_avif(body, limits)
     return _open_other(body, limits)
 
 
@@ -158,32 +163,32 @@ def _open_jpeg(body: bytes, limits: Limits) -> OpenedImage:
     return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")))
 
 
+def _open_avif(body: bytes, limits: Limits) -> OpenedImage:
+    """Open an AVIF, whose frames may be larger than its boxes say, and have layers."""
+    require_little_metadata(body, "AVIF", limits.max_metadata_bytes)
+    coded = coded_frames(body)
+    file = _open(body, limits)
+    require_little_held(file, limits.max_metadata_bytes)
+    frames = beside_canvas(coded, file.width * file.height)
+    if frames.largest > limits.max_pixels or frames.total > AVIF_LAYERS * limits.max_pixels:
+        raise _too_many_pixels(limits)
+    counted = min(frames.total, limits.max_pixels)
+    turned = _exif_orientation(file.info.get("exif"))
+    return OpenedImage(body, file, file.size, turned, counted=counted)
+
+
 def _open_other(body: bytes, limits: Limits) -> OpenedImage:
-    """Open a WebP, a GIF, an AVIF, or what is none of all formats."""
+    """Open a WebP, a GIF, or what is none of all formats."""
     if body.startswith(b"RIFF"):
         require_little_metadata(body, "WEBP", limits.max_metadata_bytes)
         body = with_alpha(body)
     elif body.startswith(b"GIF8"):
         require_little_metadata(body, "GIF", limits.max_metadata_bytes)
-    elif body[4:8] == b"ftyp":
-        require_little_metadata(body, "AVIF", limits.max_metadata_bytes)
     file = _open(body, limits)
-    counted = 0
-    if file.format == "AVIF":
-        require_little_held(file, limits.max_metadata_bytes)
-        counted = _check_frames(body, file, limits)
     box = _gif_box(file) if file.format == "GIF" else None
     held = codes_of(body).bytes if file.format == "WEBP" else 0
     turned = _exif_orientation(file.info.get("exif"))
-    return OpenedImage(body, file, file.size, turned, box, counted=counted, code_bytes=held)
-
-
-def _check_frames(body: bytes, file: Image.Image, limits: Limits) -> int:
-    """Return for how many pixels an AVIF counts: its frames may be larger than its boxes say, and have layers."""
-    frames = decoded_frames(body, file.width * file.height)
-    if frames.largest > limits.max_pixels:
-        raise _too_many_pixels(limits)
-    return min(frames.total, limits.max_pixels)
+    return OpenedImage(body, file, file.size, turned, box, code_bytes=held)
 
 
 def _open(body: bytes, limits: Limits) -> Image.Image:

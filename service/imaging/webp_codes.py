@@ -12,8 +12,8 @@ writes fewer; where there are more, the file has as many groups as its size and 
 MOST_CHUNKS, QUICK_CHUNKS = 1000, 16
 """What has more before its pixels counts by its bytes alone; most files have one to six."""
 
-MOST_STREAMS = 4
-"""Of a still image or a frame, of which a decoder reads one; what has more counts by its bytes alone, too."""
+COPY_PIXELS = 4
+"""For how many of these pixels a copy counts: to pass over one takes so many times as long."""
 _MOST_GROUPS = 1 << 16
 
 _LEAST_GROUP_BITS = 20
@@ -77,7 +77,7 @@ class _TooManyError(Exception):
 
 
 _NONE = Codes(0, 0)
-MOST_KNOWN = 256
+MOST_KNOWN = 4096
 _known: dict[int, Codes] = {}
 _MOST_CACHE_BITS = 11
 MOST_BYTES = _MOST_GROUPS * (
@@ -125,14 +125,11 @@ def frame_codes(chunks: bytes, size: tuple[int, int]) -> Codes:
 
 
 def _most_codes(body: bytes, place: int, frame: tuple[int, int] | None) -> Codes:
-    found = list[Codes]()
     try:
-        for one in _chunk_streams(body, place, len(body), frame, MOST_CHUNKS):
-            if len(found) == MOST_STREAMS:
-                raise _TooManyError
-            found.append(_stream_codes(body, one))
+        streams = list(_chunk_streams(body, place, len(body), frame, MOST_CHUNKS))
     except _TooManyError:
         return _held(_fitting(8 * len(body)), 0)
+    found = [_stream_codes(body, one) for one in streams]
     return max(found, key=lambda codes: codes.bytes, default=_NONE)
 
 
@@ -150,7 +147,9 @@ def _stream_codes(body: bytes, stream: Stream) -> Codes:
 def _chunk_streams(
     body: bytes, place: int, end: int, frame: tuple[int, int] | None, most: int
 ) -> Iterator[Stream]:
-    """Yield the lossless images in a row of chunks, of an animation up to its first frame; a decoder reads one of them.
+    """Yield the lossless images that are decoded of a row of chunks: the first opacity and the first image.
+
+    A decoder reads no file that has more of them, and of an animation the first frame.
 
     Args:
         body: the file.
@@ -159,7 +158,7 @@ def _chunk_streams(
         frame: the width and the height of the frame that the chunks belong to; None: they are the file's.
         most: how many chunks are read.
     """
-    is_animation, size = False, frame or (0, 0)
+    is_animation, has_alpha, size = False, False, frame or (0, 0)
     for _ in range(most):
         start = place + _CHUNK_HEADER
         if start >= end:
@@ -173,8 +172,13 @@ def _chunk_streams(
             sides = int.from_bytes(body[start + 1 : start + 5], "little")
             width, height = (sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1
             yield Stream(width, height, 8 * (start + 5), stop)
-        elif kind == b"ALPH" and body[start] & 3 == _LOSSLESS_ALPHA:
-            yield Stream(*size, 8 * (start + 1), stop)
+            return
+        elif kind == b"ALPH" and not has_alpha:
+            has_alpha = True
+            if body[start] & 3 == _LOSSLESS_ALPHA:
+                yield Stream(*size, 8 * (start + 1), stop)
+        elif kind == b"VP8 ":
+            return
         elif kind == b"ANMF" and is_animation:
             shown = (1 + _small(body, start + 6), 1 + _small(body, start + 9))
             yield from _chunk_streams(body, start + _FRAME_HEADER, stop, shown, most)
@@ -294,8 +298,7 @@ def _read_image(bits: _Bits, pixels: int, left: int) -> int:
     """Read a small image up to its end; return how many more pixels may be read."""
     if pixels > left:
         raise _TooManyError
-    _pass_over(bits, pixels, _read_image_codes(bits))
-    return left - pixels
+    return left - pixels - COPY_PIXELS * _pass_over(bits, pixels, left, _read_image_codes(bits))
 
 
 def _read_image_codes(bits: _Bits) -> list[_Code]:
@@ -305,15 +308,18 @@ def _read_image_codes(bits: _Bits) -> list[_Code]:
     return [_read_code(bits, size) for size in sizes]
 
 
-def _pass_over(bits: _Bits, pixels: int, codes: Sequence[_Code]) -> None:
-    """Pass over pixels: 0.3 microseconds each, since all that counts is how many bits they have."""
+def _pass_over(bits: _Bits, pixels: int, left: int, codes: Sequence[_Code]) -> int:
+    """Pass over pixels: 0.3 microseconds each, since all that counts is how many bits they have.
+
+    Return how many copies were among them, which take longer.
+    """
     green, *others, distances = codes
     data, place, end = bits.data, bits.place, bits.end
     table, lengths, mask = green.table, green.literals, green.mask
     rest = [(code.literals, code.mask) for code in others if code.mask]
     if not (mask or rest) and lengths[0] != _NO_LITERAL:
-        return
-    window = held = 0
+        return 0
+    window = held = copies = 0
     while pixels > 0:
         if held < _MOST_BITS:
             if place > end:
@@ -327,6 +333,9 @@ def _pass_over(bits: _Bits, pixels: int, codes: Sequence[_Code]) -> None:
                 used += others_lengths[window >> used & others_mask]
             pixels -= 1
         else:
+            copies += 1
+            if copies * COPY_PIXELS > left:
+                raise _TooManyError
             found = table[window & mask]
             bits.place = place + (found & 15)
             pixels -= _repeated(bits, found >> 4, distances)
@@ -335,6 +344,7 @@ def _pass_over(bits: _Bits, pixels: int, codes: Sequence[_Code]) -> None:
         held -= used
         place += used
     bits.place = place
+    return copies
 
 
 def _repeated(bits: _Bits, symbol: int, distances: _Code) -> int:

@@ -8,7 +8,7 @@ from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START
 from service.imaging.jpeg_scans import MAX_SCANS, SCAN_MARKER, count_markers
 from service.imaging.unread import TIFF_STARTS
-from service.imaging.webp_codes import codes_of, most_groups
+from service.imaging.webp_codes import FEW_GROUPS, codes_of, most_groups
 from service.imaging.work_weights import (
     FREE_SEGMENTS,
     GROUP_WORK,
@@ -32,8 +32,6 @@ SMALL_JPEG_BYTES = 128 * 1024
 scans."""
 QUICK_CHUNKS = 500
 """So many chunks of a PNG are followed at once, which takes a tenth of a millisecond; most files have fewer."""
-QUICK_GROUP_WORK = 2_000_000
-"""Where a WebP's groups of prefix codes may take no more by its size, they are not counted."""
 _DEPTH, _INTERLACE = 24, 28
 """The places of these bytes in a PNG."""
 _DEEP = 16
@@ -53,7 +51,7 @@ def quick_work(image: bytes) -> int | None:
         return None if chunks == QUICK_CHUNKS else _png_work(image, pixels)
     if image.startswith(b"RIFF"):
         work = _webp_work(image, pixels)
-        return None if most_groups(image) * GROUP_WORK > max(work, QUICK_GROUP_WORK) else work
+        return None if most_groups(image) > FEW_GROUPS else work
     return pixels
 
 

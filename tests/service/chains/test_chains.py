@@ -1,7 +1,7 @@
 """Chains on an engine: find, crop, read."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.chains.call import HELD_SHARE
 from service.engine import Engine, open_engine
 from service.errors import (
     BrokenImageError,
@@ -25,9 +26,16 @@ from service.errors import (
     UnsupportedImageError,
 )
 from service.imaging.ahead import DecodingAhead
-from service.imaging.room import BYTES_PER_PIXEL, KEPT_BYTES_PER_PIXEL
+from service.imaging.room import (
+    BYTES_PER_PIXEL,
+    KEPT_BYTES_PER_PIXEL,
+    TIGHT_BYTES_PER_PIXEL,
+    PixelRoom,
+)
+from service.imaging.source_image import SourceImage
+from service.pipeline import Pipeline
 from service.runtime.change import Change
-from service.runtime.job import JobResult
+from service.runtime.job import Job, JobResult
 from service.settings import Settings
 from tests.full_table import no_free_descriptor
 from tests.images import plain
@@ -348,3 +356,38 @@ async def test_a_file_that_is_no_chain_is_a_reason_not_to_be_ready(tmp_path: Pat
         assert str(tmp_path) not in reason
         with pytest.raises(UnknownModelError, match=r"There is no chain\. Chains: none"):
             await engine.read([mosaic(["red"])])
+
+
+class CountingPipeline(Pipeline):
+    """Counts the crops that were made and have no result yet."""
+
+    crops = most_crops = 0
+
+    def finishing(
+        self, prepare: Callable[[], Any], head: Callable[[Any, Any], Any], until: float, **rest: Any
+    ) -> Job[SourceImage, Any]:
+        cls = type(self)
+        cls.crops += 1
+        cls.most_crops = max(cls.most_crops, cls.crops)
+
+        def ended(outputs: Any, source: Any) -> Any:
+            cls.crops -= 1
+            return head(outputs, source)
+
+        return super().finishing(prepare, ended, until, **rest)
+
+
+@pytest.mark.parametrize(("crops", "most"), [(3, 3), (0, 1)])
+async def test_where_memory_is_short_fewer_crops_are_held(
+    engine: Engine, crops: int, most: int
+) -> None:
+    room = PixelRoom(crops * 3 * SIDE * SIDE * HELD_SHARE // TIGHT_BYTES_PER_PIXEL + 1)
+    call = engine.chains.call("spots-chain")
+    CountingPipeline.crops = CountingPipeline.most_crops = 0
+    fields = {name: getattr(call.pipeline, name) for name in Pipeline.__dataclass_fields__}
+    call = replace(call, pipeline=CountingPipeline(**{**fields, "room": room}))
+    names = ["red", "blue"] * 10
+    (outcome,) = await call.run([mosaic(names)], timeout_seconds=30)
+    assert isinstance(outcome, JobResult)
+    assert labels(outcome.value) == names
+    assert most // 2 < CountingPipeline.most_crops <= most

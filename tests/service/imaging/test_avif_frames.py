@@ -10,12 +10,16 @@ from PIL import Image
 
 from service.card import ImageInput
 from service.errors import BrokenImageError, TooManyPixelsError
-from service.imaging.av1_frames import MOST_UNITS, frames_of
-from service.imaging.avif_frames import MOST_ENTRIES, decoded_frames
+from service.imaging.av1_frames import MOST_FRAMES, MOST_UNITS, Frames, frames_of
+from service.imaging.avif_frames import MOST_ENTRIES, MOST_ITEMS, beside_canvas, coded_frames
 from service.imaging.decode import Limits, open_image
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.room import PixelRoom
 from tests.avifs import avif, box, grid, obu_of, stated_size
+
+
+def decoded_frames(body: bytes, pixels: int) -> Frames:
+    return beside_canvas(coded_frames(body), pixels)
 
 
 def canvas(body: bytes) -> int:
@@ -54,6 +58,15 @@ def test_what_is_decoded_counts_where_boxes_say_less(mode: str) -> None:
         open_image(body, Limits(max_pixels=1_400_000))
 
 
+def test_layers_have_so_many_times_the_pixels_that_an_image_may_have() -> None:
+    stream = obu_of(avif(200, 100))
+    layers = grid([stream * 5] * 2, (200, 100))
+
+    assert open_image(layers, Limits(max_pixels=93_333)).pixels == 93_333
+    with pytest.raises(TooManyPixelsError):
+        open_image(grid([stream * 20] * 2, (200, 100)), Limits(max_pixels=160_000))
+
+
 def test_the_tiles_of_a_grid_count_together() -> None:
     tile = obu_of(avif(640, 640))
     honest, hostile = grid([tile, tile], (640, 640)), grid([tile] * 4, (64, 64))
@@ -80,7 +93,38 @@ def test_large_frames_take_room() -> None:
 def test_frames_before_the_one_that_is_shown_count_as_work() -> None:
     stream = obu_of(avif(640, 480))
 
-    assert frames_of(stream * 5)[:2] == (640 * 480, 5 * 640 * 480)
+    assert frames_of(stream * 4)[:2] == (2 * 640 * 480, 4 * 640 * 480)
+    assert frames_of(stream * MOST_FRAMES).total == MOST_FRAMES * 640 * 480
+    with pytest.raises(BrokenImageError, match="frames before the one that is shown"):
+        frames_of(stream * (MOST_FRAMES + 1))
+
+
+def unit(kind: int, content: bytes) -> bytes:
+    """Return a unit of AV1 with its size (5.3)."""
+    size = len(content)
+    return bytes((kind << 3 | 2, size & 127 | 128, size >> 7)) + content
+
+
+def test_a_header_that_says_it_is_repeated_counts_as_what_decoders_take_it_for() -> None:
+    stream = obu_of(avif(200, 100))
+    start = next(place for place in range(len(stream)) if stream[place] == 6 << 3 | 2)
+    frame = stream[start + 2 :]
+    assert stream[start + 1] == len(frame)
+
+    def disguised(header_bytes: int) -> bytes:
+        header, tiles = frame[:header_bytes], frame[header_bytes:]
+        return stream[:start] + unit(7, header) + unit(4, tiles)
+
+    def is_decoded(one: bytes) -> bool:
+        try:
+            with Image.open(BytesIO(grid([one] * 2, (200, 100)))) as image:
+                return bool(np.asarray(image).any())
+        except (OSError, RuntimeError, ValueError):
+            return False
+
+    decoded = [one for one in map(disguised, range(1, len(frame))) if is_decoded(one)]
+    assert decoded
+    assert {frames_of(one)[:2] for one in decoded} == {(20_000, 20_000)}
 
 
 def bits(*fields: tuple[int, int]) -> bytes:
@@ -107,11 +151,61 @@ def test_streams_and_boxes_are_read_in_bounded_time() -> None:
     with pytest.raises(BrokenImageError, match="units of AV1"):
         frames_of(b"\x12\0" * (MOST_UNITS + 1))
     assert frames_of(b"\x12\0" * 100) == (0, 0, 100)
-    references = box(
-        b"meta", box(b"iref", box(b"thmb", b"") * (MOST_ENTRIES + 1), full=True), full=True
-    )
+    free = box(b"meta", box(b"free", b"") * (MOST_ENTRIES + 1), full=True)
     with pytest.raises(BrokenImageError, match="boxes"):
-        decoded_frames(references, 1)
+        coded_frames(free)
+
+
+def items(count: int) -> dict[str, bytes]:
+    """Return tables of so many items each."""
+    identities = range(1, count + 1)
+    entries = b"".join(
+        box(b"infe", b"\x02\0\0\0" + struct.pack(">HH4sB", item, 0, b"Exif", 0))
+        for item in identities
+    )
+    places = b"".join(struct.pack(">HHH", item, 0, 0) for item in identities)
+    owned = b"".join(struct.pack(">HB", item, 0) for item in identities)
+    references = b"".join(box(b"cdsc", struct.pack(">HHH", item, 1, 1)) for item in identities)
+    return {
+        "kinds": box(b"iinf", struct.pack(">H", count) + entries, full=True),
+        "places": box(b"iloc", b"\0\0" + struct.pack(">H", count) + places, full=True),
+        "properties": box(
+            b"iprp", box(b"ipco", b"") + box(b"ipma", struct.pack(">I", count) + owned, full=True)
+        ),
+        "references": box(b"iref", references, full=True),
+    }
+
+
+@pytest.mark.parametrize("of_track", [False, True])
+@pytest.mark.parametrize("table", items(1))
+def test_items_whose_reader_would_take_the_square_of_their_count_are_refused(
+    table: str,
+    of_track: bool,  # noqa: FBT001  # a parameter of the test
+) -> None:
+    start = box(b"ftyp", b"avif" + bytes(4) + b"avifmif1miaf")
+
+    def body(count: int) -> bytes:
+        meta = box(b"meta", items(count)[table], full=True)
+        return start + (box(b"moov", box(b"trak", meta)) if of_track else meta)
+
+    coded_frames(body(MOST_ITEMS))
+    with pytest.raises(BrokenImageError, match=r"items|references"):
+        open_image(body(2 * MOST_ITEMS + 2), Limits())
+
+
+def test_runs_of_chunks_whose_reader_would_take_their_product_are_refused() -> None:
+    def body(chunks: int, runs: int) -> bytes:
+        table = box(b"stsd", box(b"av01", bytes(78)), full=True)
+        table += box(b"stsz", struct.pack(">II", 0, 1) + bytes(4), full=True)
+        table += box(b"stco", struct.pack(">I", chunks) + bytes(4 * chunks), full=True)
+        table += box(b"stsc", struct.pack(">I", runs) + bytes(12 * runs), full=True)
+        for name in (b"stbl", b"minf", b"mdia", b"trak", b"moov"):
+            table = box(name, table)
+        return box(b"ftyp", b"avis" + bytes(4) + b"avifmif1miaf") + table
+
+    coded_frames(body(50_000, 1))
+    with pytest.raises(BrokenImageError, match="runs of chunks"):
+        open_image(body(50_000, 50_000), Limits())
 
 
 def test_all_tiles_together_are_read_in_bounded_time() -> None:

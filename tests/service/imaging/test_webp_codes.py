@@ -18,7 +18,6 @@ from service.imaging.room import PixelRoom
 from service.imaging.webp_codes import (
     FEW_GROUPS,
     MOST_CHUNKS,
-    MOST_STREAMS,
     codes_of,
     frame_codes,
     most_groups,
@@ -115,15 +114,32 @@ def test_of_an_animation_the_first_frame_counts() -> None:
     assert frame_codes(row(many), (512, 512)).groups == 16384
 
 
-def test_a_transform_twice_is_no_image_and_many_images_are_not_read() -> None:
+def test_a_transform_twice_is_no_image() -> None:
     sides = struct.pack("<I", 511 | 511 << 14)
     subtractions = int("101" * 1000, 2).to_bytes(375, "little")
     twice = b"\x2f" + sides + subtractions + ENOUGH
     assert codes_of(webp((b"VP8L", twice))) == (0, 0)
 
-    one = (b"VP8L", lossless(512, 512, 2) + ENOUGH)
-    assert codes_of(webp(*[one] * MOST_STREAMS)).groups == 2
-    assert codes_of(webp(*[one] * (MOST_STREAMS + 1))).groups > FEW_GROUPS
+
+def test_small_images_of_many_copies_are_not_read() -> None:
+    few = webp((b"VP8L", lossless(256, 256, 2, has_copies=True) + ENOUGH))
+    many = webp((b"VP8L", lossless(520, 520, 2, has_copies=True) + ENOUGH))
+    for body in (few, many):
+        with Image.open(BytesIO(body)) as image:
+            image.load()
+
+    assert codes_of(few).groups == 2
+    assert FEW_GROUPS < codes_of(many).groups <= most_groups(many)
+
+
+def test_of_several_images_the_first_counts_which_is_decoded() -> None:
+    few = (b"VP8L", lossless(512, 512, 2) + ENOUGH)
+    many = (b"VP8L", lossless(512, 512, 16384))
+
+    assert codes_of(webp(few, *[many] * 990)).groups == 2
+    assert codes_of(webp(many, few)).groups == 16384
+    with pytest.raises(OSError, match="decoder"):
+        Image.open(BytesIO(webp(extended(512, 512, 0), few, many)))
 
 
 def test_a_file_that_is_cut_anywhere_is_no_fault_of_the_reader() -> None:
