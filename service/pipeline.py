@@ -28,11 +28,12 @@ from service.imaging.source_image import SourceImage
 from service.imaging.work import REQUEST_WORK, quick_announced, quick_work, work_together
 from service.imaging.work_weights import LARGE_WORK, LONG_WORK
 from service.runtime.entry import without_frames
-from service.runtime.job import Job, JobResult, Outputs
+from service.runtime.job import Job, JobResult, Outputs, Tensor
 from service.runtime.model import Model
 from service.spans import span
 
 T = TypeVar("T")
+C = TypeVar("C")
 Head = Callable[[Outputs, SourceImage], T]
 """One image's outputs, and what may be seen of the image → its result; runs on a worker thread."""
 EncodedImage = bytes | ImageError
@@ -165,8 +166,23 @@ class Pipeline:
         draws: bool = True,
     ) -> Job[SourceImage, T]:
         """Return a job whose head has a large image only while there is room for it; `draws`: it draws on the image."""
-        hold = partial(self.room.hold, until=until, tight_share=1 if draws else TIGHT_JPEG_SHARE)
+        share = 1 if draws else TIGHT_JPEG_SHARE
+        hold = partial(self.room.hold, until=until, tight_share=share, on_worker=True)
         return Job(prepare, partial(_finish, head, hold, draws=draws))
+
+    async def prepared_if_large(
+        self, image: EncodedImage, job: Job[C, T], until: float
+    ) -> Job[C, T]:
+        """Return the job of an image without that part where it takes long: it was prepared beside the workers.
+
+        Raises:
+            OverloadedError: too many wait already.
+            DeadlineError: it was not ready before the clock reached `until`.
+        """
+        (work,) = await self._works([image], until, None, None)
+        if work <= self._most_work:
+            return job
+        return await self._prepared(job, max(0.0, until - self.clock()))
 
     async def prepared_aside(
         self,
@@ -214,11 +230,14 @@ class Pipeline:
 
     @property
     def _most_work(self) -> int:
-        """What an image may take on a thread that decodes: less where there is no other, or it would wait for room."""
+        """What an image may take on a thread that decodes: less where there is no other, or it would wait for room.
+
+        Videos are lent half of the room, and their frames need these threads, which must not wait for them.
+        """
         most = LARGE_WORK if self.heavy.decoders > 1 else LONG_WORK
         if self.room.largest is None:
             return most
-        return min(most, max(SMALL_PIXELS, self.room.pixels // self.heavy.threads))
+        return min(most, max(SMALL_PIXELS, self.room.pixels // max(2, self.heavy.threads)))
 
     def _weight(self, work: int, *, are_many: bool) -> Weight:
         if work > self._most_work or (are_many and work > LONG_WORK):
@@ -276,7 +295,7 @@ class Pipeline:
         except DeadlineError as error:
             return without_frames(error)
 
-    async def _prepared(self, job: Job[SourceImage, T], seconds: float) -> Job[SourceImage, T]:
+    async def _prepared(self, job: Job[C, T], seconds: float) -> Job[C, T]:
         """Prepare a job beside the workers; return it without that part."""
         with span("decode", {"foveal.images": 1}):
             (ready,) = await self.ahead.run(
@@ -347,9 +366,7 @@ def refuse(error: ImageError) -> NoReturn:
     raise error
 
 
-def _ready(
-    prepared: tuple[NDArray[np.uint8], SourceImage] | FovealError,
-) -> tuple[NDArray[np.uint8], SourceImage]:
+def _ready(prepared: tuple[Tensor, C] | FovealError) -> tuple[Tensor, C]:
     if isinstance(prepared, FovealError):
         raise prepared
     return prepared

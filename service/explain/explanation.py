@@ -95,17 +95,20 @@ class Explanation:
         """
         return self.fan_out.admit()
 
-    def image_job(self, card: Card, head: Head[T]) -> Job[SourceImage, T]:
-        """Return the job that runs the image through a network with this card.
+    async def image_job(self, card: Card, head: Head[T]) -> Job[SourceImage, T]:
+        """Return the job that runs the image through a network with this card; a large one is prepared already.
 
         Raises:
             InvalidParameterError: the request has no image.
+            OverloadedError: too many large images wait.
+            DeadlineError: it was not prepared in time.
             TooManyPixelsError: from the job, where the image can not be drawn as large as it is.
         """
         if self.image is None:
             raise InvalidParameterError(f"view: {self.request.view} needs an image")
         require = require_png if self.request.form in WHOLE_IMAGES else None
-        return self.pipeline.job(self.image, card, head, self.deadline, require)
+        job = self.pipeline.job(self.image, card, head, self.deadline, require)
+        return await self.pipeline.prepared_if_large(self.image, job, self.deadline)
 
     async def run_explainer(self, head: InnerHead[T]) -> JobResult[T]:
         """Return what `head` makes of one run of the network with its inner maps among its outputs.
@@ -113,27 +116,28 @@ class Explanation:
         Raises:
             FovealError: the image can not be read, or the run failed.
         """
-        prepare = self.image_job(self.card, _nothing).prepare
+        try:
+            prepare = (await self.image_job(self.card, _nothing)).prepare
 
-        def prepare_with_frame() -> tuple[Frame, tuple[Frame, SourceImage]]:
-            frame, source = prepare()
-            return frame, (frame, source)
+            def prepare_with_frame() -> tuple[Frame, tuple[Frame, SourceImage]]:
+                frame, source = prepare()
+                return frame, (frame, source)
 
-        job: Job[tuple[Frame, SourceImage], T] = Job(
-            prepare_with_frame, lambda outputs, prepared: head(outputs, *prepared)
-        )
-        (outcome,) = await self.explainer.batcher.submit(
-            [job], timeout_seconds=self.timeout_seconds, low_priority=True, bounded=True
-        )
-        if isinstance(outcome, DeadlineError):
+            job: Job[tuple[Frame, SourceImage], T] = Job(
+                prepare_with_frame, lambda outputs, prepared: head(outputs, *prepared)
+            )
+            (outcome,) = await self.explainer.batcher.submit(
+                [job], timeout_seconds=self.left(), low_priority=True, bounded=True
+            )
+            if isinstance(outcome, FovealError):
+                raise outcome
+        except DeadlineError:
             raise late_explanation(
                 self.request,
                 self.model,
                 self.allowed_seconds,
                 heat_from_copies=self.heat_from_copies,
-            )
-        if isinstance(outcome, FovealError):
-            raise outcome
+            ) from None
         return outcome
 
     async def score_copies(

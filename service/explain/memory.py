@@ -59,17 +59,18 @@ class ExplanationMemory:
         Raises:
             DeadlineError: there was no room in time.
         """
-        return self._hold(file_bytes * LOAD_TIMES)
+        return self._hold(file_bytes * LOAD_TIMES, on_worker=False)
 
     def bounded(self, run: Run, run_bytes: int) -> Run:
         """Return a network whose runs wait for room for the tensors that each holds at once, and hold it.
 
-        Its runs raise `DeadlineError` where there was no room in time.
+        Its runs raise `DeadlineError` where there was no room in time, and `OverloadedError` where videos have it.
         """
-        return _RunInRoom(run, lambda: self._hold(round(run_bytes * RUN_TIMES)))
+        return _RunInRoom(run, lambda: self._hold(round(run_bytes * RUN_TIMES), on_worker=True))
 
-    def _hold(self, size: int) -> AbstractContextManager[None]:
-        return self._room.hold(_pixels(size), self._clock() + self._seconds)
+    def _hold(self, size: int, *, on_worker: bool) -> AbstractContextManager[None]:
+        until = self._clock() + self._seconds
+        return self._room.hold(_pixels(size), until, on_worker=on_worker)
 
 
 class _RunInRoom:

@@ -260,9 +260,10 @@ async def _outline(explanation: Explanation) -> RenderedImage | None:
     segmenter = explanation.segmenter
     if segmenter is None:
         return None
-    job = explanation.image_job(segmenter.card, partial(_draw_silhouette, card=segmenter.card))
+    draw = partial(_draw_silhouette, card=segmenter.card)
     try:
         async with asyncio.timeout(_OUTLINE_SHARE * explanation.left()):
+            job = await explanation.image_job(segmenter.card, draw)
             (outline,) = await explanation.run_jobs(segmenter, [job])
     except (FovealError, TimeoutError):
         return None  # the silhouette is an extra: the rest of the probe does not need the segmenter

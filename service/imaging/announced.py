@@ -10,7 +10,7 @@ from service.errors import ImageError
 from service.imaging import png, tiff
 from service.imaging.avif_frames import beside_canvas, coded_frames
 from service.imaging.faults import PILLOW_FAULTS
-from service.imaging.formats import FORMATS
+from service.imaging.formats import FORMATS, format_of
 from service.imaging.jpeg_header import JPEG_START, MAX_SEGMENTS, without_filling
 from service.imaging.metadata import MAX_METADATA_BYTES, require_little_metadata
 from service.imaging.unread import TIFF_STARTS
@@ -143,7 +143,7 @@ def _read_header(image: bytes, formats: tuple[str, ...]) -> Announced:
         return Announced(*tiff.announced(image)) if "TIFF" in formats else Announced(0, 0)
     if image.startswith(b"GIF8"):
         require_little_metadata(image, "GIF", MAX_METADATA_BYTES)
-    if image[4:8] == b"ftyp":
+    if format_of(image) == "AVIF":
         require_little_metadata(image, "AVIF", MAX_METADATA_BYTES)
         coded = coded_frames(image)
         frames = beside_canvas(coded, _pillow_pixels(image, formats))

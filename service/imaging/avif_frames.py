@@ -1,30 +1,69 @@
 """An AVIF's boxes → how many pixels are decoded for its first frame, whatever size the boxes say: ISO/IEC 14496-12."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
 
 from service.errors import BrokenImageError
 from service.imaging.av1_frames import MOST_UNITS, Frames, frames_of
 
-MOST_ENTRIES = 200_000
-"""Boxes beside each other, and parts of all items."""
-MOST_ITEMS = 2048
-"""Tiles, and what else has a place in a table of items: libavif goes through the tables once for each, and took 9 s for
-65,000."""
+MOST_BOXES = 200_000
+"""Beside each other."""
+MOST = {
+    "items": 2048,
+    "places of items": 2048,
+    "items with properties": 2048,
+    "references": 4096,
+    "parts of items": 200_000,
+    "properties of items": 65_536,
+    "runs of chunks": 10_000,
+}
+"""What the tables of a file may have together: libavif goes through its items once for each entry, and took 9 s for
+65,000 places in 390 kB. It copies properties and notes parts, whose entries may have no bytes."""
+MOST_SAMPLES = 200_000
+"""As the tables of chunks say, which need no bytes for each: libavif holds 130 bytes for one."""
 MOST_CHUNK_STEPS = 10_000_000
-"""Of a track: libavif goes through the runs of its chunks once for each chunk."""
+"""libavif goes through the runs of chunks once for each chunk."""
 
 _TILED_KINDS = frozenset({b"dimg", b"auxl"})
 _IN_FILE, _IN_BOX = 0, 1
 _OFFSET_BYTES = {b"stco": 4, b"co64": 8}
 _Extents = tuple[tuple[int, int], ...]
 """Where the parts of a stream begin, and their bytes."""
+_Place = tuple[int, int]
+"""Where something begins and ends."""
+
+
+class _Tables:
+    """Counts the entries of all tables of a file."""
+
+    def __init__(self) -> None:
+        self._left = dict(MOST)
+        self.chunks = self.runs = self.samples = 0
+
+    def take(self, what: str, count: int = 1) -> int:
+        """Count entries.
+
+        Raises:
+            BrokenImageError: there are more than any image has.
+        """
+        self._left[what] -= count
+        if self._left[what] < 0:
+            raise _too_many(what, MOST[what])
+        return count
+
+    def require_few_samples(self) -> None:
+        """Refuse tracks whose chunks take more than those of films."""
+        if self.chunks * self.runs > MOST_CHUNK_STEPS:
+            raise _too_many("steps from chunk to chunk", MOST_CHUNK_STEPS)
+        if self.chunks * self.samples > MOST_SAMPLES:
+            raise _too_many("frames", MOST_SAMPLES)
 
 
 @dataclass(slots=True)
 class _Items:
-    """The items of a file: where their bytes are, and which ones belong to the one that is shown."""
+    """The items of a box of metadata: where their bytes are, and which ones belong to the one that is shown."""
 
     primary: int = 0
     kinds: dict[int, bytes] = field(default_factory=dict)
@@ -39,15 +78,13 @@ def coded_frames(body: bytes) -> Frames:
     Raises:
         BrokenImageError: it has more items, entries, frames or units than any image, or its parts lie over each other.
     """
-    top = _inner(body, (0, len(body)))
-    found = [Frames(0, 0)]
-    try:
-        if b"meta" in top:
-            found.append(_sum(body, _item_streams(body, *top[b"meta"])))
-        if b"moov" in top:
-            found.append(_sum(body, _track_streams(body, *top[b"moov"])))
-    except (struct.error, IndexError):  # what is cut is not decoded
-        pass
+    tables, found = _Tables(), [Frames(0, 0)]
+    with suppress(struct.error, IndexError):  # what is cut is not decoded
+        for kind, (start, end) in _boxes(body, 0, len(body)):
+            if kind == b"meta":
+                found.append(_sum(body, _item_streams(body, start, end, tables)))
+            elif kind == b"moov":
+                found.append(_sum(body, _track_streams(body, start, end, tables)))
     return max(found)
 
 
@@ -80,7 +117,7 @@ def _sum(body: bytes, streams: Iterator[_Extents]) -> Frames:
 
 def _boxes(body: bytes, place: int, end: int) -> Iterator[tuple[bytes, tuple[int, int]]]:
     """Yield the kinds of boxes beside each other, and where their content begins and ends."""
-    for _ in range(MOST_ENTRIES):
+    for _ in range(MOST_BOXES):
         if place + 8 > end:
             return
         size, kind = struct.unpack_from(">I4s", body, place)
@@ -92,10 +129,10 @@ def _boxes(body: bytes, place: int, end: int) -> Iterator[tuple[bytes, tuple[int
             return
         yield kind, (start, stop)
         place = stop
-    raise _too_many("boxes")
+    raise _too_many("boxes", MOST_BOXES)
 
 
-def _too_many(what: str, most: int = MOST_ENTRIES) -> BrokenImageError:
+def _too_many(what: str, most: int) -> BrokenImageError:
     return BrokenImageError(f"The AVIF has more than {most} {what}. Encode it again.")
 
 
@@ -107,9 +144,9 @@ def _inner(body: bytes, place: tuple[int, int]) -> dict[bytes, tuple[int, int]]:
     return found
 
 
-def _item_streams(body: bytes, start: int, end: int) -> Iterator[_Extents]:
+def _item_streams(body: bytes, start: int, end: int, tables: _Tables) -> Iterator[_Extents]:
     """Yield where the streams are of the primary item, its tiles and its opacity."""
-    items = _read_items(body, start, end)
+    items = _read_items(body, start, end, tables)
     seen, waiting = set(), [items.primary]
     while waiting:
         item = waiting.pop()
@@ -121,16 +158,16 @@ def _item_streams(body: bytes, start: int, end: int) -> Iterator[_Extents]:
             yield tuple(items.extents.get(item, ()))
 
 
-def _read_items(body: bytes, start: int, end: int) -> _Items:
-    """Read the tables of items of a box of metadata."""
+def _read_items(body: bytes, start: int, end: int, tables: _Tables) -> _Items:
+    """Read the tables of a box of metadata."""
     items = _Items()
     inner = _inner(body, (start + 4, end))
     for kind, read in _READERS.items():
         if kind in inner:
-            read(_Reader(body, *inner[kind]), items)
-    data = inner.get(b"idat", (0, 0))
+            read(_Reader(body, *inner[kind]), items, tables)
     if b"iloc" in inner:
-        _read_places(_Reader(body, *inner[b"iloc"]), items, data[0])
+        data = inner.get(b"idat", (0, 0))[0]
+        _read_places(_Reader(body, *inner[b"iloc"]), items, tables, data)
     return items
 
 
@@ -156,81 +193,66 @@ class _Reader:
         """Read the version and the flags."""
         return self.read(4) >> 24
 
-    def count(self, size: int, most: int = MOST_ITEMS) -> int:
-        count = self.read(size)
-        if count > most:
-            raise _too_many("items", most)
-        return count
 
-
-def _read_primary(reader: _Reader, items: _Items) -> None:
+def _read_primary(reader: _Reader, items: _Items, _: _Tables) -> None:
     items.primary = reader.read(4 if reader.version() else 2)
 
 
-def _read_kinds(reader: _Reader, items: _Items) -> None:
+def _read_kinds(reader: _Reader, items: _Items, tables: _Tables) -> None:
     reader.read(4 if reader.version() else 2)
     for kind, (start, end) in _boxes(reader.body, reader.place, reader.end):
         if kind == b"infe":
+            tables.take("items")
             entry = _Reader(reader.body, start, end)
             item = entry.read(4 if entry.version() > 2 else 2)
             entry.read(2)
             items.kinds[item] = entry.read(4).to_bytes(4)
-            if len(items.kinds) > MOST_ITEMS:
-                raise _too_many("items", MOST_ITEMS)
 
 
-def _read_properties(reader: _Reader, _: _Items) -> None:
-    """Count which items have properties."""
-    count = 0
-    for kind, (start, end) in _boxes(reader.body, reader.place, reader.end):
-        if kind == b"ipma":
-            table = _Reader(reader.body, start, end, skip=4)
-            count += table.count(4)
-            if count > MOST_ITEMS:
-                raise _too_many("items", MOST_ITEMS)
-
-
-def _read_references(reader: _Reader, items: _Items) -> None:
+def _read_references(reader: _Reader, items: _Items, tables: _Tables) -> None:
     size = 4 if reader.version() else 2
-    left = 2 * MOST_ITEMS
     for kind, (start, end) in _boxes(reader.body, reader.place, reader.end):
         one = _Reader(reader.body, start, end)
-        source, count = one.read(size), one.count(2)
-        left -= 1 + count
-        if left < 0:
-            raise _too_many("references", 2 * MOST_ITEMS)
-        if kind not in _TILED_KINDS:
-            continue
-        for _ in range(count):
+        source, count = one.read(size), one.read(2)
+        tables.take("references", 1 + count)
+        for _ in range(count if kind in _TILED_KINDS else 0):
             target = one.read(size)
             whole, part = (source, target) if kind == b"dimg" else (target, source)
             items.parts.setdefault(whole, []).append(part)
 
 
-def _read_places(reader: _Reader, items: _Items, data: int) -> None:
+def _read_properties(reader: _Reader, _items: _Items, tables: _Tables) -> None:
+    """Count which items have properties, and how many."""
+    for kind, (start, end) in _boxes(reader.body, reader.place, reader.end):
+        if kind != b"ipma":
+            continue
+        table = _Reader(reader.body, start, end)
+        head = table.read(4)
+        id_size, size = 4 if head >> 24 else 2, 1 + (head & 1)
+        for _ in range(tables.take("items with properties", table.read(4))):
+            table.read(id_size)
+            table.read(size * tables.take("properties of items", table.read(1)))
+
+
+def _read_places(reader: _Reader, items: _Items, tables: _Tables, data: int) -> None:
     version = reader.version()
     sizes = reader.read(2)
     offset_size, length_size, base_size, index_size = (
         sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15 if version else 0
     )  # fmt: skip
-    left = MOST_ENTRIES
-    for _ in range(reader.count(4 if version > 1 else 2)):
+    for _ in range(tables.take("places of items", reader.read(4 if version > 1 else 2))):
         item = reader.read(4 if version > 1 else 2)
         method = reader.read(2) & 15 if version else _IN_FILE
         reader.read(2)
         base = reader.read(base_size) + (data if method == _IN_BOX else 0)
-        count = reader.read(2)
-        left -= count
-        if left < 0:
-            raise _too_many("parts")
         extents = items.extents.setdefault(item, [])
-        for _ in range(count):
+        for _ in range(tables.take("parts of items", reader.read(2))):
             reader.read(index_size)
             place = base + reader.read(offset_size)
             extents.append((place, reader.read(length_size)))
 
 
-_READERS: dict[bytes, Callable[[_Reader, _Items], None]] = {
+_READERS: dict[bytes, Callable[[_Reader, _Items, _Tables], None]] = {
     b"pitm": _read_primary,
     b"iinf": _read_kinds,
     b"iref": _read_references,
@@ -238,36 +260,48 @@ _READERS: dict[bytes, Callable[[_Reader, _Items], None]] = {
 }
 
 
-def _track_streams(body: bytes, start: int, end: int) -> Iterator[_Extents]:
+def _track_streams(body: bytes, start: int, end: int, tables: _Tables) -> Iterator[_Extents]:
     """Yield where the first sample is of each track of AV1."""
-    for kind, place in _boxes(body, start, end):
-        if kind != b"trak":
+    for track in _within(body, [(start, end)], b"trak"):
+        for place in _within(body, [track], b"meta"):
+            _read_items(body, *place, tables)
+        media = [track]
+        for kind in (b"mdia", b"minf", b"stbl"):
+            media = list(_within(body, media, kind))
+        described = list(_within(body, media, b"stsd"))
+        if not any(b"av01" in body[place[0] : place[1]] for place in described):
             continue
-        inner = place
-        if (own := _inner(body, inner).get(b"meta")) is not None:
-            _read_items(body, *own)
-        for name in (b"mdia", b"minf", b"stbl"):
-            inner = _inner(body, inner).get(name, (0, 0))
-        table = _inner(body, inner)
+        _count_samples(body, media, tables)
+        table = _inner(body, media[0])
         name = next((one for one in table if one in _OFFSET_BYTES), b"")
-        if not name or not {b"stsd", b"stsz"} <= table.keys():
-            continue
-        described = table[b"stsd"]
-        if b"av01" in body[described[0] : described[1]]:
-            _check_chunks(body, table[name], table.get(b"stsc", (0, 0)))
+        if name and b"stsz" in table:
             offset = _Reader(body, *table[name], skip=8).read(_OFFSET_BYTES[name])
             size = _first_size(_Reader(body, *table[b"stsz"], skip=4))
             yield ((offset, min(size, max(0, len(body) - offset))),)
 
 
-def _check_chunks(body: bytes, chunks: tuple[int, int], runs: tuple[int, int]) -> None:
-    """Refuse a track with many runs of many chunks."""
-    steps = 1
-    for place in (chunks, runs):
-        if place[1] - place[0] >= 8:
-            steps *= max(1, _Reader(body, *place, skip=4).read(4))
-    if steps > MOST_CHUNK_STEPS:
-        raise BrokenImageError("The AVIF has too many runs of chunks. Encode it again.")
+def _within(body: bytes, places: Iterable[_Place], wanted: bytes) -> Iterator[_Place]:
+    """Yield the content of all boxes of a kind that lie directly in these places."""
+    for place in places:
+        for kind, inside in _boxes(body, *place):
+            if kind == wanted:
+                yield inside
+
+
+def _count_samples(body: bytes, media: Sequence[_Place], tables: _Tables) -> None:
+    """Count what a reader does for the chunks of a track, of which several tables are one."""
+    for name in _OFFSET_BYTES:
+        for place in _within(body, media, name):
+            tables.chunks += _Reader(body, *place, skip=4).read(4)
+    for place in _within(body, media, b"stsc"):
+        table = _Reader(body, *place, skip=4)
+        count = tables.take("runs of chunks", table.read(4))
+        tables.runs += count
+        for _ in range(count):
+            table.read(4)
+            tables.samples = max(tables.samples, table.read(4))
+            table.read(4)
+    tables.require_few_samples()
 
 
 def _first_size(sizes: _Reader) -> int:

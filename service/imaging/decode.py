@@ -20,7 +20,7 @@ from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, sa
 from service.imaging.deadline import CheckedBytes, GoOn, without_end
 from service.imaging.depth import Samples, in_strips, to_eight_bits
 from service.imaging.faults import PILLOW_FAULTS
-from service.imaging.formats import FORMATS, require_format, require_tiff_decoder
+from service.imaging.formats import FORMATS, format_of, require_format, require_tiff_decoder
 from service.imaging.jpeg_header import JPEG_START, without_filling, without_long_fill
 from service.imaging.jpeg_pixels import load_jpeg
 from service.imaging.metadata import (
@@ -150,7 +150,7 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
         return _open_tiff(body, limits)
     if body.startswith(b"BM"):
         return _open_bmp(bmp.with_alpha_mask(body), limits)
-    if body[4:8] == b"ftyp":
+    if format_of(body) == "AVIF":
         return _open_avif(body, limits)
     return _open_other(body, limits)
 

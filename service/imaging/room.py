@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from service.errors import DeadlineError, TooManyPixelsError
+from service.errors import DeadlineError, OverloadedError, TooManyPixelsError
 
 SMALL_PIXELS = 1_000_000
 """Smaller images are not counted: those of all threads together are a fraction of one large image."""
@@ -120,15 +120,23 @@ class PixelRoom:
 
     @contextmanager
     def hold(
-        self, pixels: int, until: float, *, tight_share: int = 1, of_video: bool = False
+        self,
+        pixels: int,
+        until: float,
+        *,
+        tight_share: int = 1,
+        of_video: bool = False,
+        on_worker: bool = False,
     ) -> Iterator[None]:
-        """Wait for room for so many pixels, and hold it while the block runs; for worker threads.
+        """Wait for room for so many pixels, and hold it while the block runs; blocking.
 
         Where memory is short, only one in `tight_share` of them is counted: the work takes less than other work. Of a
-        video's frame no more is counted than half of the room.
+        video's frame no more is counted than half of the room. A thread that runs batches, `on_worker`, does not wait
+        for what videos were lent: they may wait for it.
 
         Raises:
             DeadlineError: there was none before the clock reached `until`.
+            OverloadedError: it does not fit beside what videos were lent, and a worker would wait.
             TooManyPixelsError: the memory has never room for so many.
         """
         if pixels <= SMALL_PIXELS:
@@ -138,7 +146,7 @@ class PixelRoom:
         if of_video:
             self.require(pixels)
             counted = min(counted, self.pixels // 2)
-        self._take(counted, until, share=tight_share)
+        self._take(counted, until, share=tight_share, on_worker=on_worker)
         try:
             yield
         finally:
@@ -195,13 +203,25 @@ class PixelRoom:
                 "workers, or sets FOVEAL_MAX_PIXELS."
             )
 
-    def _take(self, pixels: int, until: float, *, keeps: bool = False, share: int = 1) -> None:
+    def _take(
+        self,
+        pixels: int,
+        until: float,
+        *,
+        keeps: bool = False,
+        share: int = 1,
+        on_worker: bool = False,
+    ) -> None:
         ticket = _Ticket(pixels, keeps)
         with self._changed:
             self._require(pixels, share)
             self._waiting.append(ticket)
             try:
                 while not (self._is_next(ticket) and self._fits(pixels, keeps=keeps)):
+                    if on_worker and self._waits_for_videos(pixels):
+                        raise OverloadedError(
+                            "Videos hold the memory that this needs. Try again in a moment."
+                        )
                     left = until - self._clock()
                     if left <= 0:
                         raise DeadlineError("No memory for the image was free before the deadline.")

@@ -36,6 +36,7 @@ from service.errors import BrokenImageError, ImageError, UnsupportedImageError
 from service.imaging.depth import Alpha, Samples
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.metadata import MAX_METADATA_BYTES, too_much
+from service.imaging.room import TIGHT_BYTES_PER_PIXEL
 from service.imaging.tiff_directory import (
     CUT,
     Directory,
@@ -127,6 +128,13 @@ class Layout:
         """The pixels of the image, or half of those of its tiles, if these are more."""
         return max(self.width * self.height, self.padded_pixels // 2)
 
+    @property
+    def word_bytes(self) -> int:
+        """The bytes of all samples where they are words, which are held as such."""
+        bits = max(self.bits, default=1)
+        each = 0 if bits <= 8 else 2 if bits <= 16 else 4 if bits <= 32 else 8
+        return self.width * self.height * self.per_pixel * each
+
     def __str__(self) -> str:
         """Return the layout in words, for messages."""
         if self.photometric in _RAW_PHOTOMETRICS:
@@ -216,10 +224,11 @@ def announced(body: bytes) -> tuple[int, int]:
     if not pages:
         return 0, 0
     chosen = _chosen(pages)
-    pixels, work = _layout(chosen).counted_pixels, 0
+    layout = _layout(chosen)
+    pixels, work = layout.counted_pixels, 0
     with contextlib.suppress(ImageError, *PILLOW_FAULTS):  # who decodes it says what is damaged
         work = strips_work(chosen, body)
-    return pixels, max(pixels, work)
+    return pixels, max(pixels, work, 2 * layout.word_bytes // TIGHT_BYTES_PER_PIXEL)
 
 
 def _chosen(pages: Sequence[Directory]) -> Directory:

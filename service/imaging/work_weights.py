@@ -24,8 +24,9 @@ VIDEO_FIFTHS = 6
 """What five pixels of a WebP or AVIF count, which are decoded as frames of videos: 18 to 25 nanoseconds each."""
 WEBP_BYTE_WORK = 3
 """What a byte of a WebP counts: noise takes 95 nanoseconds a byte, what is lossless 10 to 50."""
-GROUP_WORK = 500
-"""What a group of prefix codes of a WebP counts: to build one takes 6 to 20 microseconds."""
+GROUP_WORK = 700
+"""What a group of prefix codes of a WebP counts: to build one takes 6 to 20 microseconds, and the memory of so many
+pixels."""
 AVIF_BYTE_WORK = 10
 """What a byte of an AVIF counts: noise takes 120 nanoseconds a byte, and has more of them than pixels."""
 

@@ -12,6 +12,7 @@ from service.runtime.fleet import MODEL_NAME, is_version
 from service.servable_file import read_card
 
 MODEL_FILE = "model.onnx"
+_NOWHERE = "is a link that leads nowhere. Correct or remove it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,10 @@ def _scan(root: Path, *, settled: bool) -> tuple[tuple[Servable, ...], tuple[Ref
         try:
             path.lstat()  # of a link itself: one that leads nowhere is refused, not ignored
         except (FileNotFoundError, NotADirectoryError):
+            name, folder = path.parent.parent.name, path.parent
+            is_named = MODEL_NAME.fullmatch(name) and is_version(folder.name)
+            if is_named and _leads_nowhere(folder):
+                refusals.append(Refusal(name, path, f"{path}: its folder {_NOWHERE}"))
             continue
         except OSError:
             pass  # opening it says why
@@ -107,6 +112,8 @@ def _version_folders(root: Path) -> tuple[list[Path], list[Refusal]]:
         try:
             folders += _visible(model)
         except (FileNotFoundError, NotADirectoryError):
+            if _leads_nowhere(model) and MODEL_NAME.fullmatch(model.name):
+                refusals.append(Refusal(model.name, any_version(model), f"{model} {_NOWHERE}"))
             continue
         except OSError as error:
             if shortage_of(error):
@@ -115,6 +122,11 @@ def _version_folders(root: Path) -> tuple[list[Path], list[Refusal]]:
                 why = f"the folder {model} can not be read: {error.strerror or error}"
                 refusals.append(Refusal(model.name, any_version(model), why))
     return folders, refusals
+
+
+def _leads_nowhere(path: Path) -> bool:
+    """Return whether it is a link to what is not there."""
+    return path.is_symlink() and not path.exists()
 
 
 def any_version(model: Path) -> Path:

@@ -214,8 +214,11 @@ class Stage:
         return list(jobs)
 
     @contextmanager
-    def hold(self, pixels: int, until: float, *, tight_share: int = 1) -> Iterator[None]:
+    def hold(
+        self, pixels: int, until: float, *, tight_share: int = 1, on_worker: bool
+    ) -> Iterator[None]:
         assert tight_share == TIGHT_JPEG_SHARE, "nothing is drawn on it"
+        assert on_worker, "it waits for no video"
         self.held.append((pixels, until))
         yield
 
@@ -434,9 +437,10 @@ async def test_images_that_take_long_together_are_queued_one_by_one(
 async def test_where_memory_is_short_images_that_would_wait_for_room_do_not_wait_on_a_worker(
     *, pixels: int, is_heavy: bool
 ) -> None:
-    stage = Stage(pixels=pixels, largest=pixels)
-    await stage.predict(png(2000, 1000))
-    assert (len(stage.ahead), stage.low_priority) == (int(is_heavy), [is_heavy])
+    for threads in (1, 2):
+        stage = Stage(pixels=pixels, largest=pixels, heavy=HeavyJobs(threads, 100))
+        await stage.predict(png(2000, 1000))
+        assert (len(stage.ahead), stage.low_priority) == (int(is_heavy), [is_heavy])
 
 
 async def test_an_image_that_gets_no_place_before_its_deadline_fails_alone() -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from service.errors import DeadlineError, UnavailableError
+from service.errors import DeadlineError, OverloadedError, UnavailableError
 from service.explain.memory import LOAD_TIMES, RUN_TIMES, ExplanationMemory
 from service.imaging.room import TIGHT_BYTES_PER_PIXEL, PixelRoom
 from service.runtime.job import Outputs, Stoppable, Tensor
@@ -83,3 +83,15 @@ def test_a_network_that_never_fits_is_refused_in_words() -> None:
         assert raised.value.retry_after_seconds is None
     room.fit(PIXELS, None)
     memory.require("large", ROOM_BYTES, ROOM_BYTES)
+
+
+def test_a_run_does_not_wait_for_videos_but_loading_does() -> None:
+    room, memory = short(seconds=0.01)
+    run = memory.bounded(Network(room), int(ROOM_BYTES * 0.6 / RUN_TIMES))
+    room.lend(PIXELS // 2)
+    with pytest.raises(OverloadedError, match="Videos hold"):
+        run(IMAGE)
+    with pytest.raises(DeadlineError), memory.loading(int(ROOM_BYTES * 0.6 / LOAD_TIMES)):
+        pass
+    room.lend(0)
+    assert run(IMAGE)["echo"] is IMAGE

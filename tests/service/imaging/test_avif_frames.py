@@ -11,7 +11,7 @@ from PIL import Image
 from service.card import ImageInput
 from service.errors import BrokenImageError, TooManyPixelsError
 from service.imaging.av1_frames import MOST_FRAMES, MOST_UNITS, Frames, frames_of
-from service.imaging.avif_frames import MOST_ENTRIES, MOST_ITEMS, beside_canvas, coded_frames
+from service.imaging.avif_frames import MOST, MOST_BOXES, beside_canvas, coded_frames
 from service.imaging.decode import Limits, open_image
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.room import PixelRoom
@@ -151,13 +151,16 @@ def test_streams_and_boxes_are_read_in_bounded_time() -> None:
     with pytest.raises(BrokenImageError, match="units of AV1"):
         frames_of(b"\x12\0" * (MOST_UNITS + 1))
     assert frames_of(b"\x12\0" * 100) == (0, 0, 100)
-    free = box(b"meta", box(b"free", b"") * (MOST_ENTRIES + 1), full=True)
+    free = box(b"meta", box(b"free", b"") * (MOST_BOXES + 1), full=True)
     with pytest.raises(BrokenImageError, match="boxes"):
         coded_frames(free)
 
 
+START = box(b"ftyp", b"avif" + bytes(4) + b"avifmif1miaf")
+
+
 def items(count: int) -> dict[str, bytes]:
-    """Return tables of so many items each."""
+    """Return tables of so many items each, or so many entries of few items."""
     identities = range(1, count + 1)
     entries = b"".join(
         box(b"infe", b"\x02\0\0\0" + struct.pack(">HH4sB", item, 0, b"Exif", 0))
@@ -167,45 +170,76 @@ def items(count: int) -> dict[str, bytes]:
     owned = b"".join(struct.pack(">HB", item, 0) for item in identities)
     references = b"".join(box(b"cdsc", struct.pack(">HHH", item, 1, 1)) for item in identities)
     return {
-        "kinds": box(b"iinf", struct.pack(">H", count) + entries, full=True),
-        "places": box(b"iloc", b"\0\0" + struct.pack(">H", count) + places, full=True),
-        "properties": box(
-            b"iprp", box(b"ipco", b"") + box(b"ipma", struct.pack(">I", count) + owned, full=True)
-        ),
+        "items": box(b"iinf", struct.pack(">H", count) + entries, full=True),
+        "places of items": box(b"iloc", b"\0\0" + struct.pack(">H", count) + places, full=True),
+        "items with properties": owners(count, owned),
         "references": box(b"iref", references, full=True),
     }
 
 
-@pytest.mark.parametrize("of_track", [False, True])
+def owners(count: int, owned: bytes) -> bytes:
+    """Return a table that says which items have which properties (ISO/IEC 23008-12, 9.3)."""
+    table = box(b"ipma", struct.pack(">I", count) + owned, full=True)
+    return box(b"iprp", box(b"ipco", b"") + table)
+
+
+def of_tracks(*metas: bytes) -> bytes:
+    return START + box(b"moov", b"".join(box(b"trak", one) for one in metas))
+
+
 @pytest.mark.parametrize("table", items(1))
-def test_items_whose_reader_would_take_the_square_of_their_count_are_refused(
-    table: str,
-    of_track: bool,  # noqa: FBT001  # a parameter of the test
+def test_items_whose_reader_takes_the_square_of_their_count_are_refused(table: str) -> None:
+    most = MOST[table] // (2 if table == "references" else 1)
+    fitting, one = items(most)[table], box(b"meta", items(1)[table], full=True)
+    meta = box(b"meta", fitting, full=True)
+
+    coded_frames(START + meta)
+    coded_frames(of_tracks(meta))
+    for body in (START + meta + one, of_tracks(meta, one), of_tracks(meta + one)):
+        with pytest.raises(BrokenImageError, match=f"more than {MOST[table]} {table}"):
+            open_image(body, Limits())
+
+
+def test_parts_and_properties_that_need_no_bytes_are_refused() -> None:
+    parts = struct.pack(">HHH", 1, 0, 65_535)
+    places = box(b"iloc", b"\0\0" + struct.pack(">H", 4) + parts * 4, full=True)
+    with pytest.raises(BrokenImageError, match="parts of items"):
+        open_image(START + box(b"meta", places, full=True), Limits())
+
+    owned = (struct.pack(">HB", 1, 255) + bytes(255)) * 300
+    with pytest.raises(BrokenImageError, match="properties of items"):
+        open_image(START + box(b"meta", owners(300, owned), full=True), Limits())
+
+
+@pytest.mark.parametrize(
+    ("chunks", "runs", "samples", "words"),
+    [
+        (50_000, 1, 4, None),
+        (50_000, 1, 5, "frames"),
+        (1, 1, 2_000_000, "frames"),
+        (50_000, 5000, 1, "steps"),
+        (1, 10_001, 1, "runs of chunks"),
+    ],
+)
+def test_chunks_whose_reader_takes_their_product_are_refused(
+    chunks: int, runs: int, samples: int, words: str | None
 ) -> None:
-    start = box(b"ftyp", b"avif" + bytes(4) + b"avifmif1miaf")
+    table = box(b"stsd", box(b"av01", bytes(78)), full=True)
+    table += box(b"stsz", struct.pack(">II", 1, chunks), full=True)
+    table += box(b"stco", struct.pack(">I", chunks) + bytes(4 * chunks), full=True)
+    run = struct.pack(">III", 1, samples, 1)
+    table += box(b"stsc", struct.pack(">I", runs) + run * runs, full=True)
+    empty = b""
+    for name in (b"stbl", b"minf", b"mdia"):
+        table, empty = box(name, table), box(name, empty)
 
-    def body(count: int) -> bytes:
-        meta = box(b"meta", items(count)[table], full=True)
-        return start + (box(b"moov", box(b"trak", meta)) if of_track else meta)
+    body = START + box(b"moov", box(b"trak", empty + table))
 
-    coded_frames(body(MOST_ITEMS))
-    with pytest.raises(BrokenImageError, match=r"items|references"):
-        open_image(body(2 * MOST_ITEMS + 2), Limits())
-
-
-def test_runs_of_chunks_whose_reader_would_take_their_product_are_refused() -> None:
-    def body(chunks: int, runs: int) -> bytes:
-        table = box(b"stsd", box(b"av01", bytes(78)), full=True)
-        table += box(b"stsz", struct.pack(">II", 0, 1) + bytes(4), full=True)
-        table += box(b"stco", struct.pack(">I", chunks) + bytes(4 * chunks), full=True)
-        table += box(b"stsc", struct.pack(">I", runs) + bytes(12 * runs), full=True)
-        for name in (b"stbl", b"minf", b"mdia", b"trak", b"moov"):
-            table = box(name, table)
-        return box(b"ftyp", b"avis" + bytes(4) + b"avifmif1miaf") + table
-
-    coded_frames(body(50_000, 1))
-    with pytest.raises(BrokenImageError, match="runs of chunks"):
-        open_image(body(50_000, 50_000), Limits())
+    if words is None:
+        coded_frames(body)
+        return
+    with pytest.raises(BrokenImageError, match=words):
+        open_image(body, Limits())
 
 
 def test_all_tiles_together_are_read_in_bounded_time() -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.errors import DeadlineError
+from service.errors import DeadlineError, OverloadedError
 from service.imaging.room import (
     BYTES_PER_PIXEL,
     KEPT_BYTES_PER_PIXEL,
@@ -144,3 +144,19 @@ def test_an_image_that_could_not_be_decoded_or_is_small_is_not_kept() -> None:
     with room.keep(SMALL_PIXELS, -math.inf):
         pass
     assert (room.in_work, room.kept) == (0, 0)
+
+
+def test_a_worker_does_not_wait_for_what_videos_were_lent() -> None:
+    clock = Clock()
+    room = PixelRoom(2 * LARGE, clock)
+    room.lend(LARGE)
+    with room.hold(LARGE, math.inf, on_worker=True):
+        pass
+    with (
+        pytest.raises(OverloadedError, match="Videos hold the memory"),
+        room.hold(LARGE + 1, math.inf, on_worker=True),
+    ):
+        pass
+    with pytest.raises(DeadlineError), room.hold(LARGE + 1, clock.now):
+        pass
+    assert room.is_idle

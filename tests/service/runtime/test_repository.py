@@ -135,6 +135,22 @@ def test_a_folder_that_can_not_be_read_is_refused_and_one_that_holds_no_model_is
     assert refusal.reason.endswith("can not be read: Too many levels of symbolic links")
 
 
+def test_folders_that_are_links_to_nothing_are_refused_and_those_that_name_no_model_are_ignored(
+    tmp_path: Path,
+) -> None:
+    write_servable(tmp_path, "good")
+    for name in ("cat", "lost+found", "good/2", "good/latest"):
+        (tmp_path / name).symlink_to("nowhere")
+    (good,), refusals = scan_repository(tmp_path)
+    assert (good.name, good.version) == ("good", 1)
+    found = {one.name: one for one in refusals}
+    assert found.keys() == {"cat", "good"}
+    assert found["cat"].path == any_version(tmp_path / "cat")
+    assert found["good"].path == tmp_path / "good" / "2" / "model.onnx"
+    assert found["cat"].reason.startswith(f"{tmp_path / 'cat'} is a link that leads nowhere")
+    assert found["good"].reason.startswith(f"{found['good'].path}: its folder is a link that leads")
+
+
 def test_a_link_to_a_servable_is_followed(tmp_path: Path) -> None:
     path = placed(tmp_path / "models", "linked")
     path.symlink_to(write_servable(tmp_path / "elsewhere"))
