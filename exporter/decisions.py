@@ -8,6 +8,7 @@ from exporter.heads.classify import DECISION, ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.embed import EmbedHead
 from exporter.heads.found_boxes import SEEN_SCORE
+from exporter.heads.metrics import inside_frame
 from exporter.heads.segment import SegmentHead
 from exporter.network import Head, Outputs
 
@@ -51,7 +52,7 @@ class Decisions:
             scores = outputs["scores"][0]
             self._candidates += len(scores)
             self._high += int((scores >= HIGH).sum())
-            boxes = outputs["boxes"][0][scores >= SEEN_SCORE]
+            boxes = inside_frame(outputs["boxes"][0][scores >= SEEN_SCORE])
             self._clear += len(boxes)
             self._empty += int((boxes[:, 2:] <= boxes[:, :2]).any(axis=1).sum())
 

@@ -1,5 +1,7 @@
 """torchvision's detectors without their own resizing and suppression: decoded boxes and scores.
 
+Boxes are cut to the frame, since torchvision cuts them before its suppression.
+
 The forward of each adapter takes normalized pixels of one fixed size, since in a servable every size is fixed except
 the batch. So the anchors are constants, which torchvision itself computes once.
 """
@@ -89,7 +91,7 @@ class AnchorDetector(nn.Module):
 
     def _boxes(self, offsets: Tensor) -> Tensor:
         boxes = _decoded(offsets, self.foveal.center, self.foveal.size, self.weights)
-        return boxes / self.foveal.frame
+        return (boxes / self.foveal.frame).clamp(0, 1)
 
 
 class PointDetector(nn.Module):
@@ -105,7 +107,7 @@ class PointDetector(nn.Module):
         left_top, right_bottom = found["bbox_regression"].split(2, dim=-1)
         first = self.foveal.center - left_top * self.foveal.size
         second = self.foveal.center + right_bottom * self.foveal.size
-        boxes = torch.cat([first, second], dim=-1) / self.foveal.frame
+        boxes = (torch.cat([first, second], dim=-1) / self.foveal.frame).clamp(0, 1)
         scores = found["cls_logits"].sigmoid() * found["bbox_ctrness"].sigmoid()
         return boxes, scores.sqrt()
 

@@ -153,7 +153,7 @@ _ASSUMED_WORDS = {
 
 
 class BoxForm(_Frozen):
-    """How the four numbers of the network's own boxes were read; those of the servable are xyxy in 0–1 of the frame."""
+    """How the network's own boxes were read; the servable's are xyxy in 0–1 of the frame, and may reach beyond it."""
 
     format: Literal["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw", "grid"] = Field(
         description="The order of the numbers: corners (xyxy, yxyx), corner and size (xywh, yxhw), center and size "

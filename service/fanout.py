@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
@@ -68,7 +69,7 @@ class FanOut:
         Raises:
             OverloadedError: all places are taken.
         """
-        if not self._free:
+        if self._free <= 0:
             raise OverloadedError(
                 f"{self._requests} videos, explanations or chains are being worked on already, which is this service's "
                 "limit. Try again in a moment."
@@ -80,10 +81,21 @@ class FanOut:
         finally:
             place.leave()
 
+    def keep_until(self, call: "Future[Any]") -> None:
+        """Have a place taken until a call on a thread has ended that works for a request which has ended."""
+        loop = asyncio.get_running_loop()
+        self._free -= 1
+
+        def ended(_: "Future[Any]") -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self.give)
+
+        call.add_done_callback(ended)
+
     def give(self) -> None:
         """For `Place`: take it back, and pass it on to the request that has waited longest for its own."""
         self._free += 1
-        while self._returning and self._free:
+        while self._returning and self._free > 0:
             returning = self._returning.popleft()
             if not returning.done():
                 self._free -= 1
@@ -91,7 +103,7 @@ class FanOut:
 
     async def take_again(self) -> None:
         """For `Place`: wait until there is one."""
-        if self._free:
+        if self._free > 0:
             self._free -= 1
             return
         returning = asyncio.get_running_loop().create_future()

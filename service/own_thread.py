@@ -28,6 +28,7 @@ class OwnThread(Executor):
         self._thread = BoundedThread(partial(_make_calls, self._calls), name, daemon=False)
         self._start_thread = start_thread
         self._has_started = self._closed = False
+        self._last: Future[Any] | None = None
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **options: Any) -> "Future[T]":  # noqa: ANN401  # Executor's
         """Queue a call.
@@ -43,7 +44,13 @@ class OwnThread(Executor):
             self._start_thread(self._thread)
             self._has_started = True
         self._calls.put(_Call(future, partial(fn, *args, **options)))
+        self._last = future
         return future
+
+    @property
+    def unfinished(self) -> "Future[Any] | None":
+        """The last call, while it waits or is being made; it is done after all others."""
+        return None if self._last is None or self._last.done() else self._last
 
     def give_up(self) -> None:
         """Fail all calls with a RuntimeError where the thread has not come to the first one; else do nothing."""

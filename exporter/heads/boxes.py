@@ -16,6 +16,9 @@ from service.card import ImageInput
 
 T = TypeVar("T")
 
+FARTHEST = 1e4
+"""Boxes are cut so many frames from the frame's corner: an infinite side would have no IoU and no place in JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates(Generic[T]):

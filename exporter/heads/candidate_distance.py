@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from exporter.heads.metrics import inside_frame
 from exporter.network import Array, Outputs
 
 BEHIND = "behind"
@@ -78,12 +79,25 @@ def _distances(found: Outputs, expected: Outputs) -> Array:
     Of two classes with almost the same score rounding decides which is a box's best one, and near zero many are exactly
     the same. So another class counts by how much its score is behind, and is infinitely far where this is not known.
     """
-    boxes = np.abs(found["boxes"] - expected["boxes"]).max(axis=-1)
+    boxes = _apart(found["boxes"], expected["boxes"])
     apart = np.maximum(boxes, np.abs(found["scores"] - expected["scores"]))
     differs = found["classes"] != expected["classes"]
     apart = np.where(differs, np.maximum(apart, _lost(found, expected)), apart)
     finite: Array = np.nan_to_num(apart, nan=np.inf)
     return finite
+
+
+def _apart(found: Array, expected: Array) -> Array:
+    """Return the largest difference of the sides of boxes (…, 4), in frames.
+
+    What a caller reads is inside the frame. Suppression reads the boxes whole, where rounding is larger the farther
+    their sides are from the frame: these differences are a share of the farthest one.
+    """
+    read = np.abs(inside_frame(found) - inside_frame(expected)).max(axis=-1)
+    farthest = np.abs(expected).max(axis=-1, initial=1)
+    whole = np.abs(found - expected).max(axis=-1) / farthest
+    apart: Array = np.maximum(read, whole)
+    return apart
 
 
 def _lost(found: Outputs, expected: Outputs) -> Array:

@@ -1,7 +1,7 @@
 """Raw boxes and class scores → the best candidates, sorted; non-maximum suppression is part of each request."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from exporter.backbone import FEATURES
 from exporter.graph import BATCH, Graph, float_output, integers
 from exporter.heads.activation import GIVEN, activate, graft_activation
-from exporter.heads.boxes import Candidates, Decoder, graft_xyxy, xyxy
+from exporter.heads.boxes import FARTHEST, Candidates, Decoder, graft_xyxy, xyxy
 from exporter.heads.candidate_distance import BEHIND, above_own_cut, largest_distance
 from exporter.heads.detections import (
     Detections,
@@ -18,7 +18,7 @@ from exporter.heads.detections import (
     rank_difference,
     score_difference,
 )
-from exporter.heads.metrics import suppress
+from exporter.heads.metrics import inside_frame, suppress
 from exporter.heads.thinning import CLEAR, MOST_CONSIDERED, NMS_IOU, considered, places
 from exporter.network import Array, Outputs
 from exporter.recipe import Task
@@ -52,6 +52,9 @@ class LikelyBackground:
 @dataclass(frozen=True, slots=True)
 class DetectHead:
     """Candidates of a decoder → `boxes` (N, D, 4), `scores` (N, D), `classes` (N, D).
+
+    Boxes are as the network gives them, and may reach beyond the frame: suppression reads them so, and what is kept is
+    cut to the image after it (docs/decisions/0071).
 
     A candidate is a pair of box and class; with `one_class_a_box` each box has only one candidate, its best class.
     `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
@@ -134,8 +137,9 @@ class DetectHead:
         if self.recipe.class_offset < 0:
             # Rows that fill up a list have no class, and often the id 0.
             classes = graph.add("Max", [classes, graph.constant("first_class", integers(0))])
-        zero, one = (graph.constant("bound", np.array(edge, np.float32)) for edge in (0, 1))
-        graph.add("Clip", [boxes, zero, one], output="boxes")
+        bounds = (np.array(bound, np.float32) for bound in (-FARTHEST, FARTHEST))
+        low, high = (graph.constant("farthest", bound) for bound in bounds)
+        graph.add("Clip", [boxes, low, high], output="boxes")
         graph.add("Identity", [scores], output="scores")
         graph.add("Cast", [classes], output="classes", to=TensorProto.INT32)
         count = self.candidates
@@ -213,14 +217,15 @@ class DetectHead:
         """Reduce sorted candidates to the D that are returned."""
         if not self.thins:
             return boxes, scores, classes
-        where = places(graph, (boxes, scores, classes), count, self.candidates)
+        kinds = self.columns or self.known_classes
+        where = places(graph, (boxes, scores, classes), count, self.candidates, kinds)
         scores = graph.add("GatherElements", [scores, where], axis=1)
         classes = graph.add("GatherElements", [classes, where], axis=1)
         return _picked(graph, boxes, where), scores, classes
 
     def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:
         found = self.decoder.split(raw)
-        boxes = np.clip(xyxy(found.boxes, self.recipe, image_input), 0, 1)
+        boxes = np.clip(xyxy(found.boxes, self.recipe, image_input), -FARTHEST, FARTHEST)
         scores, anchors, classes = self.pairs(found)
         order = np.argsort(-scores, axis=1, kind="stable")[:, : self._pool(scores)]
         anchors, classes = (np.take_along_axis(a, order, axis=1) for a in (anchors, classes))
@@ -362,9 +367,17 @@ class DetectHead:
         every = Detections(*(outputs[name][index] for name in ("boxes", "scores", "classes")))
         seen = every.only(every.scores >= SHOWN_SCORE)
         if self.recipe.nms_free:
-            return seen.only(np.argsort(-seen.scores, kind="stable")[: POOL * SHOWN])
+            best_first = _on_image(seen.only(np.argsort(-seen.scores, kind="stable")))
+            return best_first.only(np.arange(min(POOL * SHOWN, len(best_first))))
         kept = suppress(seen.boxes, seen.scores, seen.classes, NMS_IOU, most=POOL * SHOWN)
-        return seen.only(kept)
+        return _on_image(seen.only(kept))
+
+
+def _on_image(found: Detections) -> Detections:
+    """Return the detections cut to the frame, without those that have no area in it."""
+    cut = replace(found, boxes=inside_frame(found.boxes))
+    has_area = (cut.boxes[:, 2:] > cut.boxes[:, :2]).all(axis=1)
+    return cut.only(np.flatnonzero(has_area))
 
 
 def _picked(graph: Graph, values: str, where: str) -> str:

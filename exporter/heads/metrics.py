@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from exporter.network import Array
 
 MATCH_IOU = 0.5
-SAME_PLACE = 1e-3
 SMALLEST_SCALE = 1e-6
 
 
@@ -69,6 +68,12 @@ def iou_matrix(boxes: Array, others: Array) -> Array:
     return ious
 
 
+def inside_frame(boxes: Array) -> Array:
+    """Return xyxy boxes (…, 4) in 0–1 of the frame without what reaches beyond it."""
+    cut: Array = np.clip(boxes, 0, 1)
+    return cut
+
+
 def suppress(
     boxes: Array, scores: Array, classes: Array, iou: float, most: int | None = None
 ) -> NDArray[np.int64]:
@@ -114,7 +119,7 @@ def average_precision(
     """
     boxes, scores = found
     order = np.argsort(-scores, kind="stable")
-    ious = np.maximum(iou_matrix(boxes[order], expected), _same_empty(boxes[order], expected))
+    ious = iou_matrix(boxes[order], expected)
     if expected_scores is not None:
         ious[np.abs(scores[order][:, None] - expected_scores[None]) > tolerance] = 0
     right = np.zeros(len(boxes))
@@ -127,19 +132,6 @@ def average_precision(
     precision = reached / np.arange(1, len(boxes) + 1)
     monotonic = np.maximum.accumulate(precision[::-1])[::-1]
     return float((monotonic * right).sum() / len(expected))
-
-
-def _same_empty(boxes: Array, others: Array) -> Array:
-    """Return for each pair of boxes (A, 4) and (B, 4) whether both are empty and at the same place: (A, B).
-
-    Boxes beyond the frame are empty after clipping, and an empty box has no IoU even with itself.
-    """
-    empty, other_empty = ((b[:, 2:] <= b[:, :2]).any(axis=1) for b in (boxes, others))
-    same = np.zeros((len(boxes), len(others)), bool)
-    pairs = np.ix_(empty, other_empty)
-    apart = np.abs(boxes[empty][:, None] - others[other_empty][None])
-    same[pairs] = (apart <= SAME_PLACE).all(axis=2)
-    return same
 
 
 def _weights(small: int, large: int) -> Array:

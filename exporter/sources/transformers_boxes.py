@@ -63,7 +63,7 @@ def own_detections(
 ) -> Callable[[bytes], Outputs] | None:
     """Return the network with Transformers' own postprocessing as a function, None where it has none.
 
-    Its boxes are in 0–1 of the frame; every score above 0 is kept.
+    Its boxes are in 0–1 of the frame, which they may reach beyond; every score above 0 is kept.
     """
     finish = getattr(processor, _FINISH, None)
     if finish is None:
@@ -75,7 +75,7 @@ def own_detections(
             found = finish(model(pixel_values=pixels), threshold=0.0)[0]
         order = torch.argsort(found["scores"], descending=True, stable=True)
         return {
-            "boxes": found["boxes"][order].clamp(0, 1).numpy()[None],
+            "boxes": found["boxes"][order].numpy()[None],
             "scores": found["scores"][order].numpy()[None],
             "classes": found["labels"][order].numpy()[None],
         }

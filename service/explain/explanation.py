@@ -127,7 +127,10 @@ class Explanation:
                 prepare_with_frame, lambda outputs, prepared: head(outputs, *prepared)
             )
             (outcome,) = await self.explainer.batcher.submit(
-                [job], timeout_seconds=self.left(), low_priority=True, bounded=True
+                [job],
+                timeout_seconds=min(self.timeout_seconds, self.left()),
+                low_priority=True,
+                bounded=True,
             )
             if isinstance(outcome, FovealError):
                 raise outcome

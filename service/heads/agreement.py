@@ -194,12 +194,15 @@ _Detections = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 
 
 def _shown(outputs: Outputs, card: Card) -> _Detections:
+    """Return what a request shows of a whole frame: what is kept is cut to it, and needs an area there."""
     seen = outputs["scores"] >= SHOWN_SCORE
     boxes, scores, classes = (outputs[name][seen] for name in ("boxes", "scores", "classes"))
     kept, final = suppress(
         boxes, scores, classes, iou_threshold=SHOWN_IOU, mode=default_suppression(card)
     )
-    return boxes[kept[:SHOWN]], final[:SHOWN], classes[kept[:SHOWN]]
+    cut = np.clip(boxes[kept], 0, 1)
+    inside = np.flatnonzero((cut[:, 2:] > cut[:, :2]).all(axis=1))[:SHOWN]
+    return cut[inside], final[inside], classes[kept[inside]]
 
 
 def _average_precision(

@@ -91,11 +91,13 @@ def find_things(
     """Return what is in the image.
 
     Args:
-        outputs: `boxes` float32 (D, 4) xyxy in 0–1 of the frame, `scores` float32 (D,), `classes` int32 (D,).
+        outputs: `boxes` float32 (D, 4) xyxy in 0–1 of the frame, which they may reach beyond, `scores` float32 (D,),
+            `classes` int32 (D,).
         source: its geometry carries boxes from the frame to the image.
         labels: by class id.
         options: thresholds, limits and wanted classes.
 
+    Boxes compete as the network gives them; what is kept is cut to the image, and what has no area there is left out.
     A negative class marks a row that only fills up the list. A class without a label is named by its id.
 
     Raises:

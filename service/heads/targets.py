@@ -126,7 +126,11 @@ class ClassTarget:
 
 @dataclass(frozen=True, slots=True)
 class BoxTarget:
-    """A detection: `box` is xyxy in pixels of the displayed image, `in_frame` float32 (4,) in 0–1 of the frame."""
+    """A detection: `box` is xyxy in pixels of the displayed image, `in_frame` float32 (4,) in 0–1 of the frame.
+
+    `visible`, float32 (4,), is the part of the frame that shows the image, in the same form: candidates of the network
+    may reach beyond it.
+    """
 
     label: str
     class_id: int
@@ -134,6 +138,7 @@ class BoxTarget:
     box: Box
     in_frame: NDArray[np.float32]
     index: int
+    visible: NDArray[np.float32]
 
     @property
     def caption(self) -> str:
@@ -148,7 +153,8 @@ class BoxTarget:
         same = outputs["classes"] == self.class_id
         if not same.any():
             return 0.0
-        overlap = iou(outputs["boxes"][same], self.in_frame[None])[:, 0]
+        low, high = np.tile(self.visible.reshape(2, 2), 2)
+        overlap = iou(np.clip(outputs["boxes"][same], low, high), self.in_frame[None])[:, 0]
         return float((overlap * outputs["scores"][same]).max())
 
     def place(self, height: int, width: int) -> NDArray[np.float32]:
@@ -287,6 +293,7 @@ def choose_box(
         thing.box,
         _in_frame(thing.box, source.geometry),
         index,
+        _visible(source.geometry),
     )
 
 
@@ -372,6 +379,13 @@ def _in_frame(box: Box, geometry: Geometry) -> NDArray[np.float32]:
         np.array(box, np.float32) - np.array([left, top] * 2, np.float32)
     ) / scale
     return framed
+
+
+def _visible(geometry: Geometry) -> NDArray[np.float32]:
+    """Return the part of the frame that shows the image, xyxy in 0–1, float32 (4,)."""
+    image = (0.0, 0.0, float(geometry.width), float(geometry.height))
+    part: NDArray[np.float32] = np.clip(_in_frame(image, geometry), 0, 1)
+    return part
 
 
 def _triangle(begin: float, end: float, parts: int) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from service.imaging.deadline import GoOn, without_end
 
 Pairs = NDArray[np.uint8]
 
-_V4_BYTES = 108
+_V1_END, _V4_BYTES = 14 + 40, 108
 _RGB, _BIT_FIELDS = 0, 3
 _BGRA = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 _RUN_LENGTHS = (1, 2)
@@ -63,6 +63,18 @@ def refused(body: bytes) -> UnsupportedImageError:
     return UnsupportedImageError(
         f"The BMP is of a kind that is not read: {what}. Send it with 24 bits per pixel, or PNG."
     )
+
+
+def run_codes(body: bytes) -> int:
+    """Return how many run lengths, ends of lines and gaps a BMP has at most that are decoded one by one.
+
+    Shorter series stand between two of the others, which begin with a zero.
+    """
+    if len(body) < _V1_END or int.from_bytes(body[14:18], "little") < _V1_END - 14:
+        return 0
+    if int.from_bytes(body[30:34], "little") not in _RUN_LENGTHS:
+        return 0
+    return min(MOST_CODES, len(body) // 2, _SERIES * (1 + body.count(b"\0")))
 
 
 def has_run_lengths(file: BmpImageFile) -> bool:

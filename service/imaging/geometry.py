@@ -47,10 +47,10 @@ class Geometry:
         return (right - left) * (bottom - top) / (self.width * self.height)
 
     def boxes_on_image(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Carry xyxy boxes from 0–1 of the frame to pixels of the image, clipped to it.
+        """Carry xyxy boxes from 0–1 of the frame to pixels of the image, clipped to what the frame shows of it.
 
         Args:
-            boxes: float32 (D, 4), xyxy in 0–1 of the network's frame.
+            boxes: float32 (D, 4), xyxy in 0–1 of the network's frame, which they may reach beyond.
 
         Returns:
             float32 (D, 4), xyxy in pixels of the displayed image.
@@ -58,8 +58,9 @@ class Geometry:
         left, top, right, bottom = self.region
         scale = np.array([right - left, bottom - top] * 2, np.float32)
         offset = np.array([left, top] * 2, np.float32)
-        limit = np.array([self.width, self.height] * 2, np.float32)
-        carried: NDArray[np.float32] = np.clip(boxes * scale + offset, 0, limit)
+        lowest = np.array([max(0, left), max(0, top)] * 2, np.float32)
+        highest = np.array([min(self.width, right), min(self.height, bottom)] * 2, np.float32)
+        carried: NDArray[np.float32] = np.clip(boxes * scale + offset, lowest, highest)
         return carried
 
 

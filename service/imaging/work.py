@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from service.imaging import png
 from service.imaging.announced import Announced, jpeg_frame, quick_pixels, read_header
+from service.imaging.bmp import run_codes
 from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START
 from service.imaging.jpeg_scans import MAX_SCANS, SCAN_MARKER, count_markers
@@ -14,6 +15,7 @@ from service.imaging.work_weights import (
     GROUP_WORK,
     JPEG_SHARE,
     PNG_BYTE_WORK,
+    RUN_CODE_WORK,
     TOGETHER_BYTE_WORK,
     USUAL_SCANS,
     VIDEO_FIFTHS,
@@ -52,6 +54,8 @@ def quick_work(image: bytes) -> int | None:
     if image.startswith(b"RIFF"):
         work = _webp_work(image, pixels)
         return None if most_groups(image) > FEW_GROUPS else work
+    if image.startswith(b"BM"):
+        return max(pixels, run_codes(image) * RUN_CODE_WORK)
     return pixels
 
 

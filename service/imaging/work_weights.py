@@ -30,6 +30,9 @@ pixels."""
 AVIF_BYTE_WORK = 10
 """What a byte of an AVIF counts: noise takes 120 nanoseconds a byte, and has more of them than pixels."""
 
+RUN_CODE_WORK = 100
+"""What a run length, an end of a line or a gap of a BMP counts: one takes 1 to 2 microseconds."""
+
 STRIP_WORK = 1000
 """What a strip or tile of a TIFF counts at least: it took 5 to 15 microseconds."""
 JPEG_STRIP_WORK = 8000

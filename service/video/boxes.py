@@ -24,6 +24,9 @@ MOST_ITEMS = 5_000
 """Of metadata: FFmpeg compares each with those before it."""
 MOST_EDITS = 10_000
 """Of all tracks: each takes 50 µs."""
+MOST_INDEX, MOST_FRAGMENTS = 20_000, 2_000_000
+"""Fragments that indexes (`sidx`) name, which FFmpeg sorts one by one, and these and all others, once for each track,
+for which it keeps 48 bytes. A day in pieces of five seconds has 17,280, an hour of 60 fragments a second 216,000."""
 MOST_INFLATED_BYTES = 64 << 20
 """Of a compressed header."""
 
@@ -71,6 +74,9 @@ class _Counts:
     runs: int = 0
     items: int = 0
     edits: int = 0
+    tracks: int = 0
+    index: int = 0
+    fragments: int = 0
     samples: int = 0
     """Those of the tracks before the one that is read, and of all fragments."""
     track: _Track = field(default_factory=_Track)
@@ -96,6 +102,18 @@ class _Counts:
             raise BrokenVideoError(
                 f"The video's tracks have {self.edits} edits, more than the {MOST_EDITS} that are read. "
                 "Encode it again."
+            )
+
+    def add_fragments(self, count: int, *, in_index: bool) -> None:
+        self.fragments += count
+        self.index += count if in_index else 0
+        self.check_fragments()
+
+    def check_fragments(self) -> None:
+        if self.index > MOST_INDEX or self.fragments * self.tracks > MOST_FRAGMENTS:
+            raise BrokenVideoError(
+                "The video has more fragments, or more of them in its index, than are read. Send it in parts, or write "
+                "it anew: ffmpeg -i video.mp4 -c copy whole.mp4"
             )
 
     def check_samples(self) -> None:
@@ -232,6 +250,8 @@ class _Walk:
             case b"trak":
                 counts.samples += track.kept
                 counts.track = _Track()
+                counts.tracks += 1
+                counts.check_fragments()
             case b"stsz" | b"stz2":
                 track.samples = max(track.samples, self._number(start + 8))
             case b"hdlr":
@@ -245,9 +265,21 @@ class _Walk:
             case b"elst":
                 counts.add_edits(self._number(start + 4))
                 track.edits = max(track.edits, self._number(start + 4))
-            case b"trun":
-                counts.runs += 1
-                counts.samples += self._number(start + 4)
+            case b"sidx" | b"moof" | b"trun":
+                self._take_fragment(kind, start)
+
+    def _take_fragment(self, kind: bytes, start: int) -> None:
+        """Note a fragment, a run of samples in one, or an index of them."""
+        counts = self._counts
+        if kind == b"trun":
+            counts.runs += 1
+            counts.samples += self._number(start + 4)
+        elif kind == b"moof":
+            counts.add_fragments(1, in_index=False)
+        else:
+            times = 16 if self._window.at(start, 1) > b"\0" else 8
+            count = int.from_bytes(self._window.at(start + 12 + times + 2, 2))
+            counts.add_fragments(count, in_index=True)
 
     def _largest(self, start: int, behind: int | None) -> int:
         """Return the largest number of samples of a chunk."""

@@ -10,8 +10,10 @@ from service.video.window import Window
 
 MOST_ELEMENTS = 100_000
 """Of tags, chapters, attachments, tracks and lists of places together: FFmpeg keeps 200 bytes and more of each."""
-MOST_INDEX_BYTES = 16 << 20
-"""Of the index, of which FFmpeg keeps six times as much. An hour of 60 key frames a second has a quarter of it."""
+MOST_INDEX_BYTES = 8 << 20
+"""Of the index, of which FFmpeg keeps six times as much. An hour of 60 key frames a second has half of it."""
+MOST_STEPS_BACK = 1000
+"""From an entry of the index to an earlier one: FFmpeg moves all later ones, 100,000 in 40 µs. Writers sort them."""
 MOST_TAG_WORK = 10**9
 """Groups of tags × the square of all tags, 1 ns each: for each group FFmpeg compares all tags with each other."""
 _LEAST_GROUPS = 5
@@ -27,6 +29,7 @@ _PARTS = (
     b"\x15\x49\xa9\x66",  # information
 )
 _GROUP, _TAG = 0x7373, 0x67C8
+_CUE, _CUE_TIME = 0xBB, 0xB3
 _NESTS = frozenset(
     {
         *(_GROUP, _TAG, 0x63C0),
@@ -46,7 +49,7 @@ class ElementCount:
     def __init__(self, source: Source) -> None:
         self._window = Window(source)
         self._seen: set[int] = set()
-        self._elements = self._index_bytes = self._groups = self._tags = 0
+        self._elements = self._index_bytes = self._steps_back = self._groups = self._tags = 0
         self._tail, self._tail_at = b"", 0
 
     def check(self, at: int, chunk: bytes) -> None:
@@ -97,6 +100,7 @@ class ElementCount:
                 if is_index and not is_open:
                     self._index_bytes += size
                     self._require_few()
+                    self._count_steps_back(at, at + size)
                     return
                 continue
             if width == _ID_BYTES:  # the next part
@@ -106,11 +110,40 @@ class ElementCount:
             if kind not in _NESTS:
                 at += 0 if is_open else size
 
+    def _count_steps_back(self, at: int, end: int) -> None:
+        """Go through the entries of an index; what is no element ends it."""
+        last = time = 0
+        while at < end and (head := self._head(at)) is not None:
+            kind, at, size = head
+            if kind == _CUE:
+                self._steps_back += time < last
+                last = time
+            elif kind == _CUE_TIME:
+                time = int.from_bytes(self._window.at(at, size & 15))
+            at += 0 if kind == _CUE else size
+            if self._steps_back > MOST_STEPS_BACK:
+                break
+        self._steps_back += time < last
+        self._require_few()
+
+    def _head(self, at: int) -> tuple[int, int, int] | None:
+        """Return the kind of an element, where its content begins, and its bytes; None where there is none."""
+        head = self._window.at(at, _ID_BYTES + _SIZE_BYTES)
+        width = 9 - head[0].bit_length() if head else _ID_BYTES + 1
+        if width > _ID_BYTES or len(head) <= width:
+            return None
+        size_width = 9 - head[width].bit_length()
+        if size_width > _SIZE_BYTES:
+            return None
+        size = int.from_bytes(head[width : width + size_width]) & ((1 << 7 * size_width) - 1)
+        return int.from_bytes(head[:width]), at + width + size_width, size
+
     def _require_few(self) -> None:
         work = max(_LEAST_GROUPS, self._groups) * self._tags**2
-        is_index_long = self._index_bytes > MOST_INDEX_BYTES
+        is_index_long = self._index_bytes > MOST_INDEX_BYTES or self._steps_back > MOST_STEPS_BACK
         if self._elements > MOST_ELEMENTS or is_index_long or work > MOST_TAG_WORK:
             raise BrokenVideoError(
-                "The video has more tags, chapters, attachments or index entries than are read. Send it without them: "
+                "The video has more tags, chapters, attachments or index entries than are read, or these are out of "
+                "order. Send it without them: "
                 "ffmpeg -i video.mkv -map 0:v -c copy -map_metadata -1 -map_chapters -1 small.mkv"
             )

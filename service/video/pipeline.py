@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -118,7 +119,14 @@ class VideoPipeline:
             TooManyPixelsError: its frames are larger than is allowed, or than the memory has room for.
             UnavailableError: a network is not ready, the service ends, or a frame waited for too long.
         """
-        opening = opened(source, run.sampling, self.limits, self.metrics, stop_reading=stop_reading)
+        opening = opened(
+            source,
+            run.sampling,
+            self.limits,
+            self.metrics,
+            stop_reading=stop_reading,
+            goes_on=self.fan_out.keep_until,
+        )
         if arrival is not None:
             await arrival.begun()
         with self.fan_out.admit() as place, _given_back(place, arrival):
@@ -222,6 +230,10 @@ class FrameReader:
         self._counted = now
 
 
+def _nothing_to_keep(_: "Future[Any]") -> None:
+    """Nobody counts the thread."""
+
+
 @asynccontextmanager
 async def opened(
     source: Source,
@@ -230,6 +242,7 @@ async def opened(
     metrics: Metrics,
     *,
     stop_reading: Callable[[], None],
+    goes_on: "Callable[[Future[Any]], None]" = _nothing_to_keep,
     thread: OwnThread | None = None,
     start_seconds: float = START_SECONDS,
 ) -> AsyncIterator[FrameReader]:
@@ -241,6 +254,7 @@ async def opened(
         limits: what a video may cost.
         metrics: counts the frames.
         stop_reading: makes a read that waits for more bytes return.
+        goes_on: gets the call that the thread still makes at the end of the block, which nothing can stop.
         thread: decodes it; None: one is made.
         start_seconds: how long it may take to begin.
 
@@ -261,6 +275,8 @@ async def opened(
             clip.stop()
     finally:
         stop_reading()
+        if thread.unfinished is not None:
+            goes_on(thread.unfinished)
         opening.add_done_callback(partial(_close, thread))
 
 

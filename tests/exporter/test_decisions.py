@@ -80,6 +80,14 @@ def test_clear_boxes_without_area_show_another_form(empty: int, *, hinted: bool)
     assert all(f"{empty} of 10 boxes" in hint and "--box-format xyxy" in hint for hint in hints)
 
 
+def test_clear_boxes_beside_the_image_have_no_area_in_it() -> None:
+    boxes = np.tile(np.array([1.2, 0.2, 1.6, 0.5], np.float32), (1, 12, 1))
+    scores = np.full((1, 12), 0.9, np.float32)
+    decisions = Decisions(DetectHead(PairDecoder(), DetectRecipe(), 12, 3), LABELS)
+    decisions.add({"boxes": boxes, "scores": scores, "classes": np.zeros((1, 12), np.int64)})
+    assert any("12 of 12 boxes" in hint and "no area" in hint for hint in decisions.hints())
+
+
 @pytest.mark.parametrize(
     ("count", "high", "hinted"), [(60, 60, True), (60, 55, True), (60, 50, False), (40, 40, False)]
 )

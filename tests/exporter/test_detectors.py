@@ -1,5 +1,6 @@
 """torchvision's detectors for one input size."""
 
+import pytest
 import torch
 from torchvision.models import get_model
 from torchvision.models.detection.image_list import ImageList
@@ -41,3 +42,16 @@ def test_the_size_of_objects_that_a_square_input_changes_is_named() -> None:
 
     fixed = get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None)
     assert size_note(fixed) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn", "fcos_resnet50_fpn"]
+)
+def test_boxes_are_cut_where_torchvision_cuts_them_before_its_suppression(name: str) -> None:
+    torch.manual_seed(0)
+    model = get_model(name, weights=None, weights_backbone=None, num_classes=5).eval()
+    adapted = adapt_detector(model, ImageInput(height=SIDE, width=SIDE, resize="stretch")).module
+    with torch.inference_mode():
+        boxes, _ = adapted(torch.rand(1, 3, SIDE, SIDE))
+    assert boxes.min() == 0
+    assert boxes.max() <= 1

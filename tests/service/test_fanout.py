@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -272,3 +273,22 @@ async def test_a_request_that_ends_while_it_waits_for_its_place_leaves_it_to_oth
             await asyncio.wait([returning])
         with fan_out.admit():
             pass
+
+
+async def test_a_place_is_kept_until_a_call_ends_that_nobody_waits_for() -> None:
+    fan_out = FanOut(requests=1, in_flight=1)
+    call: Future[None] = Future()
+    with fan_out.admit() as first:
+        first.leave()
+        fan_out.keep_until(call)
+        returning = asyncio.create_task(first.come_back(10))
+    for _ in range(2):
+        with pytest.raises(OverloadedError), fan_out.admit():
+            pass
+    await settle()
+    assert not returning.done()
+    await asyncio.to_thread(call.set_result, None)
+    await returning
+    first.leave()
+    with fan_out.admit(), pytest.raises(OverloadedError), fan_out.admit():
+        pass

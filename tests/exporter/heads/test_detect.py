@@ -7,11 +7,12 @@ import pytest
 import torch
 from torchvision import ops
 
-from exporter.heads.boxes import DECODERS
+from exporter.heads.boxes import DECODERS, FARTHEST
 from exporter.heads.detect import DetectHead
 from exporter.network import Array
 from exporter.recipe_tables import DetectRecipe
 from tests.exporter.graphs import normal
+from tests.exporter.heads.crowds import ANCHORS as ANCHORS_OF_CROWD
 from tests.exporter.heads.crowds import crowd
 from tests.exporter.heads.grafting import FRAME, grafted
 
@@ -316,3 +317,97 @@ def test_candidates_of_almost_the_same_score_may_change_places() -> None:
     }
     found = {name: values[:, [0, 2, 1]] for name, values in expected.items()}
     assert head.difference(found, expected) == 0
+
+
+EDGES = np.array([[[-0.8, 0.2, 0.4, 0.6], [-0.05, 0.2, 0.4, 0.6]]], np.float32)
+"""Boxes of two objects that are the same inside of the frame; their IoU is 0.38."""
+
+
+def test_a_graph_whose_boxes_are_cut_before_suppression_does_not_agree() -> None:
+    head = DetectHead(DECODERS["pair"], DetectRecipe(), 2, 1)
+    raw = [EDGES, np.array([[[0.9], [0.8]]], np.float32)]
+    found, expected = grafted(head, raw), head.expected(raw, FRAME)
+    np.testing.assert_array_equal(found["boxes"], EDGES)
+    assert head.difference(found, expected) < 1e-6
+    assert head.agreement(found, expected, 0.01) == [1]
+
+    cut = {**found, "boxes": found["boxes"].clip(0, 1)}
+
+    assert head.difference(cut, expected) > 0.05
+    assert head.agreement(cut, expected, 0.01)[0] < 1
+
+
+@pytest.mark.parametrize("nms_free", [False, True])
+def test_what_lies_beside_the_image_agrees_whatever_it_is(*, nms_free: bool) -> None:
+    """No caller reads it."""
+    head = DetectHead(DECODERS["pair"], DetectRecipe(nms_free=nms_free), 2, 1)
+    inside = np.array([[[0.1, 0.1, 0.4, 0.4], [1.1, 0.1, 1.3, 0.4]]])
+    expected = {
+        "boxes": inside,
+        "scores": np.array([[0.9, 0.8]]),
+        "classes": np.array([[0, 0]]),
+    }
+    found = {**expected, "boxes": inside + np.array([[0, 0, 0, 0], [2, 0, 2, 0]])}
+    assert head.agreement(found, expected, 0.01) == [1]
+    alone = {name: values[:, 1:] for name, values in expected.items()}
+    nothing = {**alone, "scores": np.zeros((1, 1))}
+    assert head.agreement(alone, nothing, 0.01) == [1]
+
+
+def test_infinite_sides_become_finite_in_the_graph_and_where_it_is_expected() -> None:
+    far = np.array([[[-np.inf, 0.2, np.inf, 0.6], [0.1, -1e30, 0.3, 1e30]]], np.float32)
+    head = DetectHead(DECODERS["pair"], DetectRecipe(), 2, 1)
+    raw = [far, np.array([[[0.9], [0.8]]], np.float32)]
+
+    found, expected = grafted(head, raw), head.expected(raw, FRAME)
+
+    assert np.isfinite(found["boxes"]).all()
+    assert (found["boxes"][0, 0, [0, 2]] == [-FARTHEST, FARTHEST]).all()
+    np.testing.assert_allclose(found["boxes"], expected["boxes"], rtol=1e-6)
+    assert head.difference(found, expected) < 1e-6
+    assert head.agreement(found, expected, 0.01) == [1]
+
+
+def test_sides_far_from_the_frame_differ_by_their_share_and_the_others_do_not() -> None:
+    head = DetectHead(DECODERS["pair"], DetectRecipe(), 1, 1)
+    expected = {
+        "boxes": np.array([[[0.25, -2000.0, 0.75, 500.0]]]),
+        "scores": np.array([[0.9]]),
+        "classes": np.array([[0]]),
+    }
+    rounded = expected["boxes"] + [[[0, 0.1, 0, 0.02]]]
+    assert head.difference({**expected, "boxes": rounded}, expected) == pytest.approx(5e-5)
+    moved = expected["boxes"] + [[[0.1, 0, 0, 0]]]
+    assert head.difference({**expected, "boxes": moved}, expected) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 80])
+@pytest.mark.parametrize("decoder", ["pair", "end2end"])
+def test_a_crowd_that_reaches_beyond_the_frame_is_suppressed_as_its_boxes_are(
+    decoder: str, classes: int
+) -> None:
+    """Three frames wide, with boxes that are infinite or far too large."""
+    boxes, scores = crowd(144, 30, classes)
+    boxes = 3 * boxes - 1
+    kinds = scores.argmax(axis=2)
+    scores[0, :3, 0] = 0.99
+    wild = [[-np.inf, 0.0, np.inf, 1.0], [-1e30, -1e30, 1e30, 1e30], [40.0, 40.0, 50.0, 50.0]]
+    boxes[0, :3] = np.array(wild, np.float32)
+    boxes[0, 3] = np.nan
+    scores[0, 3] = 0.2
+    raw = [boxes, scores]
+    if decoder == "end2end":
+        columns = scores.max(axis=2)[..., None], kinds[..., None].astype(np.float32)
+        raw = [np.concatenate([boxes, *columns], axis=2)]
+    head = DetectHead(DECODERS[decoder], DetectRecipe(), ANCHORS_OF_CROWD, classes * len(raw[1:]))
+
+    found = grafted(head, raw)
+
+    clear = np.flatnonzero((scores[0].max(axis=1) >= 0.3) & np.isfinite(boxes[0]).all(axis=1))
+    clear = clear[clear > 3]
+    true = suppressed(boxes[0][clear], scores[0][clear].max(axis=1), kinds[0][clear], 0.5)
+    near = np.abs(found["boxes"][0]).max(axis=1) < 10
+    listed, best, classes_of = (found[name][0][near] for name in ("boxes", "scores", "classes"))
+    mine = suppressed(listed, best, classes_of, 0.5)
+    assert len(true) == 144
+    assert mine == true

@@ -61,14 +61,6 @@ def test_average_precision_of_one_hit_and_one_miss() -> None:
     assert average_precision(found, BOXES[[0, 1]] + [[0, 0, 0, 0], [9, 9, 9, 9]]) == 0.5
 
 
-def test_an_empty_box_is_found_where_the_other_side_has_it() -> None:
-    """A box beyond the frame is empty after clipping."""
-    empty, scores = np.array([[1, 0.5, 1, 0.7]]), np.array([0.9])
-    assert average_precision((empty, scores), empty + 1e-4) == 1
-    assert average_precision((empty, scores), empty - 0.1) == 0
-    assert average_precision((empty, scores), np.array([[0.9, 0.5, 1, 0.7]])) == 0
-
-
 def test_bilinear_enlargement_keeps_constants_and_repeats_edges() -> None:
     maps = np.array([[[[0.0, 4.0]]]], np.float32)
     np.testing.assert_allclose(resize_bilinear(maps, (1, 4))[0, 0, 0], [0, 1, 3, 4])

@@ -97,8 +97,8 @@ def test_detections_are_those_of_the_library_the_best_first() -> None:
     scores = [54.5982 / (1 + 54.5982 + 2.71828), 7.38906 / (7.38906 + 1 + 0.367879)]
     np.testing.assert_allclose(found["scores"], [scores], rtol=1e-5)
     np.testing.assert_array_equal(found["classes"], [[1, 0]])
-    # The second query's box ends at 1.2, outside of the frame.
-    corners = [[[0.6, 0.3, 1.0, 0.7], [0.4, 0.3, 0.6, 0.7]]]
+    # The second query's box reaches beyond the frame; requests cut it to the image.
+    corners = [[[0.6, 0.3, 1.2, 0.7], [0.4, 0.3, 0.6, 0.7]]]
     np.testing.assert_allclose(found["boxes"], corners, atol=1e-6)
 
 

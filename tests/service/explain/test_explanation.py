@@ -54,14 +54,24 @@ class Queue:
 class Line:
     """A pipeline: the image's frame is always the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: FovealError | None = None) -> None:
         self.asked: list[tuple[object, ...]] = []
+        self.large: list[tuple[object, float]] = []
+        self.error = error
 
     def job(
         self, image: object, card: object, head: Any, until: float, require: object
     ) -> Job[Any, Any]:
         self.asked.append((image, card, until, require))
         return Job(lambda: (FRAME, "source"), head)
+
+    async def prepared_if_large(
+        self, image: object, job: Job[Any, Any], until: float
+    ) -> Job[Any, Any]:
+        if self.error is not None:
+            raise self.error
+        self.large.append((image, until))
+        return job
 
 
 def model_of(queue: Queue, **more: Any) -> Any:
@@ -136,20 +146,27 @@ def test_so_many_requests_are_admitted_as_the_fan_out_has_places() -> None:
         pass
 
 
-def test_the_job_of_the_image_gives_up_at_the_deadline() -> None:
+async def test_the_job_of_the_image_gives_up_at_the_deadline() -> None:
     one = explanation()
     card = tiny_card("segment")
-    one.image_job(card, lambda *_: None)
+    await one.image_job(card, lambda *_: None)
     assert cast("Any", one.pipeline).asked == [(b"an image", card, 120, None)]
+    assert cast("Any", one.pipeline).large == [(b"an image", 120)]
     with pytest.raises(InvalidParameterError, match="view: cam needs an image"):
-        explanation(image=None).image_job(card, lambda *_: None)
+        await explanation(image=None).image_job(card, lambda *_: None)
+
+
+async def test_a_large_image_that_is_not_prepared_in_time_makes_the_explanation_late() -> None:
+    late = explanation(pipeline=cast("Any", Line(DeadlineError("late"))))
+    with pytest.raises(DeadlineError, match="30"):
+        await late.run_explainer(lambda *_: None)
 
 
 @pytest.mark.parametrize("form", ["overlay", "heat"])
-def test_what_is_as_large_as_the_image_has_a_bound_before_the_network_runs(form: Any) -> None:
+async def test_what_is_as_large_as_the_image_has_a_bound_before_the_network_runs(form: Any) -> None:
     one = explanation()
     one = replace(one, request=replace(one.request, form=form))
-    one.image_job(tiny_card("segment"), lambda *_: None)
+    await one.image_job(tiny_card("segment"), lambda *_: None)
     assert cast("Any", one.pipeline).asked[0][-1] is require_png
 
 

@@ -106,6 +106,20 @@ def test_a_class_that_only_one_side_sees_counts_nothing_and_no_detection_proves_
     assert "map50 0 where" in BOXES.shortfall(figures, reduced=True)
 
 
+def test_boxes_compete_whole_and_are_compared_as_an_image_shows_them() -> None:
+    """Two objects whose boxes are the same in the frame, and one beside it."""
+    edges = [[-0.8, 0.2, 0.4, 0.6], [-0.05, 0.2, 0.4, 0.6], [1.1, 0, 1.5, 0.3]]
+    three = boxes((0, 0.9, 0), (0, 0.8, 0), (0, 0.7, 1))
+    expected = {**three, "boxes": np.array(edges, np.float32)}
+    farther = np.array([[5, 0, 0, 0], [5, 0, 0, 0], [0, 0, 0, 0]], np.float32)
+    moved = {**expected, "boxes": expected["boxes"] - farther}
+    assert box_figures([expected], [expected], CARD)["map50"] == 1
+    cut = {**expected, "boxes": expected["boxes"].clip(0, 1)}
+    assert box_figures([cut], [expected], CARD)["map50"] == 0.5
+    # Farther beyond the frame the first two overlap more, and the second one is dropped.
+    assert box_figures([moved], [expected], CARD)["map50"] == 0.5
+
+
 def test_a_box_is_matched_once() -> None:
     twice = [boxes((0, 0.9, 0), (0.45, 0.8, 0))]
     near = [boxes((0, 0.9, 0), (0.001, 0.85, 0), (0.45, 0.8, 0))]

@@ -1,6 +1,7 @@
 """What is explained: how much of a class, a box, an area or a vector the outputs for a copy still show."""
 
 import re
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -23,8 +24,9 @@ from service.heads.targets import (
 from tests.servables import color_card
 from tests.source_images import source_of
 
+WHOLE = np.array([0, 0, 1, 1], np.float32)
 IN_FRAME = np.array([0.2, 0.2, 0.6, 0.6], np.float32)
-CUP = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), IN_FRAME, 0)
+CUP = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), IN_FRAME, 0, WHOLE)
 CARD = color_card()
 SOURCE = source_of(200, 100)
 
@@ -48,7 +50,7 @@ BOXES = {
 @pytest.mark.parametrize("side", [1, 3, 8, 40])
 def test_a_box_has_its_share_of_a_grid_and_most_in_its_middle(side: int) -> None:
     in_frame = np.array([0.25, 0.1, 0.75, 0.4], np.float32)
-    covered = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), in_frame, 0).place(side, side)
+    covered = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), in_frame, 0, WHOLE).place(side, side)
     assert covered.mean() == pytest.approx(0.5 * 0.3, abs=1e-5)
     assert 0 <= covered.min() <= covered.max() <= 4
     outside = np.arange(side)[None, :] / side >= 0.75
@@ -155,6 +157,21 @@ def test_a_box_in_a_letterbox_is_carried_back_to_the_frame() -> None:
     best = choose_box(outputs, letterbox, CARD, TargetChoice())
     assert best.box == pytest.approx((0, 0, 100, 50))
     np.testing.assert_allclose(best.in_frame, [0, 0.25, 0.5, 0.5], atol=1e-6)
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch", "crop"])
+def test_a_box_that_reaches_beyond_the_image_still_shows_all_of_itself(
+    resize: Literal["letterbox", "stretch", "crop"],
+) -> None:
+    side = 120 if resize == "crop" else None
+    frame = ImageInput(height=100, width=100, resize=resize, shorter_side=side)
+    framed = source_of(200, 100, frame)
+    outputs = {**BOXES, "boxes": np.array([[-1, -1, 0.5, 0.7], [0.2, 0.5, 0.9, 9]], np.float32)}
+    for index, score in ((0, 0.9), (1, 0.6)):
+        target = choose_box(outputs, framed, CARD, TargetChoice(box=index))
+        assert target.score(outputs) == pytest.approx(score)
+        assert target.in_frame.min() >= 0
+        assert target.in_frame.max() <= 1
 
 
 def test_the_area_is_the_largest_that_is_not_background() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.card import ImageInput
-from service.imaging.geometry import Geometry, plan
+from service.imaging.geometry import Box, Geometry, plan
 
 FRAMES = {
     "crop": ImageInput(height=224, width=224, resize="crop", shorter_side=256),
@@ -114,8 +114,22 @@ def test_the_region_of_a_letterbox_holds_its_padding(
     assert plan(*size, FRAMES["letterbox"]).region == region
 
 
-def test_boxes_are_clipped_to_each_side_of_the_image() -> None:
+@pytest.mark.parametrize(
+    ("region", "shown"),
+    [
+        ((2, 1, 8, 5), [2, 1, 8, 5]),  # crop
+        ((0, 0, 10, 6), [0, 0, 10, 6]),  # stretch
+        ((0, -2, 10, 8), [0, 0, 10, 6]),  # letterbox
+    ],
+)
+def test_boxes_are_clipped_to_the_part_of_the_image_that_the_frame_shows(
+    region: Box, shown: list[float]
+) -> None:
     boxes = np.array([[-1, -1, 2, 2], [0.25, 0.5, 0.5, 0.75]], np.float32)
-    carried = Geometry(10, 6, (2, 1, 8, 5), (0, 0, 4, 4)).boxes_on_image(boxes)
-    assert carried.tolist() == [[0, 0, 10, 6], [3.5, 3, 5, 4]]
+    carried = Geometry(10, 6, region, (0, 0, 4, 4)).boxes_on_image(boxes)
+    cut, inside = carried.tolist()
+    left, top, right, bottom = region
+    wide, high = right - left, bottom - top
+    assert cut == shown
+    assert inside == [left + wide / 4, top + high / 2, left + wide / 2, top + high * 0.75]
     assert carried.dtype == np.float32

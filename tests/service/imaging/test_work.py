@@ -18,8 +18,9 @@ from service.imaging.work import (
     quick_work,
     work_together,
 )
-from service.imaging.work_weights import GROUP_WORK, LARGE_WORK, LONG_WORK
+from service.imaging.work_weights import GROUP_WORK, LARGE_WORK, LONG_WORK, RUN_CODE_WORK
 from tests.avifs import avif, stated_size
+from tests.bmps import PALETTE, RLE8, V1, bmp_of
 from tests.images import encode
 from tests.pngs import (
     RGB,
@@ -279,3 +280,14 @@ def test_the_frames_of_an_avif_count_and_not_what_its_boxes_say() -> None:
         480_000 - 256,
         (480_000 - 256) * 6 // 5,
     )
+
+
+def test_the_run_lengths_of_a_bmp_count() -> None:
+    gaps = bmp_of(V1, (64, 64), 8, RLE8, b"\0\2\1\0" * 300_000, palette=PALETTE)
+    assert announced_work(gaps) == 600_035 * RUN_CODE_WORK
+    short = (b"\1\5" * 15 + b"\0\0") * 4_000
+    assert announced_work(bmp_of(V1, (64, 64), 8, RLE8, short, palette=PALETTE)) >= 60_000 * 100
+    drawing = (b"\x40\5" + b"\0\0") * 64
+    assert announced_work(bmp_of(V1, (64, 64), 8, RLE8, drawing, palette=PALETTE)) < 30_000
+    plain = encode(Image.new("P", (64, 64)), "BMP")
+    assert announced_work(plain) == 64 * 64

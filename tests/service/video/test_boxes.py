@@ -13,6 +13,8 @@ from service.video.boxes import (
     FREE_BOXES,
     MOST_BOXES,
     MOST_EDITS,
+    MOST_FRAGMENTS,
+    MOST_INDEX,
     MOST_INFLATED_BYTES,
     MOST_ITEMS,
     MOST_SAMPLES,
@@ -75,6 +77,12 @@ def compressed(header: bytes, announced: int | None = None) -> bytes:
     return within(b"cmov", box(b"cmvd", numbers(size) + zlib.compress(header)))
 
 
+def index(count: int, version: int = 0) -> bytes:
+    """Return an index of fragments without its entries (ISO/IEC 14496-12, 8.16.3)."""
+    times = struct.pack(">QQ" if version else ">II", 0, 0)
+    return box(b"sidx", numbers(version << 24, 1, 1000) + times + struct.pack(">HH", 0, count))
+
+
 MANY = MOST_SAMPLES // 2
 ANNOUNCED: dict[str, tuple[Callable[[int], bytes], int]] = {
     "samples of a track": (lambda n: within(b"free", b"") + track(samples(n)), MOST_SAMPLES),
@@ -121,6 +129,16 @@ COUNTED: dict[str, tuple[Callable[[int], bytes], int]] = {
     ),
     "keys": (lambda n: within(b"keys", bytes(8) + box(b"mdta") * n), MOST_ITEMS),
     "edits": (lambda n: track(box(b"edts", full(b"elst", n))), MOST_EDITS),
+    "an index": (index, MOST_INDEX),
+    "an index of long times": (lambda n: index(MOST_INDEX // 2, 1) + index(n), MOST_INDEX // 2),
+    "fragments of many tracks": (
+        lambda n: track() * 200 + box(b"moof") * n,
+        MOST_FRAGMENTS // 200,
+    ),
+    "tracks behind an index": (
+        lambda n: index(MOST_INDEX) + track() * n,
+        MOST_FRAGMENTS // MOST_INDEX,
+    ),
     "a compressed header": (lambda n: compressed(b"", n), MOST_INFLATED_BYTES),
 }
 

@@ -10,6 +10,7 @@ from service.video.checked import CheckedSource
 from service.video.elements import (
     MOST_ELEMENTS,
     MOST_INDEX_BYTES,
+    MOST_STEPS_BACK,
     MOST_TAG_WORK,
     ElementCount,
 )
@@ -37,6 +38,11 @@ def groups(count: int) -> bytes:
     return b"".join(element(GROUP, tag(number)) for number in range(count))
 
 
+def cue(time: int, before: bytes = b"") -> bytes:
+    """Return an entry of the index."""
+    return element(b"\xbb", before + element(b"\xb3", time.to_bytes(3)) + element(b"\xb7"))
+
+
 MADE: dict[str, tuple[Callable[[int], bytes], int]] = {
     "groups": (lambda n: element(TAGS, groups(n)), MANY),
     "groups of a part without a size": (lambda n: TAGS + OPEN + groups(n), MANY),
@@ -48,6 +54,14 @@ MADE: dict[str, tuple[Callable[[int], bytes], int]] = {
         MOST_ELEMENTS - 2,
     ),
     "index": (lambda n: element(CUES, bytes(n)), MOST_INDEX_BYTES),
+    "entries of the index that are out of order": (
+        lambda n: element(CUES, b"".join(map(cue, range(n, -1, -1)))),
+        MOST_STEPS_BACK,
+    ),
+    "entries whose time is behind others": (
+        lambda n: element(CUES, b"".join(cue(time, VOID * 3) for time in range(n, -1, -1))),
+        MOST_STEPS_BACK,
+    ),
     "a part within a cluster": (
         lambda n: element(CLUSTER, element(INFORMATION, VOID * n)),
         MOST_ELEMENTS - 1,
@@ -97,3 +111,7 @@ def test_a_video_with_ever_more_tags_is_refused(form: str, count: int) -> None:
     else:
         with pytest.raises(BrokenVideoError, match="Send it without them"):
             read()
+
+
+def test_an_hour_of_key_frames_in_order_is_read() -> None:
+    read_whole(element(CUES, b"".join(map(cue, range(60 * 3600)))))

@@ -1,6 +1,7 @@
 """A video through a task: its events in order, its place among the fan-outs, and what stays when it is left."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -181,11 +182,53 @@ async def test_a_video_has_one_place_among_the_fan_outs_until_it_is_left(engine:
         with pytest.raises(OverloadedError):
             await anext(other)
     assert woken.is_set()
-    again = engine.videos.run(
+    await starts_again(engine)
+
+
+async def starts_again(engine: Engine) -> None:
+    """Start a video when its thread has left the one before."""
+    async with asyncio.timeout(30):
+        while True:
+            again = engine.videos.run(
+                run_of(engine), BytesIO(counting(5, "mp4", "h264")), stop_reading=do_nothing
+            )
+            async with aclosing(again):
+                try:
+                    assert isinstance(await anext(again), VideoStart)
+                except OverloadedError:
+                    await asyncio.sleep(0.01)
+                else:
+                    return
+
+
+class Blocking(BytesIO):
+    """A file whose reader does not come back before the test wants it, whatever is stopped."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self.reads, self.go_on = threading.Event(), threading.Event()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads.set()
+        assert self.go_on.wait(60)
+        return super().read(size)
+
+
+async def test_a_video_has_its_place_until_its_thread_has_left_it(engine: Engine) -> None:
+    source = Blocking(counting(5, "mp4", "h264"))
+    events = engine.videos.run(run_of(engine), source, stop_reading=do_nothing)
+    running = asyncio.create_task(anext(events))
+    assert await asyncio.to_thread(source.reads.wait, 30)
+    running.cancel()
+    await asyncio.wait([running])
+
+    other = engine.videos.run(
         run_of(engine), BytesIO(counting(5, "mp4", "h264")), stop_reading=do_nothing
     )
-    async with aclosing(again):
-        assert isinstance(await anext(again), VideoStart)
+    with pytest.raises(OverloadedError):
+        await anext(other)
+    source.go_on.set()
+    await starts_again(engine)
 
 
 async def test_what_is_no_video_leaves_the_place_free(engine: Engine) -> None:
