@@ -95,14 +95,14 @@ class Avif(NamedTuple):
 
     @property
     def profile_bytes(self) -> int:
-        """The bytes of color profiles, with their kind."""
+        """The bytes of color profiles."""
         colors = {
             one.content
             for part in self.picture
             for one in part.properties
             if one.kind == b"colr" and one.content[:4] in PROFILES
         }
-        return sum(map(len, colors))
+        return sum(len(content) - len(PROFILES[0]) for content in colors)
 
 
 class Streams:

@@ -62,7 +62,7 @@ def webp(size: int) -> bytes:
 
 
 def avif(size: int) -> bytes:
-    return encode(SMALL, "AVIF", xmp=b"x" * 100_000, icc_profile=b"y" * (size - 4))
+    return encode(SMALL, "AVIF", xmp=b"x" * 100_000, icc_profile=b"y" * size)
 
 
 def tiff(size: int) -> bytes:
