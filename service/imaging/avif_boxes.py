@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from service.errors import BrokenImageError
 
-MOST_ENTRIES = 65_536
-"""Boxes and entries of tables that are looked at, all of a file together. A grid of 1,000 tiles has 10,000; to look at
-so many takes a tenth of a second."""
+MOST_ENTRIES = 32_768
+"""Boxes and entries of tables that are looked at, all of a file together. A grid of 2,000 tiles has 20,000; to look at
+so many takes a twentieth of a second."""
 
 Place = tuple[int, int]
 """Where something begins and ends."""
