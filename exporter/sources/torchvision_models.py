@@ -13,7 +13,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.transforms._presets import ImageClassification
 
 from exporter.checks import check_labels
-from exporter.detectors import adapt_detector, frame_of, size_note
+from exporter.detectors import adapt_detector, frame_of, set_size, size_note
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
 from exporter.progress import Progress
@@ -103,7 +103,9 @@ def choose_weights(where: str, enum: EnumType, recipe: Recipe) -> tuple[Any, str
 def _described(built: Built, recipe: Recipe) -> TorchModel:
     facts, module = _facts(built, recipe), built.module.eval()
     if recipe.task == "detect":
-        detector = adapt_detector(module, recipe.image_input(frame_of(module)))
+        image_input = recipe.image_input(frame_of(module))
+        set_size(module, image_input, recipe.arguments.keys())
+        detector = adapt_detector(module, image_input)
         return TorchModel(
             detector.module,
             facts,

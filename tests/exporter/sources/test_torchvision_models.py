@@ -3,6 +3,7 @@
 The right values are those of torchvision's own module, run in the test.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,33 @@ def test_weights_of_the_user_s_own_have_no_published_scores_and_no_published_nam
     assert network.facts.scores == {}
     assert network.facts.origin == "torchvision:squeezenet1_1, weights of own.pth"
     assert (network.facts.labels or ())[0] == "tench"  # 1000 classes: torchvision's of ImageNet
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        (
+            "ssdlite320_mobilenet_v3_large",
+            {},
+            "SSD works at 320×320 (height × width) alone, and --height and --width make its input 64×96. Leave them",
+        ),
+        (
+            "fasterrcnn_mobilenet_v3_large_320_fpn",
+            {"min_size": 128, "max_size": 512},
+            "By --arg min_size and max_size the network resizes images of 64×96, the size of its input, to 128×192",
+        ),
+    ],
+)
+def test_a_detector_that_works_at_another_size_than_its_input_is_refused(
+    name: str, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SourceError, match=re.escape(words)):
+        loaded(
+            Path(),
+            f"torchvision:{name}",
+            weights="none",
+            task="detect",
+            arguments={"num_classes": 3, **arguments},
+            labels=["ant", "bee"],
+            input={"height": 64, "width": 96},
+        )
