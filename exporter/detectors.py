@@ -36,6 +36,12 @@ MULTIPLE = 32
 SIZES = ("min_size", "max_size")
 """The arguments of torchvision's detectors that state to which sizes they resize images."""
 
+_OTHER_HEADS = {
+    "masks": ("mask_roi_pool", "mask_head", "mask_predictor"),
+    "keypoints": ("keypoint_roi_pool", "keypoint_head", "keypoint_predictor"),
+}
+"""The parts of a Mask R-CNN and of a Keypoint R-CNN that a servable does not have, by what they find."""
+
 THINNEST = 1e-3
 """Proposals that are thinner than this, in pixels, are dropped, as in torchvision's RPN."""
 
@@ -304,6 +310,18 @@ def size_note(model: nn.Module) -> str | None:
     )
 
 
+def drop_other_heads(model: nn.Module) -> str | None:
+    """Remove what a detector computes beside boxes, and return what that was; None where there is nothing else."""
+    if not isinstance(model, FasterRCNN):
+        return None
+    for found, parts in _OTHER_HEADS.items():
+        if getattr(model.roi_heads, parts[0], None) is not None:
+            for part in parts:
+                setattr(model.roi_heads, part, None)
+            return found
+    return None
+
+
 def anchors_of(model: SSD | RetinaNet | FCOS, image_input: ImageInput) -> Tensor:
     """Return torchvision's own anchors for an input size, xyxy in pixels, float32 (A, 4)."""
     with torch.inference_mode():
@@ -324,7 +342,8 @@ def _transform_of(model: nn.Module) -> GeneralizedRCNNTransform:
 def _scale_of(transform: GeneralizedRCNNTransform, height: int, width: int) -> float:
     """Return by what torchvision's own resizing multiplies the sides of an image."""
     short, long = min(height, width), max(height, width)
-    return min(transform.min_size[-1] / short, transform.max_size / long)
+    scale: float = min(transform.min_size[-1] / short, transform.max_size / long)
+    return scale
 
 
 def _filling_of(model: nn.Module, image_input: ImageInput) -> nn.Module:

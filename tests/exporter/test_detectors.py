@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.models import get_model
 from torchvision.models.detection.image_list import ImageList
 
-from exporter.detectors import adapt_detector, frame_of, set_size, size_note
+from exporter.detectors import adapt_detector, drop_other_heads, frame_of, set_size, size_note
 from service.card import ImageInput
 
 SIDE = 128
@@ -70,6 +70,16 @@ def test_the_complete_model_works_at_the_size_that_is_stated(name: str) -> None:
     assert len(truth) > 5
     nearest = np.abs(truth[:, None] - boxes.clip(0, 1).numpy()[None]).max(axis=2).min(axis=1)
     assert nearest.max() < 1e-4
+
+
+def test_the_complete_model_computes_no_masks() -> None:
+    model = get_model("maskrcnn_resnet50_fpn", weights=None, weights_backbone=None).eval()
+    model.transform.min_size, model.transform.max_size = (64,), 64
+    assert drop_other_heads(model) == "masks"
+    assert drop_other_heads(model) is None
+    with torch.inference_mode():
+        (found,) = model([torch.rand(3, 64, 64)])
+    assert sorted(found) == ["boxes", "labels", "scores"]
 
 
 def test_a_square_input_is_no_larger_than_the_largest_size() -> None:
