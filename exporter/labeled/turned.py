@@ -29,7 +29,7 @@ def turned_hints(measurement: Measurement, *, is_reordered: bool) -> list[str]:
     step = "export the network with the opposite sign"
     if is_reordered:
         cause = f"Where the labels are in the right order, {cause[0].lower()}{cause[1:]}"
-        return [f"{found}, the answer for {right:.1%}. {cause}: then {step}"]
+        step = f"then {step}"
     instead = " Or the two labels are exchanged" * (len(set(measurement.truth)) == 2)
     return [f"{found}, the answer for {right:.1%}. {cause}: {step}.{instead}"]
 
