@@ -1,5 +1,6 @@
 """What can be checked before the first second of work."""
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -135,6 +136,10 @@ COMPLETE = {"onnx", "program", "torchscript"}
 _FILES_ALONE = {"python", "timm", "transformers"}
 """The kinds of sources whose weights are a file, or one of the names that follow."""
 
+_NAMED = {"torchvision", "timm"}
+"""The kinds of sources whose libraries build a network for a number of classes, `num_classes`."""
+
+_BACKGROUND = {"", "background", "__background__"}
 _NAMES = {"DEFAULT", "none"}
 _MOST_FILES = 1000
 _SHOWN = 5
@@ -191,8 +196,21 @@ def _fitting_labels(recipe: Recipe, facts: Facts, needed: int | None) -> tuple[s
         raise RecipeError(
             f"labels: {given}, the network has {needed} classes{first}.{likely_cause(labels, needed)} "
             f"Give one label for each class, in the order of the network's outputs{one}: --labels FILE"
+            f"{_built_for(recipe, facts, labels)}"
         )
     return labels
+
+
+def _built_for(recipe: Recipe, facts: Facts, labels: Sequence[str]) -> str:
+    """Return how a network with random weights is built for these labels, "" where it is none or that is stated."""
+    kind = recipe.source.partition(":")[0]
+    if kind not in _NAMED or recipe.weights != "none" or not labels:
+        return ""
+    if "num_classes" in recipe.arguments:
+        return ""
+    needs_background = facts.blank_first and labels[0].lower() not in _BACKGROUND
+    counted_too = " (the background is one)" if needs_background else ""
+    return f". For these labels: --arg num_classes={len(labels) + needs_background}{counted_too}"
 
 
 def _where_given(recipe: Recipe) -> str:

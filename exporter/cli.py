@@ -15,6 +15,7 @@ from rich.text import Text
 from exporter.cards import edit_card
 from exporter.checks import check_recipe
 from exporter.errors import ExportError
+from exporter.foreign_options import refuse_foreign_options
 from exporter.guessing.asking import with_answers
 from exporter.guessing.guess import (
     Guess,
@@ -268,6 +269,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if words and words[0] not in COMMANDS | OWN_OPTIONS:
         words.insert(0, "export")
     try:
+        if words[:1] == ["export"]:
+            refuse_foreign_options(words)
         refuse_mistyped_numbers(words)
         with shortages_named():
             app(words)

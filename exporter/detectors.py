@@ -7,7 +7,7 @@ the batch. So the anchors are constants, which torchvision itself computes once.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from math import ceil, log, log2
 
@@ -34,6 +34,15 @@ WIDTH_LIMIT = log(1000 / 16)
 
 MULTIPLE = 32
 """Sides of images are filled up to a multiple of this, as torchvision does."""
+
+SIZES = ("min_size", "max_size")
+"""The arguments of torchvision's detectors that state to which sizes they resize images."""
+
+_OTHER_HEADS = {
+    "masks": ("mask_roi_pool", "mask_head", "mask_predictor"),
+    "keypoints": ("keypoint_roi_pool", "keypoint_head", "keypoint_predictor"),
+}
+"""The parts of a Mask R-CNN and of a Keypoint R-CNN that a servable does not have, by what they find."""
 
 THINNEST = 1e-3
 """Proposals that are thinner than this, in pixels, are dropped, as in torchvision's RPN."""
@@ -83,10 +92,11 @@ class AnchorDetector(nn.Module):
         super().__init__()
         self.backbone, self.head = model.backbone, model.head
         self.foveal = Constants(anchors_of(model, image_input), image_input)
+        self.filling = _filling_of(model, image_input)
         self.weights = model.box_coder.weights if isinstance(model, SSD) else (1.0, 1.0, 1.0, 1.0)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.head(list(self.backbone(pixels).values()))
+        found = self.head(list(self.backbone(self.filling(pixels)).values()))
         return self._boxes(found["bbox_regression"]), found["cls_logits"]
 
     def _boxes(self, offsets: Tensor) -> Tensor:
@@ -101,9 +111,10 @@ class PointDetector(nn.Module):
         super().__init__()
         self.backbone, self.head = model.backbone, model.head
         self.foveal = Constants(anchors_of(model, image_input), image_input)
+        self.filling = _filling_of(model, image_input)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.head(list(self.backbone(pixels).values()))
+        found = self.head(list(self.backbone(self.filling(pixels)).values()))
         left_top, right_bottom = found["bbox_regression"].split(2, dim=-1)
         first = self.foveal.center - left_top * self.foveal.size
         second = self.foveal.center + right_bottom * self.foveal.size
@@ -130,8 +141,9 @@ class ProposalDetector(nn.Module):
         self.considered = model.rpn.pre_nms_top_n()
         self.iou = model.rpn.nms_thresh
         self.weights = model.roi_heads.box_coder.weights
+        self.filling = _filling_of(model, image_input)
         with torch.inference_mode():
-            blank = torch.zeros(1, 3, *self.size)
+            blank = self.filling(torch.zeros(1, 3, *self.size))
             maps = list(self.backbone(blank).values())
             images = ImageList(blank, [self.size])
             anchors = model.rpn.anchor_generator(images, maps)[0].clone()
@@ -139,7 +151,7 @@ class ProposalDetector(nn.Module):
         self.foveal = nn.ModuleList(Constants(a, image_input) for a in anchors.split(counts))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        maps = self.backbone(pixels)
+        maps = self.backbone(self.filling(pixels))
         boxes, present = self._propose(list(maps.values()))
         pooled = self._pool(maps, boxes)
         logits, offsets = self.box_predictor(self.box_head(pooled))
@@ -243,9 +255,45 @@ def frame_of(model: nn.Module) -> ImageInput:
     if transform.fixed_size is not None:
         width, height = transform.fixed_size
         return ImageInput(height=height, width=width, resize="stretch")
-    side = transform.min_size[-1]
+    side = min(transform.min_size[-1], transform.max_size)
     red, green, blue = (round(255 * mean) for mean in transform.image_mean)
     return ImageInput(height=side, width=side, resize="letterbox", pad_color=(red, green, blue))
+
+
+def set_size(model: nn.Module, image_input: ImageInput, stated: Collection[str]) -> None:
+    """Let a torchvision detector work at the size of the image input, as it does without a stated size.
+
+    Args:
+        model: its own resizing is changed.
+        image_input: of the servable.
+        stated: the names of the arguments that the recipe states; what these set is not changed.
+
+    Raises:
+        SourceError: the detector works at another size, which is fixed or stated.
+    """
+    transform = _transform_of(model)
+    height, width = image_input.height, image_input.width
+    if transform.fixed_size is not None:
+        if transform.fixed_size != (width, height):
+            own_width, own_height = transform.fixed_size
+            raise SourceError(
+                f"{type(model).__name__} works at {own_height}×{own_width} (height × width) alone, and --height and "
+                f"--width make its input {height}×{width}. Leave them out"
+            )
+        return
+    if _scale_of(transform, height, width) == 1:
+        return
+    if "min_size" not in stated:
+        transform.min_size = (min(height, width),)
+    if "max_size" not in stated:
+        transform.max_size = max(height, width)
+    scale = _scale_of(transform, height, width)
+    if scale != 1:
+        named = " and ".join(name for name in SIZES if name in stated)
+        raise SourceError(
+            f"By --arg {named} the network resizes images of {height}×{width}, the size of its input, to "
+            f"{int(height * scale)}×{int(width * scale)}. Leave {named} out, or --height and --width"
+        )
 
 
 def size_note(model: nn.Module) -> str | None:
@@ -253,8 +301,7 @@ def size_note(model: nn.Module) -> str | None:
     transform = _transform_of(model)
     if transform.fixed_size is not None:
         return None
-    side, most = transform.min_size[-1], transform.max_size
-    scale = min(side / 480, most / 640)
+    side, scale = frame_of(model).height, _scale_of(transform, 480, 640)
     height, width = round(480 * scale), round(640 * scale)
     seen = round(100 * side / width)
     even = ceil(width / MULTIPLE) * MULTIPLE
@@ -265,10 +312,23 @@ def size_note(model: nn.Module) -> str | None:
     )
 
 
+def drop_other_heads(model: nn.Module) -> str | None:
+    """Remove what a detector computes beside boxes, and return what that was; None where there is nothing else."""
+    if not isinstance(model, FasterRCNN):
+        return None
+    for found, parts in _OTHER_HEADS.items():
+        if getattr(model.roi_heads, parts[0], None) is not None:
+            for part in parts:
+                setattr(model.roi_heads, part, None)
+            return found
+    return None
+
+
 def anchors_of(model: SSD | RetinaNet | FCOS, image_input: ImageInput) -> Tensor:
     """Return torchvision's own anchors for an input size, xyxy in pixels, float32 (A, 4)."""
     with torch.inference_mode():
         blank = torch.zeros(1, 3, image_input.height, image_input.width)
+        blank = _filling_of(model, image_input)(blank)
         maps = list(OrderedDict(model.backbone(blank)).values())
         images = ImageList(blank, [(image_input.height, image_input.width)])
         anchors: Tensor = model.anchor_generator(images, maps)[0]
@@ -279,6 +339,20 @@ def _transform_of(model: nn.Module) -> GeneralizedRCNNTransform:
     transform = model.transform
     assert isinstance(transform, GeneralizedRCNNTransform)
     return transform
+
+
+def _scale_of(transform: GeneralizedRCNNTransform, height: int, width: int) -> float:
+    """Return by what torchvision's own resizing multiplies the sides of an image."""
+    short, long = min(height, width), max(height, width)
+    scale: float = min(transform.min_size[-1] / short, transform.max_size / long)
+    return scale
+
+
+def _filling_of(model: nn.Module, image_input: ImageInput) -> nn.Module:
+    """Return a module that fills pixels with zeros at the right and at the bottom, as torchvision does."""
+    multiple = _transform_of(model).size_divisible
+    height, width = -image_input.height % multiple, -image_input.width % multiple
+    return nn.ZeroPad2d((0, width, 0, height)) if height or width else nn.Identity()
 
 
 def _decoded(offsets: Tensor, center: Tensor, size: Tensor, weights: tuple[float, ...]) -> Tensor:

@@ -207,6 +207,8 @@ class Recipe(Table):
         path = _in_package(file) if file.startswith(PACKAGE_PREFIX) else self.folder / file
         if not path.is_file():
             how = f" How to get it: {self.origin}" if self.origin else ""
+            if field == "labels" and not how and not Path(file).suffix:
+                how = " Labels are read from a file with one label per line: --labels FILE"
             what = no_file(path)
             raise RecipeError(f"{field} {file!r}: {what}.{how}")
         return path

@@ -38,6 +38,9 @@ _MISSING = re.compile(
 )
 """What Python and TorchScript say of a forward that takes more than the images."""
 
+_GPU = re.compile(r"NVIDIA|CUDA|cuda")
+"""In what PyTorch says where code moves values to a GPU that is not there, or mixes them with others."""
+
 _CHANNELS = re.compile(
     r"(?:expected input\[[\d, ]+\] to have |set in the configuration\. Expected )(\d+)(?: channels,)? but got [13]\b"
 )
@@ -156,9 +159,14 @@ def first_run(module: nn.Module, example: Tensor) -> object:
                 "For more values of a pixel, wrap it in a module that makes them of three, and export that with "
                 "python:package.module:callable"
             ) from error
+        advice = "Are --height, --width, --layout and --color right?"
+        if _GPU.search(str(error)) is not None:
+            advice = (
+                "An export runs on the CPU: remove what moves values to a GPU from its code, as .cuda() or "
+                ".to('cuda') in forward, or take the device of the input, x.device"
+            )
         raise GraphError(
-            f"The network does not run on {tuple(example.shape)}: {reason(error)}. "
-            "Are --height, --width, --layout and --color right?"
+            f"The network does not run on {tuple(example.shape)}: {reason(error).rstrip('.')}. {advice}"
         ) from error
     return output
 

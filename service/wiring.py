@@ -218,6 +218,7 @@ def make_opener(
         device=device,
         open_model=loader.load,
         open_beside=loader.load_beside,
+        require_room=loader.require_room,
         workers=workers,
         metrics=metrics,
         batching=batching,

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from exporter.checks import COMPLETE, WITH_CODE
 from exporter.errors import RecipeError, SourceError
 from exporter.file_kind import FileKind, file_kind, no_file
+from exporter.foreign_sources import next_step_of
 from exporter.guessing.granted import Granted, is_given
 from exporter.guessing.onnx_facts import (
     check_onnx_input,
@@ -153,6 +154,8 @@ def _source(word: str) -> tuple[str, tuple[Granted, ...]]:
     path = Path(word)
     if path.exists() or path.suffix == ".toml":
         return source_at(path)
+    if colon and (step := next_step_of(kind, where)) is not None:
+        raise SourceError(f"source {word!r}: {kind} is no kind of source. {step}")
     if colon and (near := get_close_matches(kind.lower(), KINDS, 1)):
         raise SourceError(
             f"source {word!r}: there is no such file, and no kind of source {kind!r}. Is it {near[0]}:{where}?"

@@ -43,11 +43,12 @@ def find_on_labeled(
         network, labels, labeled, measurement, progress, values_too=better is None
     )
     explained = max((one.scores[0][1] for one in inputs), default=0.0)
+    reordered = order_hints(measurement, labels, labeled, explained=explained)
     hints = (
         *accuracy_hints(measurement),
         *(better_hints(better) if better is not None else ()),
         *(hint for one in inputs for hint in one.hints()),
-        *order_hints(measurement, labels, labeled, explained=explained),
-        *turned_hints(measurement),
+        *reordered,
+        *turned_hints(measurement, is_reordered=bool(reordered)),
     )
     return Findings(measurement.accuracy, hints)

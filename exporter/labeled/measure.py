@@ -106,7 +106,7 @@ def measure_accuracy(
     """
     session = alternating_session(model)
     mine, source = (make_scorer(network, labels) for _ in range(2))
-    left_out: list[str] = []
+    left_out: list[tuple[LabeledImage, str]] = []
     smallest: list[int] = []
     size = min(BATCH, network.max_batch or BATCH)
     count = len(labeled.images)
@@ -125,13 +125,15 @@ def measure_accuracy(
         done = min(begin + size, count)
         progress.advance(done / count, f"{done} images")
     measured = count - len(left_out)
+    names = labeled.names() if left_out else {}
+    reasons = tuple(f"{names[image.file]}: {reason}" for image, reason in left_out)
     if not measured:
-        raise RecipeError(f"--labeled {labeled.name}: no image can be measured: {left_out[0]}")
+        raise RecipeError(f"--labeled {labeled.name}: no image can be measured: {reasons[0]}")
     accuracy = _accuracy(mine, source, measured, labels)
     note = ", ".join(f"{name} {value:.1%}" for name, value in accuracy.scores.items())
     progress.advance(1, f"{note} of {measured} images")
     lacks = without_column(labeled, labels) if _several(network) else ()
-    found = Measurement(accuracy, labeled.name, left_out=tuple(left_out), lacks=lacks)
+    found = Measurement(accuracy, labeled.name, left_out=reasons, lacks=lacks)
     if isinstance(mine.scorer, ClassScorer):
         answers = tuple(one[0] for one in mine.scorer.ranked)
         truth = tuple(mine.scorer.truth)
@@ -159,7 +161,7 @@ def make_scorer(network: Network, labels: tuple[str, ...]) -> OutputScorer[Any]:
 
 
 def read_images(
-    images: Sequence[LabeledImage], network: Network, left_out: list[str]
+    images: Sequence[LabeledImage], network: Network, left_out: list[tuple[LabeledImage, str]]
 ) -> list[ReadImage]:
     """Return images with their places and frames; of a bad one only the reason, in `left_out`."""
     read = []
@@ -174,7 +176,7 @@ def read_images(
         if reason is None:
             read.append(ReadImage(image, SourceImage(body, geometry, Limits()), frame))
         else:
-            left_out.append(f"{image.file.name}: {reason}")
+            left_out.append((image, reason))
     return read
 
 

@@ -7,8 +7,13 @@ CLEARLY_MORE = 0.1
 """By how much the share must be larger than that of the right answers."""
 
 
-def turned_hints(measurement: Measurement) -> list[str]:
-    """Return a hint if the class with the smallest score is right far more often than the answer."""
+def turned_hints(measurement: Measurement, *, is_reordered: bool) -> list[str]:
+    """Return a hint if the class with the smallest score is right far more often than the answer.
+
+    Args:
+        measurement: the answers and the truth.
+        is_reordered: whether another order of the labels explains the answers too.
+    """
     if not measurement.smallest:
         return []
     share = _share(measurement.smallest, measurement.truth)
@@ -21,10 +26,12 @@ def turned_hints(measurement: Measurement) -> list[str]:
         return []
     found = f"The class with the smallest score is right for {share:.1%} of {images} labeled images"
     cause = "The scores are distances, costs or energies, or their sign is turned"
+    step = "export the network with the opposite sign"
+    if is_reordered:
+        cause = f"Where the labels are in the right order, {cause[0].lower()}{cause[1:]}"
+        step = f"then {step}"
     instead = " Or the two labels are exchanged" * (len(set(measurement.truth)) == 2)
-    return [
-        f"{found}, the answer for {right:.1%}. {cause}: export the network with the opposite sign.{instead}"
-    ]
+    return [f"{found}, the answer for {right:.1%}. {cause}: {step}.{instead}"]
 
 
 def _share(answers: tuple[int, ...], truth: tuple[int, ...]) -> float:

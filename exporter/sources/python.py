@@ -16,10 +16,9 @@ from exporter.sources.inferred import inferred_channels, inferred_classes, weigh
 from exporter.sources.pretrained_parts import without_parts
 from exporter.sources.user_code import (
     code_folders,
+    described,
     find,
     importable,
-    place_of,
-    reason,
     source_named,
 )
 from exporter.sources.wrappers import unwrapped
@@ -93,10 +92,8 @@ def built(where: str, build: Build, recipe: Recipe, arguments: dict[str, Any]) -
         advice = without_parts(build, arguments, error)
         if advice is None and isinstance(error, TypeError):
             advice = "Its keyword arguments are the recipe's [arguments], or --arg NAME=VALUE"
-        place = place_of(error, code_folders(recipe))
-        raise SourceError(
-            f"python:{where}: {reason(error).rstrip('.')}{place}{f'. {advice}' if advice else ''}"
-        ) from error
+        words = described(error, code_folders(recipe)).rstrip(".")
+        raise SourceError(f"python:{where}: {words}{f'. {advice}' if advice else ''}") from error
     if not isinstance(module, nn.Module):
         raise SourceError(
             f"python:{where} returns a {type(module).__name__}, not a torch.nn.Module. "

@@ -42,7 +42,10 @@ TASKS: dict[Task, Any] = {
 """The part of torchvision that has the networks for a task."""
 
 CLASSES: dict[Task, int] = {"classify": 1000, "embed": 1000, "segment": 21, "detect": 91}
-"""The number of classes with which torchvision builds a network without weights."""
+"""The number of classes with which torchvision builds a network without weights, but for those of keypoints."""
+
+KEYPOINT_CLASSES = 2
+"""Persons, and the background."""
 
 RGB = 3
 """The number of channels of torchvision's networks."""
@@ -97,7 +100,7 @@ def built_by_name(where: str, enum: EnumType, weights: Any, recipe: Recipe) -> B
     module = _build(where, weights, recipe, recipe.arguments)
     published = weights is not None
     documented = weights if published else getattr(enum, "DEFAULT", None)
-    classes = len(weights.meta["categories"]) if published else _stated_classes(recipe)
+    classes = len(weights.meta["categories"]) if published else _stated_classes(where, recipe)
     origin = f"weights {weights}" if published else "untrained"
     return Built(where, module, documented, origin, classes, published)
 
@@ -115,7 +118,7 @@ def built_from_file(
     named = _published(enum, path)
     arguments = _as_with_weights(where, recipe)
     module = _build(where, None, recipe, arguments)
-    shown = _shown_by(module, checkpoint, recipe)
+    shown = _shown_by(where, module, checkpoint, recipe)
     if shown:
         listed = ", ".join(f"{name}={value}" for name, value in shown.items())
         progress.warn(f"{listed}, as the shapes of the weights show")
@@ -129,7 +132,7 @@ def built_from_file(
         drop_last_layer(module)
     load_weights(module, checkpoint, AUXILIARY.get(where, ()), progress)
     _set_epsilon(where, module, named, progress)
-    classes = int(shown.get("num_classes", _stated_classes(recipe)))
+    classes = int(shown.get("num_classes", _stated_classes(where, recipe)))
     published = named is not None and _is_download(named, path)
     origin = f"weights {named}" if published else f"weights of {path.name}"
     documented = named or getattr(enum, "DEFAULT", None)
@@ -183,9 +186,14 @@ def _has_last_layer(module: nn.Module, checkpoint: Checkpoint) -> bool:
     return f"{last_layer(module)}.weight" in weights_of(module, checkpoint)[1]
 
 
-def _stated_classes(recipe: Recipe) -> int:
+def _stated_classes(where: str, recipe: Recipe) -> int:
     stated = recipe.arguments.get("num_classes")
-    return stated if isinstance(stated, int) else CLASSES[recipe.task]
+    return stated if isinstance(stated, int) else _usual_classes(where, recipe)
+
+
+def _usual_classes(where: str, recipe: Recipe) -> int:
+    """Return the number of classes with which torchvision builds a network without weights."""
+    return KEYPOINT_CLASSES if where.startswith("keypointrcnn") else CLASSES[recipe.task]
 
 
 def _published(enum: EnumType, path: Path) -> Any:  # noqa: ANN401 - torchvision types no weights
@@ -223,12 +231,14 @@ def _settle_transform(where: str, module: Any, recipe: Recipe, progress: Progres
         )
 
 
-def _shown_by(module: nn.Module, checkpoint: Checkpoint, recipe: Recipe) -> dict[str, int]:
+def _shown_by(
+    where: str, module: nn.Module, checkpoint: Checkpoint, recipe: Recipe
+) -> dict[str, int]:
     """Return the arguments that the shapes of the weights show and the recipe does not state."""
     own, state = weights_of(module, checkpoint)
     shown: dict[str, int | None] = {}
     if "num_classes" not in recipe.arguments:
-        shown["num_classes"] = inferred_classes(own, state, CLASSES[recipe.task])
+        shown["num_classes"] = inferred_classes(own, state, _usual_classes(where, recipe))
     if isinstance(module, VisionTransformer) and "image_size" not in recipe.arguments:
         shown["image_size"] = inferred_side(own, state, module.image_size, module.patch_size)
     return {name: value for name, value in shown.items() if value is not None}

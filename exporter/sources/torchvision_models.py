@@ -13,7 +13,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.transforms._presets import ImageClassification
 
 from exporter.checks import check_labels
-from exporter.detectors import adapt_detector, frame_of, size_note
+from exporter.detectors import adapt_detector, drop_other_heads, frame_of, set_size, size_note
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
 from exporter.progress import Progress
@@ -75,6 +75,10 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         built = built_by_name(where, enum, weights, recipe)
     if recipe.task == "embed" and not built.is_headless:
         drop_last_layer(built.module)
+    if recipe.task == "detect" and (dropped := drop_other_heads(built.module)) is not None:
+        progress.warn(
+            f"{where} also finds {dropped}, which no task serves: they are left out, and its boxes are exported"
+        )
     described = _described(built, recipe)
     is_sized = bool({"height", "width"} & recipe.input.model_dump(exclude_none=True).keys())
     if recipe.task == "detect" and not is_sized and (note := size_note(built.module)) is not None:
@@ -103,7 +107,9 @@ def choose_weights(where: str, enum: EnumType, recipe: Recipe) -> tuple[Any, str
 def _described(built: Built, recipe: Recipe) -> TorchModel:
     facts, module = _facts(built, recipe), built.module.eval()
     if recipe.task == "detect":
-        detector = adapt_detector(module, recipe.image_input(frame_of(module)))
+        image_input = recipe.image_input(frame_of(module))
+        set_size(module, image_input, recipe.arguments.keys())
+        detector = adapt_detector(module, image_input)
         return TorchModel(
             detector.module,
             facts,

@@ -35,6 +35,12 @@ def place_of(error: BaseException, folders: tuple[Path, ...]) -> str:
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
+def described(error: BaseException, folders: tuple[Path, ...]) -> str:
+    """Return an error in one line, with the place in the user's own code at which it arose, once."""
+    words, place = reason(error), place_of(error, folders)
+    return words if place.strip() in words else f"{words.rstrip('.')}{place}"
+
+
 def _is_own(file: Path, folders: tuple[Path, ...]) -> bool:
     """Return whether a file is in one of these folders, and neither the exporter's nor in an environment there."""
     is_exporter = file.is_relative_to(_EXPORTER) and not file.is_relative_to(_TRAININGS)
@@ -101,7 +107,7 @@ def find(where: str, recipe: Recipe, source: str = "python") -> Any:  # noqa: AN
     # A module of the user's own raises anything, and ends with SystemExit where it is meant to be run.
     except (Exception, SystemExit) as error:
         raise SourceError(
-            f"{source}:{where}: {module_name} can not be imported: {reason(error)}{place_of(error, folders)}"
+            f"{source}:{where}: {module_name} can not be imported: {described(error, folders)}"
         ) from error
     try:
         return reduce(getattr, attribute.split("."), module)
@@ -113,6 +119,14 @@ def find(where: str, recipe: Recipe, source: str = "python") -> Any:  # noqa: AN
         ) from error
 
 
+def _as_module(file: Path) -> tuple[str, Path]:
+    """Return the name of the module in a file, with its packages, and the folder in which it is looked for."""
+    name, folder = file.stem, file.parent
+    while (folder / "__init__.py").is_file():
+        name, folder = f"{folder.name}.{name}", folder.parent
+    return name, folder
+
+
 def _no_module(
     source: str,
     where: str,
@@ -122,6 +136,14 @@ def _no_module(
 ) -> str:
     missing = error.name or name
     if name == missing or name.startswith(f"{missing}."):
+        if name.endswith(".py") or "/" in name:
+            known = [folder / name for folder in folders if (folder / name).is_file()]
+            module, place = _as_module(known[0]) if known else (Path(name).stem, Path("FOLDER"))
+            attribute = where.partition(":")[2]
+            return (
+                f"{source}:{where}: a source names a module, not its file. Give {source}:{module}:{attribute} "
+                f"--code {place}"
+            )
         looked = ", ".join(str(folder) for folder in folders)
         return f"{source}:{where}: there is no module {missing} in {looked}, and none is installed"
     return f"{source}:{where}: {name} needs the module {missing}, which is not installed. pip install {missing}"

@@ -42,7 +42,11 @@ def read_class_folders(folder: Path) -> LabeledImages:
     found = {entry.name: image_files(entry) for entry in subfolders}
     empty = [name for name, files in found.items() if not files]
     if empty:
-        raise LabelsError(f"{folder}: there is no image in {', '.join(empty)}")
+        one = len(empty) == 1
+        raise LabelsError(
+            f"{folder}: there is no image in {', '.join(empty)}. Put images of the class there, or remove "
+            f"{'this folder' if one else 'these folders'}"
+        )
     images = (LabeledImage(file, (name,)) for name, files in found.items() for file in files)
     return LabeledImages(folder.name, tuple(images))
 

@@ -86,7 +86,7 @@ def check_answers(labeled: LabeledImages, labels: Sequence[str], *, several: boo
 
 
 def _several_labels(labeled: LabeledImages, image: LabeledImage) -> LabelsError:
-    has = f"{labeled.name}: {image.file.name} has the labels {', '.join(image.cells)}"
+    has = f"{labeled.name}: {labeled.names()[image.file]} has the labels {', '.join(image.cells)}"
     return LabelsError(
         f"{has}, and an image can have only one. Is the network one for several labels (--multi-label of "
         "foveal-export)?"

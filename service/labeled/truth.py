@@ -1,5 +1,6 @@
 """Images with known answers, as their files state them: names of classes, boxes or masks; no ids of a network yet."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,15 @@ class LabeledImages:
     name: str
     images: tuple[LabeledImage, ...]
     columns: tuple[str, ...] = ()
+
+    def names(self) -> dict[Path, str]:
+        """Return the name of each file for messages, with its folder where files of several have the same name."""
+        files = {image.file for image in self.images}
+        counts = Counter(file.name for file in files)
+        return {
+            file: file.name if counts[file.name] == 1 else f"{file.parent.name}/{file.name}"
+            for file in files
+        }
 
     def at_most(self, limit: int) -> "LabeledImages":
         """Return at most so many images, evenly from the whole list: each class keeps its share."""

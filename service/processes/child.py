@@ -23,9 +23,13 @@ _SPAWN = multiprocessing.get_context("spawn")  # ONNX Runtime's threads do not s
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A worker's message: each of its models is loaded or has failed. `summary` is for the log."""
+    """A worker's message: each of its models is loaded or has failed. `summary` is for the log.
+
+    `took_bytes` is the most memory that it has held until then; 0: the system does not say.
+    """
 
     summary: str
+    took_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Child:
 
     Attributes:
         ended: gets its exit code after its last message was handled.
+        settled: is set when its models are loaded, or it has ended.
         pid: of the process.
         refused: why it can not start with these settings; empty where it can.
         has_answered: whether it has sent `Alive` at least once. Before, it may still be loading libraries.
@@ -70,6 +75,7 @@ class Child:
         self._on_loaded = on_loaded
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[int] = self._loop.create_future()
+        self.settled = asyncio.Event()
         self.loaded_at: float | None = None
         self.has_answered = False
         self.end = ""
@@ -130,6 +136,7 @@ class Child:
             self.refused = message.reason
         else:
             self.loaded_at = time.monotonic()
+            self.settled.set()
             self._on_loaded(self._slot, message)
 
     def _on_end(self) -> None:
@@ -143,4 +150,5 @@ class Child:
         code = self._process.exitcode
         self._process.close()
         assert code is not None
+        self.settled.set()
         self.ended.set_result(code)

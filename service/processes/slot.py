@@ -13,12 +13,19 @@ class WorkerSlot:
         index: counts from 0.
         count: how many slots the service has.
         refilled: whether an earlier worker of this slot has died.
+        in_turn: whether each worker starts when the one before it has loaded its models.
     """
 
     folder: Path
     index: int
     count: int
     refilled: bool = False
+    in_turn: bool = False
+
+    @property
+    def is_late(self) -> bool:
+        """Whether others may serve already when its worker starts."""
+        return self.refilled or (self.in_turn and self.index > 0)
 
     @property
     def name(self) -> str:

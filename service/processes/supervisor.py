@@ -6,8 +6,8 @@ import logging
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from service.errors import ConfigurationError
 from service.logs import LOGGER
 from service.processes.child import SIGNALS, Child, Loaded, Work
 from service.processes.connection_counts import ConnectionCounts
+from service.processes.shared_memory import SharedMemory
 from service.processes.slot import WorkerSlot
 
 log = logging.getLogger(LOGGER)
@@ -26,9 +27,10 @@ class RestartPolicy:
 
     The pause doubles with each death of a worker that had not served for `stable_seconds`. The service ends after
     `starts` workers of one slot in a row that died before their models were loaded; one that refuses to start with the
-    files as they are is not counted while others serve. Every `round_seconds` each worker must answer that it is alive.
-    One that owes its answer for `silent_rounds` is killed, or its first answer for `first_rounds`: it loads libraries
-    before. Rounds are counted and not time, so that a machine that slept does not lose all its workers.
+    files as they are, or for which there is no memory, is not counted while others serve. Every `round_seconds` each
+    worker must answer that it is alive. One that owes its answer for `silent_rounds` is killed, or its first answer
+    for `first_rounds`: it loads libraries before. Rounds are counted and not time, so that a machine that slept does
+    not lose all its workers.
     """
 
     first_seconds: float = 0.5
@@ -68,6 +70,8 @@ class Supervisor:
         listener: the socket that they share.
         count: how many workers there are.
         on_loaded: called once with a worker's summary, when the models of all workers are loaded.
+        memory: what they share; None: that of this machine. Where it is tight, each starts when the one before has
+            loaded its models.
         restarts: when a worker that died or hangs is replaced.
         end_seconds: how long the workers may take to end after the signal; then they are killed.
     """
@@ -79,6 +83,7 @@ class Supervisor:
         count: int,
         *,
         on_loaded: Callable[[str], None],
+        memory: SharedMemory | None = None,
         restarts: RestartPolicy | None = None,
         end_seconds: float = END_SECONDS,
     ) -> None:
@@ -86,8 +91,13 @@ class Supervisor:
         self._listener = listener
         self._count = count
         self._on_loaded = on_loaded
+        self._memory = memory or SharedMemory.of_this_machine(count)
+        self._line = asyncio.Lock()
+        """Held by the worker that loads, where memory is tight."""
         self._restarts = restarts or RestartPolicy()
         self._children: dict[int, Child] = {}
+        self._kills: dict[int, Mapping[Path, int]] = {}
+        """By slot, how many processes the kernel had ended for want of memory when its worker started."""
         self._loaded: set[int] = set()
         self._announced = False
         self._end_seconds = end_seconds
@@ -112,10 +122,7 @@ class Supervisor:
         # Started now, because its own start would unblock the signals that `Child` blocks for its process.
         resource_tracker.ensure_running()
         with _shared_folder() as folder:
-            keepers = [
-                asyncio.create_task(self._keep(WorkerSlot(Path(folder), index, self._count)))
-                for index in range(self._count)
-            ]
+            keepers = [asyncio.create_task(self._keep(slot)) for slot in self._slots(Path(folder))]
             watching = asyncio.create_task(self._watch())
             try:
                 await asyncio.gather(*keepers)
@@ -131,13 +138,19 @@ class Supervisor:
         log.error("Foveal ended; workers ended with the codes %s", sorted(self._codes))
         return 1
 
+    def _slots(self, folder: Path) -> list[WorkerSlot]:
+        in_turn = self._memory.is_tight
+        return [
+            WorkerSlot(folder, index, self._count, in_turn=in_turn) for index in range(self._count)
+        ]
+
     async def _keep(self, slot: WorkerSlot) -> None:
         """Keep a worker in this slot until the service ends."""
         deaths = failed_starts = 0
         while not self._ending.is_set():
-            child = Child(self._work, self._listener, slot, self._on_loaded_child)
-            self._children[slot.index] = child
-            log.debug("%s has pid %d", slot.name, child.pid)
+            child = await self._start(slot)
+            if child is None:
+                return
             code = await child.ended
             del self._children[slot.index]
             if self._ending.is_set():
@@ -149,9 +162,11 @@ class Supervisor:
             deaths = 1 if child.served_seconds() > self._restarts.stable_seconds else deaths + 1
             if child.loaded_at:
                 failed_starts = 0
-            elif not (child.refused and self._others_serve()):  # a file can be mended meanwhile
+            advice = self._advice(child, slot, code)
+            # A file can be mended meanwhile, and memory be freed.
+            if not child.loaded_at and not ((child.refused or advice) and self._others_serve()):
                 failed_starts += 1
-            how = child.refused or child.end or _describe_end(code)
+            how = child.refused or child.end or _describe_end(code) + advice
             if (child.refused and not self._announced) or failed_starts == self._restarts.starts:
                 raise ConfigurationError(
                     how
@@ -163,7 +178,31 @@ class Supervisor:
                 "%s (pid %d) %s; the next one starts in %g s", slot.name, child.pid, how, pause
             )
             await self._pause(pause)
-            slot = WorkerSlot(slot.folder, slot.index, slot.count, refilled=True)
+            slot = replace(slot, refilled=True)
+
+    async def _start(self, slot: WorkerSlot) -> Child | None:
+        """Start a worker, where memory is tight when no other one loads; None: the service ends meanwhile."""
+        if not self._memory.is_tight:
+            return self._start_now(slot)
+        async with self._line:
+            if self._ending.is_set():
+                return None
+            child = self._start_now(slot)
+            await child.settled.wait()
+            return child
+
+    def _start_now(self, slot: WorkerSlot) -> Child:
+        self._kills[slot.index] = self._memory.kills()
+        child = Child(self._work, self._listener, slot, self._on_loaded_child)
+        self._children[slot.index] = child
+        log.debug("%s has pid %d", slot.name, child.pid)
+        return child
+
+    def _advice(self, child: Child, slot: WorkerSlot, code: int) -> str:
+        """Return what to do about a worker that has ended, where memory was short; else nothing."""
+        if code != -signal.SIGKILL or child.end:
+            return ""
+        return self._memory.advice(self._kills[slot.index])
 
     def _others_serve(self) -> bool:
         return any(child.loaded_at is not None for child in self._children.values())
@@ -189,6 +228,7 @@ class Supervisor:
             await asyncio.wait_for(self._ending.wait(), seconds)
 
     def _on_loaded_child(self, slot: WorkerSlot, message: Loaded) -> None:
+        self._memory.loaded(message.took_bytes)
         self._loaded.add(slot.index)
         if slot.refilled:
             log.info("%s serves again", slot.name)

@@ -45,7 +45,8 @@ from service.processes.slot import WorkerSlot
 from service.processes.starting import answers_while_starting
 from service.processes.tls import Tls
 from service.runtime.change import Change, ChangeReport
-from service.runtime.host import spare_the_collector
+from service.runtime.host import most_private_bytes, spare_the_collector
+from service.runtime.opening import return_memory
 from service.runtime.probing import DeviceCheck, is_lost
 from service.runtime.wanted import NO_OVERRIDES
 from service.settings import Settings
@@ -99,7 +100,7 @@ def make_service(
 ) -> Service:
     """Return the whole service of one process; `slot` is None where it is the only one.
 
-    A worker that replaces another one accepts connections when its models are loaded: until then the others answer.
+    A worker that starts while others serve accepts connections when its models are loaded: until then they answer.
 
     Args:
         settings: what the operator wants.
@@ -146,7 +147,7 @@ def make_service(
         grace_seconds=settings.grace_seconds,
         drain_seconds=_drain_seconds(settings),
         counts=None if slot is None else ConnectionCounts(slot),
-        waits=slot is not None and slot.refilled,
+        waits=slot is not None and slot.is_late,
         beside=_all([*([] if peers is None else [peers.listening()]), *besides]),
         on_end=last_resort.begin,
         end_log=EndLog("" if slot is None else slot.name),
@@ -256,11 +257,13 @@ def work(
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
 
     def loaded(engine: Engine) -> None:
-        relay.send(Loaded(summary(engine)))
+        if slot.in_turn:  # the next one loads with what this one leaves
+            return_memory()
+        relay.send(Loaded(summary(engine), most_private_bytes()))
 
     try:
         # Where others serve already, none of their clients gets the answers of a start.
-        begins = contextlib.nullcontext() if slot.refilled else answers_before(settings, listener)
+        begins = contextlib.nullcontext() if slot.is_late else answers_before(settings, listener)
         with begins:
             service = make_service(
                 settings.of_worker(slot.index), loaded, slot, relay.on_loop(), device_check

@@ -4,11 +4,14 @@ import contextlib
 import ctypes
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+SYSTEM_MEMORY = Path("/proc/meminfo")
 MOST_IMAGING_THREADS = 8
 """Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores of an H200's machine, 8 of them decode
 1,705 images a second, and 16 of them 1,396."""
@@ -47,11 +50,80 @@ def imaging_threads(share: Callable[[int], int], granted: int | None = None) -> 
 def granted_memory(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> int | None:
     """Return how many bytes of memory this process may use; None where the system does not state it."""
     limits = [limit for folder in _cgroups(root, membership) if (limit := _memory_limit(folder))]
+    return min([*limits, *_physical_memory()], default=None)
+
+
+def _physical_memory() -> list[int]:
     try:
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        return [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (AttributeError, ValueError, OSError):
-        return min(limits, default=None)
-    return min(limits)
+        return []
+
+
+class MemoryLeft(NamedTuple):
+    """What a cgroup leaves to its processes, in bytes, and its limit."""
+
+    left: int
+    limit: int
+
+
+def memory_left(
+    root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP, system: Path = SYSTEM_MEMORY
+) -> MemoryLeft | None:
+    """Return what this process's cgroups leave it at most; None where none limits its memory, or states what it holds.
+
+    What the system can read from files again does not count as held, and swap that may be used counts as left.
+    """
+    most = min(_physical_memory(), default=None)
+    found = []
+    for folder in _cgroups(root, membership):
+        limit = _memory_limit(folder)
+        if limit is None or (most is not None and limit >= most):
+            continue
+        held = _held(folder)
+        if held is not None:
+            swap = min(_swap_limit(folder, limit), _number(_table(system).get("SwapFree:")) << 10)
+            found.append(MemoryLeft(max(0, limit + swap - held), limit))
+    return min(found, default=None)
+
+
+def _held(folder: Path) -> int | None:
+    """Return the bytes that a cgroup and those below it hold in no file: version 1 has the sums under other names."""
+    table = _table(folder / "memory.stat")
+    for anonymous, shared in (("total_rss", "total_shmem"), ("anon", "shmem")):
+        if anonymous in table:
+            return _number(table[anonymous]) + _number(table.get(shared))
+    return None
+
+
+def _swap_limit(folder: Path, limit: int) -> int:
+    """Return how much swap a cgroup may use; where it does not say, all of it."""
+    text = _read(folder / "memory.swap.max")
+    both = _read(folder / "memory.memsw.limit_in_bytes")
+    if both.isdigit():
+        return int(both) - limit
+    return int(text) if text.isdigit() else sys.maxsize
+
+
+def _table(path: Path) -> dict[str, str]:
+    """Return what a file of lines such as `anon 4096`, or `SwapFree: 4 kB`, says."""
+    lines = (line.split() for line in _read(path).splitlines())
+    return {line[0]: line[1] for line in lines if len(line) > 1}
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdigit() else 0
+
+
+def memory_kills(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> dict[Path, int]:
+    """Return how many processes the kernel has ended for want of memory, by cgroup of this process."""
+    found = {}
+    for folder in _cgroups(root, membership):
+        for name in ("memory.events", "memory.oom_control"):
+            count = _table(folder / name).get("oom_kill")
+            if count is not None:
+                found[folder] = _number(count)
+    return found
 
 
 def _cgroups(root: Path, membership: Path) -> Iterator[Path]:

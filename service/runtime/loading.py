@@ -12,6 +12,7 @@ from typing import TypeVar
 from service.card import INPUT_NAME
 from service.errors import DeviceError, ServableError, for_clients
 from service.graph.bounds import MAX_TENSOR_BYTES, check_bounds
+from service.graph.load_memory import require_room
 from service.logs import LOGGER
 from service.runtime.candidates import Candidate
 from service.runtime.choosing import Chooser
@@ -33,6 +34,7 @@ from service.runtime.device import (
     plans_on_gpu,
 )
 from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
+from service.runtime.host import MemoryLeft, memory_left
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.layouts import FIRST, Layouts
 from service.runtime.loaded import Loaded
@@ -88,6 +90,7 @@ class ModelLoader:
         deterministic: whether each image runs alone and on one thread, so that its answer is the same in every batch.
         chooser: chooses precision and provider of each network; None: the file as it is, on `device`.
         search: how the largest batch is searched on a CPU.
+        memory: returns how much memory a cgroup leaves to this process; None where none limits it.
     """
 
     device: Device
@@ -104,6 +107,7 @@ class ModelLoader:
     deterministic: bool = False
     chooser: Chooser | None = None
     search: BatchSearch = FOR_REQUESTS
+    memory: Callable[[], MemoryLeft | None] = memory_left
     _plans: dict[object, RunPlan] = field(default_factory=dict)
     _at_low_priority: LowPriority = field(default_factory=LowPriority)
 
@@ -120,7 +124,8 @@ class ModelLoader:
 
         Raises:
             ServableError: the card's task is not among `outputs`, the certificate does not match the graph, the graph
-                breaks the contract or asks for too much, the trial failed, or a first run fails.
+                breaks the contract or asks for too much, the memory has no room for it, the trial failed, or a first
+                run fails.
             DeviceError: the network does not fully run on the device.
         """
         expected = outputs_of(servable, self.outputs)
@@ -148,10 +153,22 @@ class ModelLoader:
         check_bounds(
             servable.path, data=weights_beside(servable), max_tensor_bytes=self.max_tensor_bytes
         )
+        self.require_room(servable.path)
         if self.trial is not None:
             if beside:  # a process inherits the priority of the thread that starts it
                 calling = patient_calling(servable.path, (), calling, self.trial.seconds)
             calling(partial(self.trial.require, servable, expected))
+
+    def require_room(self, path: Path) -> None:
+        """Refuse a file for which this process has no memory; blocking. The kernel would end the process.
+
+        Raises:
+            ServableError: it does not fit, or is no ONNX file.
+        """
+        memory = self.memory()
+        if memory is not None:
+            on_cpu = self.device.name == "cpu"
+            require_room(path, left=memory.left, limit=memory.limit, on_cpu=on_cpu)
 
     def _open(self, candidate: Candidate, expected: tuple[str, ...], *, beside: bool) -> Loaded:
         servable, sessions = candidate.servable, list[Session]()

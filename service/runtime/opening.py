@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from service.errors import NotReadyError, ShuttingDownError
 from service.logs import LOGGER
@@ -37,6 +38,8 @@ USUAL_SECONDS = 0.005
 QUICK_SECONDS = 0.0005
 """How long a thread keeps the interpreter's lock when others want it: usually, and while a model is loaded."""
 
+RequireRoom = Callable[[Path], None]
+"""Raises `ServableError` where the memory has no room for a network's file; blocking."""
 OpenModel = Callable[[Servable], Loaded]
 """Loads a servable onto the device; blocking, called on a thread."""
 
@@ -87,6 +90,7 @@ class Opener:
         device: where they run.
         open_model: loads one of them.
         open_beside: the same so that the requests for others go first; None: `open_model`.
+        require_room: refuses a file before it is put into the repository; None: any may be put there.
         workers: the threads that run batches.
         metrics: where the models are counted.
         batching: how batches are made.
@@ -114,6 +118,7 @@ class Opener:
         batching: Batching,
         pool: Executor | None = None,
         open_beside: OpenModel | None = None,
+        require_room: RequireRoom | None = None,
         add_seconds: float = ADD_SECONDS,
         drain_seconds: float = DRAIN_SECONDS,
         release_memory: Callable[[], None] = return_memory,
@@ -130,6 +135,7 @@ class Opener:
         self.turn = asyncio.Lock()
         self._open_model = open_model
         self._open_beside = open_beside or open_model
+        self._require_room = require_room
         self._pool = pool
         self._add_seconds = add_seconds
         self._drain_seconds = drain_seconds
@@ -156,6 +162,15 @@ class Opener:
         """
         if self._closed:
             raise ShuttingDownError("The service is shutting down. No model can be added.")
+
+    def require_room(self, path: Path) -> None:
+        """Refuse a file that the memory has no room for; blocking.
+
+        Raises:
+            ServableError: it does not fit, or is no ONNX file.
+        """
+        if self._require_room is not None:
+            self._require_room(path)
 
     async def open(self, model: Model, *, beside: bool = False) -> Loaded:
         """Load a model, and note how many bytes the process grew by and when this began.

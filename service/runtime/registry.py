@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from service.errors import FovealError, for_clients
@@ -182,6 +183,10 @@ class Registry:
     def not_ready(self) -> list[str]:
         """Return the reasons why the service is not ready; see `Readiness`."""
         return self._readiness.reasons()
+
+    def require_room(self, path: Path) -> None:
+        """Refuse a file that the memory has no room for; see `Opener.require_room`."""
+        self._opener.require_room(path)
 
     def when_gone(self, call: Callable[[Model], Awaitable[None]]) -> None:
         """Await a function for each model whose memory is to go, for what others keep of it."""

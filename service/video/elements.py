@@ -12,8 +12,8 @@ MOST_ELEMENTS = 100_000
 """Of tags, chapters, attachments, tracks and lists of places together: FFmpeg keeps 200 bytes and more of each."""
 MOST_INDEX_BYTES = 8 << 20
 """Of the index, of which FFmpeg keeps six times as much. An hour of 60 key frames a second has half of it."""
-MOST_STEPS_BACK = 1000
-"""From an entry of the index to an earlier one: FFmpeg moves all later ones, 100,000 in 40 µs. Writers sort them."""
+MOST_LATE_ENTRIES = 1000
+"""Entries of the index behind one of a later time: FFmpeg moves all later ones, 100,000 in 40 µs. Writers sort them."""
 MOST_TAG_WORK = 10**9
 """Groups of tags × the square of all tags, 1 ns each: for each group FFmpeg compares all tags with each other."""
 _LEAST_GROUPS = 5
@@ -49,7 +49,9 @@ class ElementCount:
     def __init__(self, source: Source) -> None:
         self._window = Window(source)
         self._seen: set[int] = set()
-        self._elements = self._index_bytes = self._steps_back = self._groups = self._tags = 0
+        self._elements = self._index_bytes = self._late = self._groups = self._tags = 0
+        self._latest = 0
+        """The latest time in all indexes."""
         self._tail, self._tail_at = b"", 0
 
     def check(self, at: int, chunk: bytes) -> None:
@@ -100,7 +102,7 @@ class ElementCount:
                 if is_index and not is_open:
                     self._index_bytes += size
                     self._require_few()
-                    self._count_steps_back(at, at + size)
+                    self._count_late(at, at + size)
                     return
                 continue
             if width == _ID_BYTES:  # the next part
@@ -110,21 +112,25 @@ class ElementCount:
             if kind not in _NESTS:
                 at += 0 if is_open else size
 
-    def _count_steps_back(self, at: int, end: int) -> None:
+    def _count_late(self, at: int, end: int) -> None:
         """Go through the entries of an index; what is no element ends it."""
-        last = time = 0
+        time = self._latest
         while at < end and (head := self._head(at)) is not None:
             kind, at, size = head
             if kind == _CUE:
-                self._steps_back += time < last
-                last = time
+                self._note(time)
             elif kind == _CUE_TIME:
                 time = int.from_bytes(self._window.at(at, size & 15))
             at += 0 if kind == _CUE else size
-            if self._steps_back > MOST_STEPS_BACK:
+            if self._late > MOST_LATE_ENTRIES:
                 break
-        self._steps_back += time < last
+        self._note(time)
         self._require_few()
+
+    def _note(self, time: int) -> None:
+        """Note the time of an entry of the index."""
+        self._late += time < self._latest
+        self._latest = max(self._latest, time)
 
     def _head(self, at: int) -> tuple[int, int, int] | None:
         """Return the kind of an element, where its content begins, and its bytes; None where there is none."""
@@ -140,7 +146,7 @@ class ElementCount:
 
     def _require_few(self) -> None:
         work = max(_LEAST_GROUPS, self._groups) * self._tags**2
-        is_index_long = self._index_bytes > MOST_INDEX_BYTES or self._steps_back > MOST_STEPS_BACK
+        is_index_long = self._index_bytes > MOST_INDEX_BYTES or self._late > MOST_LATE_ENTRIES
         if self._elements > MOST_ELEMENTS or is_index_long or work > MOST_TAG_WORK:
             raise BrokenVideoError(
                 "The video has more tags, chapters, attachments or index entries than are read, or these are out of "

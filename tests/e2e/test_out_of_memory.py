@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,8 +18,10 @@ from tests import in_group
 from tests.cgroups import add, memory_group
 from tests.clips import avi_of
 from tests.images import encode, plain
+from tests.keys import bearer, write_keys
 from tests.live import Process, bundled, problem, start
 from tests.processes import children, has_ended
+from tests.servables import color_model, write_servable
 
 LIMIT_BYTES = 400 << 20
 """More than a worker of a tiny model takes to start, and less than the image takes."""
@@ -69,6 +73,8 @@ def test_a_worker_that_the_kernel_ends_for_want_of_memory_dies_alone(
             classify(service)
         (reason,) = service.logged(r"was ended by SIGKILL.*")
         assert "which the kernel sends when memory is short" in reason.group()
+        assert "the memory of" in reason.group()
+        assert "was used up, as oom_kill of the control group says" in reason.group()
         assert sample(service, "foveal_worker_restarts_total") == 1
         assert sample(service, "foveal_workers") == 2
         assert service.process.poll() is None
@@ -147,6 +153,79 @@ def test_a_jpeg_that_is_not_drawn_on_may_be_twice_as_large(repository: Path) -> 
         assert answer.status_code == 200
         large = httpx.post(f"{service.url}/v1/classify", content=encode(image, "PNG"), timeout=15)
         problem(large, 413, "too_many_pixels")
+
+
+def large_network(mebibytes: int) -> onnx.ModelProto:
+    """Return the tiny network with a constant of so many MiB; the parser holds it, and a copy of it is made."""
+    model, count = color_model(), mebibytes << 18
+    constant = helper.make_tensor("large", TensorProto.FLOAT, [count], bytes(4 * count), raw=True)
+    model.graph.initializer.append(constant)
+    return model
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with memory_group(LIMIT_BYTES) as made:
+        monkeypatch.setenv(in_group.GROUP_VARIABLE, str(made))
+        yield made
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_network_that_the_memory_has_no_room_for_is_refused_and_the_others_are_served(
+    repository: Path, tmp_path: Path, workers: int
+) -> None:
+    write_servable(repository, "large", model=large_network(250))
+    keys = write_keys(tmp_path / "keys.toml", {"admin": ["infer", "admin"]})
+    settings = {"models": repository, "workers": workers, "keys": keys, "admin": "true"}
+    with (
+        start("tests.in_group", **settings) as service,
+        httpx.Client(base_url=service.url, headers=bearer("admin"), timeout=60) as client,
+    ):
+        models = {one["name"]: one for one in client.get("/v1/models").json()["models"]}
+        assert models["colors"]["state"] == "ready"
+        assert models["large"]["state"] == "failed"
+        reason = models["large"]["reason"]
+        assert re.search(
+            r"large/1/model\.onnx: to load it takes at least 475 MiB of memory, and \d+ of 400 MiB are",
+            reason,
+        )
+        assert client.post("/v1/classify?model=colors", content=plain("red")).status_code == 200
+        fails = client.post("/v1/classify?model=large", content=plain("red"))
+        problem(fails, 503, "model_not_ready")
+
+        sent = (repository / "large/1/model.onnx").read_bytes()
+        refused = client.put("/v1/models/sent/versions/1", content=sent)
+        detail = problem(refused, 422, "refused_model")
+        assert detail.startswith("sent/1/model.onnx: to load it takes at least 475 MiB of memory")
+        assert not (repository / "sent").exists()
+        assert not service.logged(r"was ended by")
+        assert service.process.poll() is None
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_network_that_fits_is_served_where_little_more_than_it_takes_is_left(
+    repository: Path,
+) -> None:
+    write_servable(repository, "large", model=large_network(100))
+    with start("tests.in_group", models=repository) as service:
+        assert service.logged(r"^large version 1 is ready after")
+        classify(service, "model=large")
+
+
+def test_workers_that_have_too_little_memory_are_said_to_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = bundled(tmp_path, "efficientnet-lite0", "lenet5", "ssdlite-mobilenet-v2", "u2netp")
+    with memory_group(880 << 20) as group:
+        monkeypatch.setenv(in_group.GROUP_VARIABLE, str(group))
+        with start("tests.in_group", models=models, workers=2, threads=2) as service:
+            (line,) = service.logged(r"^The memory is too little for 2 workers: 880 MiB in all")
+            assert re.search(
+                r"Set FOVEAL_WORKERS=1, or give the service at least \d+ MiB", line.string
+            )
+            assert not service.logged(r"was ended by")
+            assert service.process.poll() is None
 
 
 MODELS_BYTES = 768 << 20

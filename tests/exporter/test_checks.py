@@ -85,6 +85,7 @@ def folder(place: Path) -> Path:
         ({"source": "program:pointer.pth"}, "pointer.pth is not a program of torch.export: it is a Git LFS pointer"),
         ({"source": "torchscript:page.pth"}, "page.pth is not a TorchScript: it is a web page (HTML)"),
         ({"labels": "none.txt"}, "labels 'none.txt': there is no file"),
+        ({"labels": "imagenet"}, "imagenet. Labels are read from a file with one label per line"),
         ({"labels": "empty"}, "labels 'empty': this is a folder, not a file"),
         ({"task": "embed", "labels": ["a"]}, "--labels: --task embed has no classes"),
         ({"task": "detect", "multi_label": True}, "--multi-label: only --task classify reads this, not detect"),

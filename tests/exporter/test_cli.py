@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from exporter.cli import main
+from exporter.foreign_options import FOREIGN
+from exporter.options import recipe_options, shown_name
 from service.servable_file import check_certificate, read_card
 from tests.exporter.nets import SIDE, conv_onnx
 
@@ -255,6 +257,29 @@ def test_numbers_that_no_option_reads_so_are_shown_as_they_are_written(
 ) -> None:
     assert run("net.onnx", *words.split(), "--name", "net") == 1
     assert message in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--num-classes 3", "There is no option --num-classes. Write --arg num_classes=3"),
+        ("--num_classes=3", "Write --arg num_classes=3"),
+        ("--imgsz 224", "There is no option --imgsz. Write --height 224 --width 224"),
+        ("--img-size large", "Write --height N --width N"),
+        ("-o x.onnx", "Write --models FOLDER --name NAME, which write FOLDER/NAME/1/model.onnx"),
+    ],
+)
+def test_options_of_other_tools_are_answered_with_ours(
+    capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    assert run("net.onnx", *words.split()) == 1
+    assert message in " ".join(capsys.readouterr().out.split())
+
+
+def test_no_option_of_an_export_is_taken_for_another_tool_s() -> None:
+    own = {f"--{option.name}" for option in recipe_options()}
+    assert own.isdisjoint(FOREIGN)
+    assert all(shown_name(name.lstrip("-")) == name.lstrip("-") for name in FOREIGN)
 
 
 def test_a_terminal_gets_the_questions(tmp_path: Path) -> None:

@@ -128,6 +128,24 @@ def test_a_detector_goes_through(name: str, arguments: dict[str, Any], tmp_path:
     assert len(done.card.stages) >= 5
 
 
+def test_a_detector_goes_through_at_a_stated_size(tmp_path: Path) -> None:
+    """The images have this size, so that nothing but the conversion could differ."""
+    (tmp_path / "images").mkdir()
+    frame = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    Image.fromarray(frame).save(tmp_path / "images" / "noise.png")
+    done = export_to(
+        tmp_path,
+        "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn",
+        task="detect",
+        weights="none",
+        arguments={"num_classes": 3},
+        labels=["ant", "bee"],
+        input={"height": 64, "width": 96},
+        proof={"images": "images", "largest": 1},
+    )
+    assert done.card.certificate.agreement == 1
+
+
 def test_lenet5_goes_through_untrained(tmp_path: Path) -> None:
     done = export_to(
         tmp_path,

@@ -9,7 +9,15 @@ from exporter.errors import GraphError
 from exporter.graph import with_outputs
 from exporter.recipe import Pixels
 from exporter.sessions import unoptimized_session
-from exporter.tracing import PIXELS, TorchReference, as_tuple, layer_outputs, run_module, trace
+from exporter.tracing import (
+    PIXELS,
+    TorchReference,
+    as_tuple,
+    first_run,
+    layer_outputs,
+    run_module,
+    trace,
+)
 from exporter.transforms import plain_transform
 from service.card import ImageInput
 from tests.exporter.exporting import some_frames
@@ -19,6 +27,18 @@ from tests.exporter.nets import SIDE, small
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
 ]
+
+
+class OnGpu(nn.Module):
+    """Moves its input to a GPU, but not its weights, so that it runs on no machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.ones(3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.cuda() * self.weights
+
 
 FRAME = ImageInput(height=SIDE, width=SIDE, resize="stretch")
 
@@ -142,3 +162,11 @@ def test_a_reference_has_own_outputs_only_where_the_framework_postprocesses() ->
     reference = TorchReference("PyTorch", small(), Pixels(), transform)
     assert reference.own_outputs(b"") is None
     assert reference.pixels_of_frames(some_frames(2, SIDE)).shape == (2, 3, SIDE, SIDE)
+
+
+def test_code_that_needs_a_gpu_is_told_from_a_wrong_size() -> None:
+    with pytest.raises(
+        GraphError, match=r"remove what moves values to a GPU.*\.cuda\(\)"
+    ) as refused:
+        first_run(OnGpu(), torch.zeros(2, 3, SIDE, SIDE))
+    assert "--height" not in str(refused.value)

@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,9 +20,11 @@ from service.errors import (
     DeadlineError,
     OverloadedError,
     RefusedModelError,
+    ServableError,
     UnavailableError,
     UnsupportedEncodingError,
     VersionExistsError,
+    for_clients,
     shortage_of,
 )
 from service.runtime.repository import MODEL_FILE
@@ -110,6 +112,7 @@ async def receive_model(
     most_seconds: float,
     pace: Pace,
     places: UploadPlaces,
+    require_room: Callable[[Path], None] | None = None,
 ) -> Upload | None:
     """Write a request's body to the place of a model's version; None where it has no body.
 
@@ -124,12 +127,13 @@ async def receive_model(
         most_seconds: that the body may take to arrive and to be written.
         pace: at which it must arrive.
         places: of which it takes one with its first bytes.
+        require_room: raises `ServableError` where the memory has no room for the file; called on a thread.
 
     Raises:
         BodyTooLargeError: it has more than `most_bytes`.
         DeadlineError: it arrives too slowly, or takes too long.
         VersionExistsError: there is such a version; the file of a version is never replaced.
-        RefusedModelError: the repository can not be written, or is none.
+        RefusedModelError: the repository can not be written, or is none; or the memory has no room for the model.
         ClientLeftError: the client left before the end.
         OverloadedError: there is no place.
         UnavailableError: no file can be opened now, or the disk has no space for it.
@@ -154,7 +158,12 @@ async def receive_model(
             most_seconds=most_seconds,
             pace=pace,
             places=places,
+            require_room=require_room,
         )
+    except ServableError as error:
+        path = draft / MODEL_FILE
+        reason = str(error).replace(str(path), "/".join((name, str(version), MODEL_FILE)))
+        raise RefusedModelError(for_clients(reason)) from error
     except OSError as error:
         if shortage := shortage_of(error):
             raise shortage from error
@@ -191,6 +200,7 @@ async def _receive(
     most_seconds: float,
     pace: Pace,
     places: UploadPlaces,
+    require_room: Callable[[Path], None] | None,
 ) -> Upload | None:
     file = _DraftFile(draft / MODEL_FILE)
     gathered, size = bytearray(), 0
@@ -216,6 +226,8 @@ async def _receive(
         if not file.is_open:
             return None
         await whole_call(file.write, bytes(gathered))
+    if require_room is not None:  # in its place the next start would load it
+        await whole_call(require_room, draft / MODEL_FILE)
     return Upload(place, await whole_call(_move, draft, place))
 
 

@@ -121,6 +121,7 @@ async def put_version(
             most_seconds=services.max_upload_seconds,
             pace=Pace(services.min_bytes_per_second, services.timeout_seconds),
             places=services.uploads,
+            require_room=services.engine.registry.require_room,
         )
     try:
         return await services.change(Change(kind="load_version", name=name, version=version))

@@ -14,7 +14,14 @@ from exporter.labeled.measure import Measurement
 from service.card import Accuracy
 from service.labeled.scorers import MaskScorer, boxes_of
 from service.labeled.truth import LabeledImage, LabeledImages, TrueBox
-from tests.exporter.labeled.test_measure import COLORS, exported, measured, paint, save_network
+from tests.exporter.labeled.test_measure import (
+    COLORS,
+    color_network,
+    exported,
+    measured,
+    paint,
+    save_network,
+)
 
 NUMBERS = tuple(str(at) for at in range(12))
 WORDS = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "koi", "lark")
@@ -300,3 +307,18 @@ def test_a_segmenter_with_its_labels_reversed_is_told(
     told = [one for one in done.hints if "in another order: " in one]
     assert len(told) == is_other
     assert all("(blue, green, red)" in one for one in told)
+
+
+def test_labels_in_another_order_are_not_called_distances(tmp_path: Path) -> None:
+    for name, color in {
+        "red": (250, 10, 99),
+        "green": (99, 250, 10),
+        "blue": (10, 99, 250),
+    }.items():
+        for index in range(10):
+            paint(tmp_path / "set" / name / f"{index}.png", color)
+    done = exported(tmp_path, color_network(tmp_path), "set", labels=("blue", "red", "green"))
+
+    assert any("in another order: shifted by one" in one for one in done.hints)
+    (hint,) = [one for one in done.hints if "distances" in one]
+    assert "Where the labels are in the right order, the scores are distances" in hint

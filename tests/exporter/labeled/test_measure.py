@@ -157,7 +157,7 @@ def test_images_that_can_not_be_read_are_left_out_and_named(tmp_path: Path) -> N
     (tmp_path / "set/red/1.png").write_bytes(b"no image")
     done = exported(tmp_path, color_network(tmp_path), labeled)
     assert measured(done).images == 29
-    assert any("1 image of set could not be used: 1.png" in hint for hint in done.hints)
+    assert any("1 image of set could not be used: red/1.png" in hint for hint in done.hints)
 
 
 def test_without_a_readable_image_nothing_is_written(tmp_path: Path) -> None:

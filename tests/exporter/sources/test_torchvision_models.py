@@ -3,6 +3,7 @@
 The right values are those of torchvision's own module, run in the test.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
-from exporter.errors import SourceError
+from exporter.errors import RecipeError, SourceError
 from exporter.network import Network
 from exporter.progress import SilentProgress
 from exporter.recipe import make_recipe
@@ -145,3 +146,61 @@ def test_weights_of_the_user_s_own_have_no_published_scores_and_no_published_nam
     assert network.facts.scores == {}
     assert network.facts.origin == "torchvision:squeezenet1_1, weights of own.pth"
     assert (network.facts.labels or ())[0] == "tench"  # 1000 classes: torchvision's of ImageNet
+
+
+@pytest.mark.parametrize(
+    ("name", "dropped"),
+    [("maskrcnn_resnet50_fpn", "masks"), ("keypointrcnn_resnet50_fpn", "keypoints")],
+)
+def test_what_a_detector_finds_beside_boxes_is_left_out_with_a_warning(
+    name: str, dropped: str
+) -> None:
+    """Labels of another number name the argument that builds a network for them."""
+    content = {
+        "source": f"torchvision:{name}",
+        "name": "net",
+        "task": "detect",
+        "weights": "none",
+        "labels": ["ant", "bee"],
+        "input": {"height": 64, "width": 64},
+    }
+    progress = SilentProgress()
+    if dropped == "keypoints":
+        content["labels"] = ["ant", "bee", "cat"]
+    count = {"masks": 91, "keypoints": 2}[dropped]
+    step = f"the network has {count} classes.*--arg num_classes={len(content['labels']) + 1} "
+    with pytest.raises(RecipeError, match=step + r"\(the background is one\)$"):
+        load_network(make_recipe(content), progress)
+    assert any(
+        f"{name} also finds {dropped}, which no task serves" in one for one in progress.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        (
+            "ssdlite320_mobilenet_v3_large",
+            {},
+            "SSD works at 320×320 (height × width) alone, and --height and --width make its input 64×96. Leave them",
+        ),
+        (
+            "fasterrcnn_mobilenet_v3_large_320_fpn",
+            {"min_size": 128, "max_size": 512},
+            "By --arg min_size and max_size the network resizes images of 64×96, the size of its input, to 128×192",
+        ),
+    ],
+)
+def test_a_detector_that_works_at_another_size_than_its_input_is_refused(
+    name: str, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SourceError, match=re.escape(words)):
+        loaded(
+            Path(),
+            f"torchvision:{name}",
+            weights="none",
+            task="detect",
+            arguments={"num_classes": 3, **arguments},
+            labels=["ant", "bee"],
+            input={"height": 64, "width": 96},
+        )

@@ -1,5 +1,6 @@
 """Objects in the user's own code are found, and its errors are described by file and line."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_the_kind_of_source_is_in_the_message() -> None:
             r"can not be imported: KeyError: 'x' \(their_net\.py, line 2\)",
         ),
         ("import sys\nsys.exit('usage')\n", r"SystemExit: usage \(their_net\.py, line 2\)"),
-        ("def net(:\n", r"SyntaxError: .* \(their_net\.py, line 1\)"),
+        ("def net(:\n", r"SyntaxError: [^()]* \(their_net\.py, line 1\)$"),
     ],
 )
 def test_a_module_that_can_not_be_imported_is_named(text: str, message: str, folder: Path) -> None:
@@ -187,3 +188,20 @@ def test_a_module_that_can_not_be_imported_is_named(text: str, message: str, fol
 
     with pytest.raises(SourceError, match=message):
         find("their_net:net", recipe(folder=folder))
+
+
+def test_a_file_in_place_of_a_module_gets_the_module_s_name(folder: Path) -> None:
+    package = folder / "their_package"
+    package.mkdir()
+    for file in (folder / "their_file.py", package / "__init__.py", package / "their_part.py"):
+        file.write_text("Net = 1\n")
+
+    for named, right in {
+        "their_file.py": f"their_file:Net --code {folder}",
+        f"{folder}/their_file.py": f"their_file:Net --code {folder}",
+        "their_package/their_part.py": f"their_package.their_part:Net --code {folder}",
+        "absent.py": "absent:Net --code FOLDER",
+    }.items():
+        words = f"python:{named}:Net: a source names a module, not its file. Give python:{right}"
+        with pytest.raises(SourceError, match=f"{re.escape(words)}$"):
+            find(f"{named}:Net", recipe(folder=folder))

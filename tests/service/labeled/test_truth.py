@@ -42,3 +42,9 @@ def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> Non
         LabelsError, match=r"2 of 3 images are not there, the first is .*b\.png\. Name their folder"
     ):
         require_files(files, "images")
+
+
+def test_a_file_is_named_with_its_folder_where_others_have_its_name() -> None:
+    files = [Path("set/red/1.png"), Path("set/blue/1.png"), Path("set/red/2.png")]
+    labeled = LabeledImages("set", tuple(map(LabeledImage, (*files, files[2]))))
+    assert labeled.names() == dict(zip(files, ("red/1.png", "blue/1.png", "2.png"), strict=True))

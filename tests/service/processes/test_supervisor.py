@@ -15,6 +15,7 @@ import pytest
 
 from service.errors import ConfigurationError
 from service.processes.child import ARE_YOU_ALIVE, Alive, Loaded, Refused, Work
+from service.processes.shared_memory import SharedMemory
 from service.processes.slot import WorkerSlot
 from service.processes.supervisor import RestartPolicy, Supervisor
 
@@ -63,7 +64,12 @@ def die_and_refuse_for_a_while(_: socket.socket, slot: WorkerSlot, pipe: Connect
 
 
 def supervise(
-    work: Work, count: int = 1, *, restarts: RestartPolicy = QUICK, end_seconds: float = 60
+    work: Work,
+    count: int = 1,
+    *,
+    memory: SharedMemory | None = None,
+    restarts: RestartPolicy = QUICK,
+    end_seconds: float = 60,
 ) -> tuple[int, list[str]]:
     announced: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -72,6 +78,7 @@ def supervise(
             listener,
             count,
             on_loaded=announced.append,
+            memory=memory,
             restarts=restarts,
             end_seconds=end_seconds,
         )
@@ -146,6 +153,67 @@ def take_long_to_begin(_: socket.socket, __: WorkerSlot, pipe: Connection) -> No
     pipe.send(Loaded("nothing"))
     os.kill(os.getppid(), signal.SIGTERM)
     answer(pipe)
+
+
+def load_alone_or_die(_: socket.socket, slot: WorkerSlot, pipe: Connection) -> None:
+    """Load, as the only one of three that does; as worker 2 be killed meanwhile, once."""
+    loads = slot.folder / "loads"
+    loads.mkdir()  # fails where another one loads
+    if slot.index == 1 and not slot.refilled:
+        loads.rmdir()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    loads.rmdir()
+    pipe.send(Loaded(f"worker {slot.index}, late: {slot.is_late}", 500 << 20))
+    if len(loaded_so_far(slot)) == slot.count:
+        os.kill(os.getppid(), signal.SIGTERM)
+    answer(pipe)
+
+
+def loaded_so_far(slot: WorkerSlot) -> list[Path]:
+    """Note that a worker has loaded; return the notes of all."""
+    (slot.folder / f"loaded-{slot.index}").touch()
+    return list(slot.folder.glob("loaded-*"))
+
+
+def test_workers_that_share_too_little_memory_load_one_after_the_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    counts = iter(range(100))
+    memory = SharedMemory(3, 900 << 20, lambda: {Path("group"): next(counts)})
+    code, announced = supervise(load_alone_or_die, 3, memory=memory)
+    assert code == 0
+    assert len(announced) == 1
+    assert announced[0].endswith("late: True")
+    assert caplog.text.count("ended by SIGKILL") == 1
+    assert "the memory of 900 MiB was used up" in caplog.text
+    assert "too little for 3 workers: 900 MiB in all, 268 for each" in caplog.text
+    assert " ended with " not in caplog.text
+
+
+def be_killed_for_a_while(_: socket.socket, slot: WorkerSlot, pipe: Connection) -> None:
+    """Serve; but as worker 2 be killed while it loads, more often than a start may fail, and serve at last."""
+    lives = slot.folder / "lives"
+    if slot.index:
+        with lives.open("a") as file:
+            file.write("x")
+        if lives.stat().st_size < QUICK.starts + 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+    pipe.send(Loaded("nothing"))
+    if slot.index:
+        os.kill(os.getppid(), signal.SIGTERM)
+    answer(pipe)
+
+
+def test_a_worker_that_memory_is_missing_for_does_not_end_those_that_serve() -> None:
+    counts = iter(range(1000))
+    memory = SharedMemory(2, 900 << 20, lambda: {Path("group"): next(counts)})
+    assert supervise(be_killed_for_a_while, 2, memory=memory) == (0, ["nothing"])
+
+
+def test_a_service_that_ends_starts_none_of_those_that_wait_for_their_turn() -> None:
+    with pytest.raises(ConfigurationError, match=r"^There is no folder nowhere\.$"):
+        supervise(refuse, 3, memory=SharedMemory(3, 900 << 20, dict))
 
 
 def ignore_the_signal(_: socket.socket, __: WorkerSlot, pipe: Connection) -> None:

@@ -14,6 +14,8 @@ from service.runtime.host import (
     granted_memory,
     granted_threads,
     imaging_threads,
+    memory_kills,
+    memory_left,
     spared_collector,
 )
 
@@ -49,6 +51,66 @@ def test_no_quota_leaves_the_affinity(tmp_path: Path, text: str) -> None:
 
 def test_memory_is_the_tighter_of_cgroup_and_machine(tmp_path: Path) -> None:
     assert granted_memory(*cgroup(tmp_path, {"memory.max": "1048576"}, "0::/\n")) == 1048576
+
+
+def left(root: Path, files: dict[str, str], membership: str, swap_kb: int = 0) -> object:
+    folder, path = cgroup(root, files, membership)
+    (root / "meminfo").write_text(f"MemTotal: 9 kB\nSwapFree:  {swap_kb} kB\n")
+    return memory_left(folder, path, root / "meminfo")
+
+
+V1_LIMIT, V1_STAT = "memory/pod/memory.limit_in_bytes", "memory/pod/memory.stat"
+
+
+def test_a_group_leaves_what_no_process_holds_outside_of_files(tmp_path: Path) -> None:
+    second = {"pod/memory.max": "9000000", "pod/memory.stat": "anon 4000\nfile 700\nshmem 500\n"}
+    assert left(tmp_path, second, "0::/pod\n") == (8_995_500, 9_000_000)
+    first = {
+        V1_LIMIT: "8000000",
+        V1_STAT: "rss 1\ncache 90\ntotal_rss 4000\ntotal_shmem 500\ntotal_cache 900\n",
+    }
+    assert left(tmp_path, first, "4:memory:/pod\n") == (7_995_500, 8_000_000)
+
+
+def test_the_group_that_leaves_least_counts(tmp_path: Path) -> None:
+    stat = "anon 100\nshmem 0\n"
+    files = {"a/memory.max": "5000", "a/memory.stat": stat, "a/b/memory.max": "6000"}
+    assert left(tmp_path, files | {"a/b/memory.stat": stat}, "0::/a/b\n") == (4900, 5000)
+
+
+@pytest.mark.parametrize(
+    ("files", "more"),
+    [
+        ({"pod/memory.swap.max": "1000"}, 1000),
+        ({"pod/memory.swap.max": "max"}, 4096),
+        ({"pod/memory.swap.max": "0"}, 0),
+        ({}, 4096),
+    ],
+)
+def test_swap_that_may_be_used_counts_as_left(
+    tmp_path: Path, files: dict[str, str], more: int
+) -> None:
+    files |= {"pod/memory.max": "9000", "pod/memory.stat": "anon 4000\n"}
+    assert left(tmp_path, files, "0::/pod\n", swap_kb=4) == (5000 + more, 9000)
+
+
+@pytest.mark.parametrize("limit", ["max", str(2**62)])
+def test_without_a_limit_of_a_group_nothing_is_said(tmp_path: Path, limit: str) -> None:
+    files = {"pod/memory.max": limit, "pod/memory.stat": "anon 4000\n"}
+    assert left(tmp_path, files, "0::/pod\n") is None
+
+
+def test_a_group_that_does_not_say_what_it_holds_counts_for_nothing(tmp_path: Path) -> None:
+    assert left(tmp_path, {"pod/memory.max": "9000"}, "0::/pod\n") is None
+
+
+def test_groups_count_the_processes_that_were_ended_for_want_of_memory(tmp_path: Path) -> None:
+    files = {
+        "pod/memory.events": "low 0\noom 7\noom_kill 3\n",
+        "memory/pod/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+    }
+    found = memory_kills(*cgroup(tmp_path, files, "4:memory:/pod\n0::/pod\n"))
+    assert found == {tmp_path / "memory/pod": 2, tmp_path / "pod": 3}
 
 
 def test_there_is_always_a_thread() -> None:

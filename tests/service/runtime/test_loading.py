@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from service.card import Card, Window
 from service.errors import DeviceError, ServableError
 from service.runtime.device import Device, DeviceName, SessionPlan, plan_session
+from service.runtime.host import MemoryLeft
 from service.runtime.io_binding import CaptureLock, Memory
 from service.runtime.job import Outputs, Run, Stoppable, Tensor
 from service.runtime.loaded import Loaded
@@ -83,6 +84,17 @@ def test_a_task_that_the_service_does_not_know_is_refused_with_those_that_it_kno
     )
     with pytest.raises(ServableError, match=known):
         load(unknown)
+
+
+def test_a_file_that_the_memory_has_no_room_for_is_refused_and_not_loaded(tmp_path: Path) -> None:
+    model = color_model()
+    model.graph.initializer.append(
+        helper.make_tensor("large", TensorProto.FLOAT, [1 << 20], bytes(4 << 20), raw=True)
+    )
+    one = servable(tmp_path, model)
+    assert load(one, memory=lambda: MemoryLeft(9 << 20, 700 << 20)).runs
+    with pytest.raises(ServableError, match=r"at least 7 MiB of memory, and 5 of 700 MiB are left"):
+        load(one, memory=lambda: MemoryLeft(5 << 20, 700 << 20))
 
 
 def test_a_certificate_of_another_graph_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from service.video.checked import CheckedSource
 from service.video.elements import (
     MOST_ELEMENTS,
     MOST_INDEX_BYTES,
-    MOST_STEPS_BACK,
+    MOST_LATE_ENTRIES,
     MOST_TAG_WORK,
     ElementCount,
 )
@@ -56,11 +56,19 @@ MADE: dict[str, tuple[Callable[[int], bytes], int]] = {
     "index": (lambda n: element(CUES, bytes(n)), MOST_INDEX_BYTES),
     "entries of the index that are out of order": (
         lambda n: element(CUES, b"".join(map(cue, range(n, -1, -1)))),
-        MOST_STEPS_BACK,
+        MOST_LATE_ENTRIES,
+    ),
+    "entries in order behind later ones": (
+        lambda n: element(CUES, b"".join(map(cue, (5000, *range(n))))),
+        MOST_LATE_ENTRIES,
+    ),
+    "an index behind a later one": (
+        lambda n: element(CUES, cue(5000)) + element(CUES, b"".join(map(cue, range(n)))),
+        MOST_LATE_ENTRIES,
     ),
     "entries whose time is behind others": (
         lambda n: element(CUES, b"".join(cue(time, VOID * 3) for time in range(n, -1, -1))),
-        MOST_STEPS_BACK,
+        MOST_LATE_ENTRIES,
     ),
     "a part within a cluster": (
         lambda n: element(CLUSTER, element(INFORMATION, VOID * n)),

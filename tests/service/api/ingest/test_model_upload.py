@@ -24,6 +24,8 @@ from service.errors import (
     DeadlineError,
     FovealError,
     OverloadedError,
+    RefusedModelError,
+    ServableError,
     UnavailableError,
 )
 from service.storage.pulling import WORK_FOLDER
@@ -58,6 +60,7 @@ async def receive(
     most_seconds: float = 60,
     most_bytes: int = 1000,
     places: UploadPlaces | None = None,
+    require_room: Callable[[Path], None] | None = None,
 ) -> Upload | None:
     request = Request({"type": "http", "headers": []}, sending(*messages))
     pace = Pace(least_rate, window_seconds)
@@ -70,7 +73,23 @@ async def receive(
         most_seconds=most_seconds,
         pace=pace,
         places=places or UploadPlaces(1),
+        require_room=require_room,
     )
+
+
+async def test_a_model_that_the_memory_has_no_room_for_is_never_in_its_place(
+    tmp_path: Path,
+) -> None:
+    def refuse(path: Path) -> None:
+        assert path.read_bytes() == b"one two"
+        raise ServableError(f"{path}: to load it takes too much.")
+
+    with pytest.raises(
+        RefusedModelError, match=r"^colors/1/model\.onnx: to load it takes too much\.$"
+    ):
+        await receive(tmp_path, piece(b"one "), piece(b"two", more=False), require_room=refuse)
+    assert not drafts(tmp_path)
+    assert not (tmp_path / "colors").exists()
 
 
 async def test_a_model_is_in_its_place_when_it_is_whole(tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""How much memory ONNX Runtime takes at least while it loads a file, from the file's outline; nothing is loaded."""
+
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from service.card import DATA_SUFFIX
+from service.errors import ServableError
+from service.graph.outline import ITEM_BYTES, Graph, Node, Outline, Tensor, elements, read_outline
+
+_FLOAT = 1
+"""ONNX's number of the type."""
+_MAPS = 4
+"""Dimensions of the weights of a convolution over images."""
+_ALIGNED = 4
+"""ONNX Runtime lays out convolutions anew where the numbers of their channels are a multiple of this."""
+_LAYS_OUT = platform.machine().lower() in {"x86_64", "amd64"}
+_READ = frozenset({"Conv", "Gemm", "MatMul"})
+CERTAIN_SHARE = 0.95
+"""Of what was measured, what counts. With weights of 64 to 572 MiB, in 1 to 8 constants, inside the file and beside it,
+a process with no more memory than this was always ended by the kernel."""
+
+
+_MOST_TIMES = 2
+"""Of all its files, what `least_load_bytes` says of a network at most."""
+
+
+def least_load_bytes(path: Path, *, on_cpu: bool) -> int:
+    """Return how many bytes the loading of a file takes at least, beside what the process holds before.
+
+    The parser holds all constants of the file; one of them is then copied, or those of convolutions are laid out anew.
+    Weights in a file beside it are mapped, which the system can undo, and held only where they are packed.
+
+    Args:
+        path: the servable.
+        on_cpu: whether ONNX Runtime's own kernels run it. Of other devices only the parser is known.
+
+    Raises:
+        ServableError: it is no ONNX file.
+        OSError: it can not be read.
+    """
+    outline = read_outline(path, _READ)
+    stored = [tensor.stored for graph in _graphs(outline) for tensor in graph.tensors]
+    inside = sum(stored)
+    if not on_cpu:
+        return int(inside * CERTAIN_SHARE)
+    packed = _laid_out(outline.graph) + _packed_from_beside(outline.graph)
+    return int((inside + max(max(stored, default=0), packed)) * CERTAIN_SHARE)
+
+
+def _graphs(outline: Outline) -> Iterator[Graph]:
+    waiting = [outline.graph, *outline.functions.values()]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        waiting += [inner for node in graph.nodes for inner in node.graphs]
+
+
+def _laid_out(graph: Graph) -> int:
+    """Return the bytes of the weights that are copied into another layout."""
+    if not _LAYS_OUT:
+        return 0
+    return _bytes_of(
+        _weights(graph, node)
+        for node in graph.nodes
+        if node.operator == "Conv"
+        and node.numbers.get("group", (1,)) == (1,)
+        and all(name in graph.literals for name in node.inputs[2:])
+        and _is_aligned(_weights(graph, node))
+    )
+
+
+def _is_aligned(weights: Tensor | None) -> bool:
+    return (
+        weights is not None
+        and len(weights.shape) == _MAPS
+        and not any(channels % _ALIGNED for channels in weights.shape[:2])
+    )
+
+
+def _packed_from_beside(graph: Graph) -> int:
+    """Return the bytes of the matrices in a file beside this one that are copied into the order of the products."""
+    found = (_weights(graph, node) for node in graph.nodes if node.operator in {"Gemm", "MatMul"})
+    return _bytes_of(one for one in found if one is not None and one.files and len(one.shape) == 2)
+
+
+def _weights(graph: Graph, node: Node) -> Tensor | None:
+    return graph.literals.get(node.inputs[1]) if not node.domain and len(node.inputs) > 1 else None
+
+
+def _bytes_of(tensors: Iterator[Tensor | None]) -> int:
+    """Return how many bytes these constants of float32 have, each once."""
+    named = {one.name: one for one in tensors if one is not None and one.type == _FLOAT}
+    return sum(ITEM_BYTES[_FLOAT] * elements(one.shape) for one in named.values())
+
+
+def _size_of(path: Path) -> int:
+    beside = path.with_name(path.name + DATA_SUFFIX)
+    return path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+
+
+def require_room(path: Path, *, left: int, limit: int, on_cpu: bool) -> None:
+    """Refuse a file that can not be loaded with the memory that is left: the kernel would end the process.
+
+    Args:
+        path: the servable.
+        left: how many bytes the process can still get.
+        limit: of how many, for the message.
+        on_cpu: see `least_load_bytes`.
+
+    Raises:
+        ServableError: it does not fit, or is no ONNX file.
+    """
+    try:
+        if _MOST_TIMES * _size_of(path) <= left:
+            return
+        needed = least_load_bytes(path, on_cpu=on_cpu)
+    except ServableError as error:
+        raise ServableError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ServableError(f"{path} can not be read: {error.strerror or error}") from error
+    if needed > left:
+        raise ServableError(
+            f"{path}: to load it takes at least {needed >> 20} MiB of memory, and {left >> 20} of {limit >> 20} MiB "
+            "are left. Give the container more memory, use fewer workers, serve fewer models, or export a smaller "
+            "network."
+        )

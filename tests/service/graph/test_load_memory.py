@@ -1,0 +1,106 @@
+"""What the loading of a file takes at least, from tiny graphs; test_out_of_memory.py holds it against the kernel."""
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from service.errors import ServableError
+from service.graph.load_memory import CERTAIN_SHARE, least_load_bytes, require_room
+
+MATRIX = 64 * 64 * 4
+LAYS_OUT = platform.machine().lower() in {"x86_64", "amd64"}
+
+
+def file_of(
+    folder: Path,
+    nodes: list[onnx.NodeProto],
+    weights: Mapping[str, tuple[int, ...]],
+    *,
+    beside: bool,
+) -> Path:
+    """Write a graph whose constants are zeros of float32."""
+    path = folder / "model.onnx"
+    outputs = [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)]
+    given = [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)]
+    constants = [
+        numpy_helper.from_array(np.zeros(shape, np.float32), name)
+        for name, shape in weights.items()
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "net", given, outputs, constants))
+    onnx.save(
+        model, path, save_as_external_data=beside, location="model.onnx.data", size_threshold=0
+    )
+    return path
+
+
+def node(operator: str, *inputs: str, output: str = "y", **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(operator, list(inputs), [output], **attributes)
+
+
+PRODUCTS = [node("MatMul", "x", "a", output="h"), node("MatMul", "h", "b")]
+MATRICES = {"a": (64, 64), "b": (64, 64)}
+
+
+def least(path: Path, *, on_cpu: bool = True) -> int:
+    """Return what would be counted if all of it counted."""
+    return round(least_load_bytes(path, on_cpu=on_cpu) / CERTAIN_SHARE)
+
+
+def test_constants_in_the_file_are_held_with_a_copy_of_the_largest(tmp_path: Path) -> None:
+    path = file_of(tmp_path, PRODUCTS, {"a": (64, 64), "b": (64, 32)}, beside=False)
+    assert least(path) == pytest.approx(2.5 * MATRIX, abs=2)
+
+
+def test_of_another_device_only_the_parser_is_known(tmp_path: Path) -> None:
+    path = file_of(tmp_path, PRODUCTS, MATRICES, beside=False)
+    assert least(path, on_cpu=False) == pytest.approx(2 * MATRIX, abs=2)
+
+
+def test_of_weights_beside_the_file_only_matrices_that_are_packed_are_held(tmp_path: Path) -> None:
+    products = file_of(tmp_path, PRODUCTS, MATRICES, beside=True)
+    assert least(products) == pytest.approx(2 * MATRIX, abs=2)
+    table = file_of(tmp_path, [node("Add", "x", "a")], {"a": (64, 64)}, beside=True)
+    assert least(table) == 0
+
+
+@pytest.mark.skipif(not LAYS_OUT, reason="only on x86-64 are convolutions known to be laid out")
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "groups", "copies"),
+    [
+        ((64, 32, 3, 3), 1, 1),
+        ((63, 32, 3, 3), 1, 0),
+        ((64, 30, 3, 3), 1, 0),
+        ((64, 1, 3, 3), 64, 0),
+    ],
+)
+def test_weights_of_convolutions_over_aligned_channels_are_laid_out_anew(
+    tmp_path: Path, shape: tuple[int, ...], groups: int, copies: int, *, beside: bool
+) -> None:
+    path = file_of(tmp_path, [node("Conv", "x", "w", group=groups)], {"w": shape}, beside=beside)
+    size = 4 * int(np.prod(shape))
+    assert least(path) == pytest.approx(size * (copies if beside else 2), abs=2)
+
+
+def test_what_does_not_fit_is_refused_with_what_it_takes_and_what_there_is(tmp_path: Path) -> None:
+    path = file_of(tmp_path, PRODUCTS, {"a": (1024, 1024), "b": (8, 8)}, beside=False)
+    require_room(path, left=9 << 20, limit=700 << 20, on_cpu=True)
+    with pytest.raises(
+        ServableError, match=r"takes at least 7 MiB of memory, and 6 of 700 MiB are left\. Give"
+    ):
+        require_room(path, left=6 << 20, limit=700 << 20, on_cpu=True)
+
+
+def test_a_file_that_is_no_network_or_is_gone_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ServableError, match=r"model\.onnx can not be read: No such file"):
+        require_room(path, left=0, limit=1, on_cpu=True)
+    path.write_bytes(b"no network")
+    with pytest.raises(ServableError, match=r"model\.onnx: the file"):
+        require_room(path, left=0, limit=1, on_cpu=True)
