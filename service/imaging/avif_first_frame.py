@@ -1,5 +1,7 @@
 """An AVIF → its first frame: from its items, or from its tracks where it is animated."""
 
+import struct
+
 from service.errors import BrokenImageError
 from service.imaging.avif import MOST_PICTURES, Avif, Picture, Streams
 from service.imaging.avif_boxes import Budget, Place, UnreadableError, first_boxes
@@ -22,7 +24,7 @@ def first_frame(body: bytes) -> Avif:
     """
     try:
         return _first_frame(body)
-    except UnreadableError as error:
+    except (UnreadableError, struct.error) as error:
         raise why_unread(body) from error
 
 

@@ -1,5 +1,6 @@
 """The items of an AVIF's box of metadata → the picture that is shown: ISO/IEC 14496-12, 8.11; ISO/IEC 23008-12."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -25,6 +26,8 @@ KEPT = frozenset({
 _KNOWN = KEPT | {b"clli"}
 _IN_FILE, _IN_BOX = 0, 1
 _FIELD_BYTES = frozenset({0, 4, 8})
+_FORMATS = {0: "0s", 2: "H", 4: "I", 8: "Q"}
+"""Of numbers with so many bytes; `0s` takes none and gives nothing."""
 
 
 class _Location(NamedTuple):
@@ -220,16 +223,16 @@ def _read_locations(table: Fields, items: _Items) -> None:
     if not {place_bytes, length_bytes, base_bytes, index_bytes} <= _FIELD_BYTES:
         raise UnreadableError
     items.field_bytes = index_bytes, place_bytes, length_bytes
-    id_bytes = 2 if version < 2 else 4
-    for _ in range(items.budget.take(table.read(id_bytes))):
-        item = table.read(id_bytes)
-        method = table.read(2) & 15 if version else _IN_FILE
-        table.skip(2)
-        base, parts = table.read(base_bytes), table.read(2)
-        if method in {_IN_FILE, _IN_BOX}:
-            found = _Location(table.place, parts, base, method == _IN_BOX)
-            items.locations.setdefault(item, found)
-        table.skip(parts * sum(items.field_bytes))
+    number, method = _FORMATS[2 if version < 2 else 4], "H" if version else "0s"
+    head = struct.Struct(f">{number}{method}2x{_FORMATS[base_bytes]}H")
+    count, size = table.read(2 if version < 2 else 4), sum(items.field_bytes)
+    for _ in range(items.budget.take(count)):
+        item, way, base, parts = head.unpack_from(items.body, table.place)
+        table.skip(head.size)
+        kept = way & 15 if version else _IN_FILE
+        if kept in {_IN_FILE, _IN_BOX} and item not in items.locations:
+            items.locations[item] = _Location(table.place, parts, base or 0, kept == _IN_BOX)
+        table.skip(parts * size)
 
 
 def _read_references(table: Fields, items: _Items) -> None:
@@ -259,9 +262,10 @@ def _read_properties(table: Fields, items: _Items) -> None:
 
 def _read_owned(table: Fields, items: _Items) -> None:
     version, flags = table.head()
-    id_bytes, number_bytes = 4 if version else 2, 1 + (flags & 1)
+    head, number_bytes = struct.Struct(">IB" if version else ">HB"), 1 + (flags & 1)
     for _ in range(items.budget.take(table.read(4))):
-        item, count = table.read(id_bytes), table.read(1)
+        item, count = head.unpack_from(items.body, table.place)
+        table.skip(head.size)
         items.owned.setdefault(item, []).append(_Owned(table.place, count, number_bytes))
         table.skip(count * number_bytes)
 
