@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from service.errors import ImageError
 from service.imaging import png, tiff
+from service.imaging.avif_boxes import LEAST_ENTRY_BYTES, MOST_ENTRIES
 from service.imaging.avif_first_frame import first_frame
 from service.imaging.avif_frames import beside_canvas, coded_frames
 from service.imaging.faults import PILLOW_FAULTS
@@ -15,7 +16,12 @@ from service.imaging.formats import FORMATS, format_of
 from service.imaging.jpeg_header import JPEG_START, MAX_SEGMENTS, without_filling
 from service.imaging.metadata import MAX_METADATA_BYTES, require_little_metadata
 from service.imaging.unread import TIFF_STARTS
-from service.imaging.work_weights import AVIF_BYTE_WORK, VIDEO_FIFTHS, segments_work
+from service.imaging.work_weights import (
+    AVIF_BYTE_WORK,
+    AVIF_ENTRY_WORK,
+    VIDEO_FIFTHS,
+    segments_work,
+)
 
 MOST_SEGMENTS = 200
 """Of a JPEG, before its size; photographs have about ten, and up to a hundred with a large color profile."""
@@ -147,12 +153,21 @@ def _read_header(image: bytes, formats: tuple[str, ...]) -> Announced:
     if format_of(image) == "AVIF":
         if "AVIF" not in formats:
             return Announced(0, 0)
-        frame = first_frame(image)
-        frames = beside_canvas(coded_frames(frame), frame.size[0] * frame.size[1])
-        work = max(frames.total * VIDEO_FIFTHS // 5, len(image) * AVIF_BYTE_WORK)
-        return Announced(frames.largest, work)
+        return _read_avif(image)
     pixels = _pillow_pixels(image, formats)
     return Announced(pixels, pixels)
+
+
+def _read_avif(image: bytes) -> Announced:
+    """Return what the first frame takes; where it can not be read, only what its tables take that were."""
+    tables = min(MOST_ENTRIES, len(image) // LEAST_ENTRY_BYTES) * AVIF_ENTRY_WORK
+    try:
+        frame = first_frame(image)
+        frames = beside_canvas(coded_frames(frame), frame.size[0] * frame.size[1])
+    except ImageError:
+        return Announced(0, tables)
+    work = max(frames.total * VIDEO_FIFTHS // 5, len(image) * AVIF_BYTE_WORK)
+    return Announced(frames.largest, max(work, frame.entries * AVIF_ENTRY_WORK))
 
 
 def _read_jpeg(image: bytes, formats: tuple[str, ...]) -> Announced:

@@ -87,11 +87,15 @@ def is_opacity(properties: Iterable[Property]) -> bool:
 
 
 class Avif(NamedTuple):
-    """The first frame: its picture, its size by the boxes, and the streams that pictures name by number."""
+    """The first frame: its picture, its size by the boxes, and the streams that pictures name by number.
+
+    `entries` is how many boxes and entries of tables were looked at for it.
+    """
 
     picture: Picture
     size: tuple[int, int]
     streams: tuple[memoryview, ...]
+    entries: int
 
     @property
     def profile_bytes(self) -> int:

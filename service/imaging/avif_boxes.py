@@ -9,6 +9,8 @@ from service.errors import BrokenImageError
 MOST_ENTRIES = 32_768
 """Boxes and entries of tables that are looked at, all of a file together. A grid of 2,000 tiles has 20,000; to look at
 so many takes a twentieth of a second."""
+LEAST_ENTRY_BYTES = 2
+"""Of a reference."""
 
 Place = tuple[int, int]
 """Where something begins and ends."""
@@ -23,6 +25,11 @@ class Budget:
 
     def __init__(self) -> None:
         self._left = MOST_ENTRIES
+
+    @property
+    def taken(self) -> int:
+        """How many were counted."""
+        return MOST_ENTRIES - self._left
 
     def take(self, count: int = 1) -> int:
         """Count entries.

@@ -37,7 +37,7 @@ def _first_frame(body: bytes) -> Avif:
         raise BrokenImageError(
             f"The AVIF has {count} tiles, more than the {MOST_PICTURES} that are read. Encode it again."
         )
-    return Avif(picture, picture.size, tuple(streams.found))
+    return Avif(picture, picture.size, tuple(streams.found), budget.taken)
 
 
 def _picture(body: bytes, found: dict[bytes, Place], budget: Budget, streams: Streams) -> Picture:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from service.errors import MalformedBase64Error
+from service.imaging.avif_boxes import MOST_ENTRIES
 from service.imaging.jpeg_scans import count_markers
 from service.imaging.work import (
     REQUEST_WORK,
@@ -18,8 +19,14 @@ from service.imaging.work import (
     quick_work,
     work_together,
 )
-from service.imaging.work_weights import GROUP_WORK, LARGE_WORK, LONG_WORK, RUN_CODE_WORK
-from tests.avifs import avif, stated_size
+from service.imaging.work_weights import (
+    AVIF_ENTRY_WORK,
+    GROUP_WORK,
+    LARGE_WORK,
+    LONG_WORK,
+    RUN_CODE_WORK,
+)
+from tests.avifs import avif, box, stated_size
 from tests.bmps import PALETTE, RLE8, V1, bmp_of
 from tests.images import encode
 from tests.pngs import (
@@ -291,3 +298,12 @@ def test_the_run_lengths_of_a_bmp_count() -> None:
     assert announced_work(bmp_of(V1, (64, 64), 8, RLE8, drawing, palette=PALETTE)) < 30_000
     plain = encode(Image.new("P", (64, 64)), "BMP")
     assert announced_work(plain) == 64 * 64
+
+
+def test_the_tables_of_an_avif_count_also_where_it_is_refused() -> None:
+    many = avif(64, 64) + box(b"free", b"") * 20_000
+    assert 20_000 * AVIF_ENTRY_WORK < announced_work(many) < 20_100 * AVIF_ENTRY_WORK
+    assert announced(many).pixels == 64 * 64
+    refused = avif(64, 64) + box(b"free", b"") * MOST_ENTRIES
+    assert announced(refused) == (0, MOST_ENTRIES * AVIF_ENTRY_WORK)
+    assert announced(avif(64, 64)[:100]).work <= 50 * AVIF_ENTRY_WORK
