@@ -104,11 +104,18 @@ class Explanation:
             DeadlineError: it was not prepared in time.
             TooManyPixelsError: from the job, where the image can not be drawn as large as it is.
         """
+        job = self._job(card, head)
+        return await self.pipeline.prepared_if_large(self._own_image, job, self.deadline)
+
+    @property
+    def _own_image(self) -> EncodedImage:
         if self.image is None:
             raise InvalidParameterError(f"view: {self.request.view} needs an image")
+        return self.image
+
+    def _job(self, card: Card, head: Head[T]) -> Job[SourceImage, T]:
         require = require_png if self.request.form in WHOLE_IMAGES else None
-        job = self.pipeline.job(self.image, card, head, self.deadline, require)
-        return await self.pipeline.prepared_if_large(self.image, job, self.deadline)
+        return self.pipeline.job(self._own_image, card, head, self.deadline, require)
 
     async def run_explainer(self, head: InnerHead[T]) -> JobResult[T]:
         """Return what `head` makes of one run of the network with its inner maps among its outputs.
@@ -117,7 +124,13 @@ class Explanation:
             FovealError: the image can not be read, or the run failed.
         """
         try:
-            prepare = (await self.image_job(self.card, _nothing)).prepare
+            job_of_image = self._job(self.card, _nothing)
+            ready = await self.pipeline.prepared_if_large(
+                self._own_image, job_of_image, self.deadline
+            )
+            prepare, seconds = ready.prepare, self.timeout_seconds
+            if ready is not job_of_image:
+                seconds = min(seconds, self.left())
 
             def prepare_with_frame() -> tuple[Frame, tuple[Frame, SourceImage]]:
                 frame, source = prepare()
@@ -128,7 +141,7 @@ class Explanation:
             )
             (outcome,) = await self.explainer.batcher.submit(
                 [job],
-                timeout_seconds=min(self.timeout_seconds, self.left()),
+                timeout_seconds=seconds,
                 low_priority=True,
                 bounded=True,
             )

@@ -183,7 +183,7 @@ def test_the_best_pairs_of_box_and_class_come_sorted(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["scores"], np.take_along_axis(flat, best, 1), atol=1e-6)
     np.testing.assert_array_equal(found["classes"], best % 3 + 1)
     x, y, w, h = np.take_along_axis(boxes, best[..., None] // 3, 1).transpose(2, 0, 1)
-    corners = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1).clip(0, 1)
+    corners = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1)
     np.testing.assert_allclose(found["boxes"], corners, atol=1e-6)
     assert found["classes"].dtype == np.int32
 
@@ -267,7 +267,11 @@ def test_ultralytics_heads_are_decoded(tmp_path: Path, decoder: str, shape: list
     by_class = raw[..., 4:5] * raw[..., 5:] if decoder == "yolov5" else raw[:, 4:].swapaxes(1, 2)
     scores = by_class.max(2)
     np.testing.assert_allclose(found["scores"], -np.sort(-scores, axis=1), atol=1e-6)
-    assert found["boxes"].max() <= 1
+    rows = raw[..., :4] if decoder == "yolov5" else raw[:, :4].swapaxes(1, 2)
+    best = np.argsort(-scores, axis=1)[..., None]
+    x, y, w, h = np.take_along_axis(rows, best, 1).transpose(2, 0, 1)
+    corners = np.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], -1)
+    np.testing.assert_allclose(found["boxes"], corners, atol=1e-6)
     assert found["classes"].max() < 4
 
 
