@@ -41,6 +41,8 @@ _NESTS = frozenset(
 )  # fmt: skip
 """Elements with elements in them, within the parts of the header."""
 _ID_BYTES, _SIZE_BYTES = 4, 8
+_LEAST_PART = 1 << 28
+"""The kinds of parts have four bytes."""
 
 
 class ElementCount:
@@ -83,44 +85,37 @@ class ElementCount:
         while end is None or at < end:
             self._elements += 1
             self._require_few()
-            head = self._window.at(at, _ID_BYTES + _SIZE_BYTES)
-            if not head:
+            head = self._head(at)
+            if head is None:
                 return
-            width = 9 - head[0].bit_length()
-            if width > _ID_BYTES or len(head) <= width:
-                return
-            kind = int.from_bytes(head[:width])
-            size_width = 9 - head[width].bit_length()
-            if size_width > _SIZE_BYTES:
-                return
-            size = int.from_bytes(head[width : width + size_width]) & ((1 << 7 * size_width) - 1)
-            is_open = size == (1 << 7 * size_width) - 1
-            at += width + size_width
+            kind, at, size = head
             if first:
                 first = False
-                end = None if is_open else at + size
-                if is_index and not is_open:
-                    self._index_bytes += size
+                end = None if size is None else at + size
+                if is_index and end is not None:
+                    self._index_bytes += end - at
                     self._require_few()
-                    self._count_late(at, at + size)
+                    self._count_late(at, end)
                     return
                 continue
-            if width == _ID_BYTES:  # the next part
+            if kind >= _LEAST_PART:  # the next part
                 return
             self._groups += kind == _GROUP
             self._tags += kind == _TAG
             if kind not in _NESTS:
-                at += 0 if is_open else size
+                at += size or 0
 
     def _count_late(self, at: int, end: int) -> None:
         """Go through the entries of an index; what is no element ends it."""
         time = self._latest
         while at < end and (head := self._head(at)) is not None:
             kind, at, size = head
+            if size is None:
+                break
             if kind == _CUE:
                 self._note(time)
             elif kind == _CUE_TIME:
-                time = int.from_bytes(self._window.at(at, size & 15))
+                time = int.from_bytes(self._window.at(at, min(size, _SIZE_BYTES)))
             at += 0 if kind == _CUE else size
             if self._late > MOST_LATE_ENTRIES:
                 break
@@ -132,8 +127,11 @@ class ElementCount:
         self._late += time < self._latest
         self._latest = max(self._latest, time)
 
-    def _head(self, at: int) -> tuple[int, int, int] | None:
-        """Return the kind of an element, where its content begins, and its bytes; None where there is none."""
+    def _head(self, at: int) -> tuple[int, int, int | None] | None:
+        """Return the kind of an element, where its content begins, and its bytes, None where it does not say.
+
+        Where there is no element return None.
+        """
         head = self._window.at(at, _ID_BYTES + _SIZE_BYTES)
         width = 9 - head[0].bit_length() if head else _ID_BYTES + 1
         if width > _ID_BYTES or len(head) <= width:
@@ -141,8 +139,13 @@ class ElementCount:
         size_width = 9 - head[width].bit_length()
         if size_width > _SIZE_BYTES:
             return None
-        size = int.from_bytes(head[width : width + size_width]) & ((1 << 7 * size_width) - 1)
-        return int.from_bytes(head[:width]), at + width + size_width, size
+        most = (1 << 7 * size_width) - 1
+        size = int.from_bytes(head[width : width + size_width]) & most
+        return (
+            int.from_bytes(head[:width]),
+            at + width + size_width,
+            None if size == most else size,
+        )
 
     def _require_few(self) -> None:
         work = max(_LEAST_GROUPS, self._groups) * self._tags**2

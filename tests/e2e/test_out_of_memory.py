@@ -95,15 +95,20 @@ def test_an_isolated_decoder_that_the_kernel_ends_dies_in_place_of_its_service(
         assert service.process.poll() is None
 
 
+def limited(size: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Let what the test starts have so much memory."""
+    with memory_group(size) as made:
+        monkeypatch.setenv(in_group.GROUP_VARIABLE, str(made))
+        yield made
+
+
 SMALL_BYTES = 700 << 20
 """Of a container in which two workers of a tiny model start, and an image of 36 million pixels does not fit."""
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    with memory_group(SMALL_BYTES) as made:
-        monkeypatch.setenv(in_group.GROUP_VARIABLE, str(made))
-        yield made
+    yield from limited(SMALL_BYTES, monkeypatch)
 
 
 @pytest.mark.usefixtures("small")
@@ -165,9 +170,7 @@ def large_network(mebibytes: int) -> onnx.ModelProto:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    with memory_group(LIMIT_BYTES) as made:
-        monkeypatch.setenv(in_group.GROUP_VARIABLE, str(made))
-        yield made
+    yield from limited(LIMIT_BYTES, monkeypatch)
 
 
 @pytest.mark.usefixtures("tiny")
