@@ -2,11 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
+from typing import TYPE_CHECKING, Any
 
 from service.body_memory import BodyMemory, BodyPlace
 from service.errors import BodyTooLargeError, OverloadedError, TooManyPixelsError
 from service.imaging.room import TIGHT_BYTES_PER_PIXEL, PixelRoom
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 MOST_HELD_BYTES = 256 << 20
 """How many bytes the frames of one video may take that wait for the network or run through it."""
@@ -119,6 +123,21 @@ class VideoMemory:
         with closing(self.work.place()) as place:
             await self._take(place, min(most, decoder_bytes + held), patience_seconds)
             yield held
+
+    def keep_until(self, call: "Future[Any]", file_bytes: int, decoder_bytes: int) -> None:
+        """Have what a video holds counted until a call on a thread has ended that goes on after its request.
+
+        Args:
+            call: reads the video.
+            file_bytes: of its file.
+            decoder_bytes: what its decoder holds.
+        """
+        held = ExitStack()
+        for memory, size in ((self.files, file_bytes), (self.work, decoder_bytes)):
+            held.enter_context(closing(place := memory.place()))
+            place.keep(size)
+        close = _on_loop(held.close)
+        call.add_done_callback(lambda _: close())
 
     def _require_work(self, size: int) -> None:
         whole = self._free + self._shared_bodies + self._shared_pixels

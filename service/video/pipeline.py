@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -119,46 +119,62 @@ class VideoPipeline:
             TooManyPixelsError: its frames are larger than is allowed, or than the memory has room for.
             UnavailableError: a network is not ready, the service ends, or a frame waited for too long.
         """
+        decoder = 0
+
+        def goes_on(call: "Future[Any]") -> None:
+            self.fan_out.keep_until(call)
+            self.memory.keep_until(call, 0 if arrival is None else arrival.expected, decoder)
+
         opening = opened(
             source,
             run.sampling,
             self.limits,
             self.metrics,
             stop_reading=stop_reading,
-            goes_on=self.fan_out.keep_until,
+            goes_on=goes_on,
         )
         if arrival is not None:
             await arrival.begun()
         with self.fan_out.admit() as place, _given_back(place, arrival):
             expected = 0 if arrival is None else arrival.expected
-            async with opening as reader, self._memory_for(reader.clip, expected, run) as most:
-                started = False
-                results = run_frames(
-                    reader,
-                    run.backbone,
-                    run.combiner,
-                    self.fan_out,
-                    self.room,
-                    timeout_seconds=run.timeout_seconds,
-                    draws=run.draws,
-                    most_held_bytes=most,
-                    place=place,
+            async with opening as reader:
+                pixels = self._frame_pixels(reader.clip)
+                decoder = decoder_bytes(reader.clip.info.codec, pixels, expected)
+                memory = self.memory.working(
+                    decoder,
+                    HELD_BYTES_PER_PIXEL * pixels,
+                    self.fan_out.in_flight,
+                    run.timeout_seconds,
                 )
-                async with aclosing(results):
-                    async for result in results:
-                        if not started:
-                            started = True
-                            yield VideoStart(run.served, run.task, reader.clip.info)
-                        yield await _combined(result, run)
-                yield await _summary(reader.clip, run)
+                async with memory as most:
+                    results = run_frames(
+                        reader,
+                        run.backbone,
+                        run.combiner,
+                        self.fan_out,
+                        self.room,
+                        timeout_seconds=run.timeout_seconds,
+                        draws=run.draws,
+                        most_held_bytes=most,
+                        place=place,
+                    )
+                    started = False
+                    async with aclosing(results):
+                        async for result in results:
+                            if not started:
+                                started = True
+                                yield VideoStart(run.served, run.task, reader.clip.info)
+                            yield await _combined(result, run)
+                    yield await _summary(reader.clip, run)
 
-    def _memory_for(
-        self, clip: AnyClip, file_bytes: int, run: VideoRun
-    ) -> AbstractAsyncContextManager[int]:
-        """Return what holds the memory for a video's work, and gives what its frames may take.
+    def _frame_pixels(self, clip: AnyClip) -> int:
+        """Return how many pixels a frame of a video may have.
 
         Where memory is short, frames that are larger than the header says are not decoded. That is what FFmpeg has
         found in the first frame.
+
+        Raises:
+            TooManyPixelsError: the memory has no room for one.
         """
         pixels, largest = clip.pixels, self.room.largest
         if not pixels:
@@ -166,12 +182,7 @@ class VideoPipeline:
         self.room.require(pixels)
         if largest is not None:
             clip.allow(pixels)
-        return self.memory.working(
-            decoder_bytes(clip.info.codec, pixels, file_bytes),
-            HELD_BYTES_PER_PIXEL * pixels,
-            self.fan_out.in_flight,
-            run.timeout_seconds,
-        )
+        return pixels
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """The kernel ends a process for want of memory, as in a container with a limit: which ends, and which go on."""
 
 import base64
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -160,11 +161,38 @@ def test_a_jpeg_that_is_not_drawn_on_may_be_twice_as_large(repository: Path) -> 
         problem(large, 413, "too_many_pixels")
 
 
-def large_network(mebibytes: int) -> onnx.ModelProto:
+def large_network(mebibytes: int = 250) -> onnx.ModelProto:
     """Return the tiny network with a constant of so many MiB; the parser holds it, and a copy of it is made."""
     model, count = color_model(), mebibytes << 18
     constant = helper.make_tensor("large", TensorProto.FLOAT, [count], bytes(4 * count), raw=True)
     model.graph.initializer.append(constant)
+    return model
+
+
+def convolved_network() -> onnx.ModelProto:
+    """Return the tiny network with a convolution of 100 MiB behind it, which is laid out anew with three copies."""
+    model = color_model()
+    graph = model.graph
+    shapes = {"widen": (1024, 3, 1, 1), "large": (1024, 1024, 5, 5)}
+    for name, shape in shapes.items():
+        values = bytes(4 * math.prod(shape))
+        graph.initializer.append(
+            helper.make_tensor(name, TensorProto.FLOAT, shape, values, raw=True)
+        )
+    graph.initializer.append(helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3]))
+    (softmax,) = (node for node in graph.node if node.op_type == "Softmax")
+    softmax.input[0] = "sum"
+    added = [
+        helper.make_node("Unsqueeze", ["logits", "axes"], ["map"]),
+        helper.make_node("Conv", ["map", "widen"], ["wide"]),
+        helper.make_node("Conv", ["wide", "large"], ["found"], pads=[2, 2, 2, 2]),
+        helper.make_node("ReduceMean", ["found"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("ReduceMean", ["mean"], ["one"], axes=[1], keepdims=1),
+        helper.make_node("Add", ["logits", "one"], ["sum"]),
+    ]
+    at = list(graph.node).index(softmax)
+    for node in reversed(added):
+        graph.node.insert(at, node)
     return model
 
 
@@ -174,11 +202,13 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.usefixtures("tiny")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("network", "workers"), [(large_network, 1), (large_network, 2), (convolved_network, 1)]
+)
 def test_a_network_that_the_memory_has_no_room_for_is_refused_and_the_others_are_served(
-    repository: Path, tmp_path: Path, workers: int
+    repository: Path, tmp_path: Path, network: Callable[[], onnx.ModelProto], workers: int
 ) -> None:
-    write_servable(repository, "large", model=large_network(250))
+    write_servable(repository, "large", model=network())
     keys = write_keys(tmp_path / "keys.toml", {"admin": ["infer", "admin"]})
     settings = {"models": repository, "workers": workers, "keys": keys, "admin": "true"}
     with (

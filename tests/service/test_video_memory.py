@@ -3,6 +3,7 @@
 import asyncio
 import math
 import threading
+from concurrent.futures import Future
 from contextlib import closing
 
 import pytest
@@ -61,6 +62,21 @@ async def test_a_file_waits_for_another_one_and_is_refused_when_that_takes_too_l
         first.close()
         await waiting
         assert videos.bytes == 48 * MEBIBYTE
+    assert videos.bytes == 0
+
+
+async def test_a_thread_that_goes_on_after_its_video_keeps_the_memory_until_it_ends() -> None:
+    videos, call = Shared().videos, Future[None]()
+    with closing(videos.files.place()) as file, closing(videos.files.place()) as next_file:
+        await videos.take_file(file, 30 * MEBIBYTE, 30)
+        videos.keep_until(call, 30 * MEBIBYTE, 5 * MEBIBYTE)
+        file.close()
+        assert videos.bytes == 35 * MEBIBYTE
+        waiting = asyncio.create_task(videos.take_file(next_file, 20 * MEBIBYTE, 30))
+        await settle()
+        assert not waiting.done()
+        await asyncio.to_thread(call.set_result, None)
+        await waiting
     assert videos.bytes == 0
 
 

@@ -74,7 +74,7 @@ def test_of_weights_beside_the_file_only_matrices_that_are_packed_are_held(tmp_p
 @pytest.mark.parametrize(
     ("shape", "groups", "copies"),
     [
-        ((64, 32, 3, 3), 1, 1),
+        ((64, 32, 3, 3), 1, 4),
         ((63, 32, 3, 3), 1, 0),
         ((64, 30, 3, 3), 1, 0),
         ((64, 1, 3, 3), 64, 0),
@@ -85,7 +85,26 @@ def test_weights_of_convolutions_over_aligned_channels_are_laid_out_anew(
 ) -> None:
     path = file_of(tmp_path, [node("Conv", "x", "w", group=groups)], {"w": shape}, beside=beside)
     size = 4 * int(np.prod(shape))
-    assert least(path) == pytest.approx(size * (copies if beside else 2), abs=2)
+    in_the_file = 0 if beside else 1
+    assert least(path) == pytest.approx(size * (in_the_file + max(copies, in_the_file)), abs=2)
+
+
+@pytest.mark.skipif(not LAYS_OUT, reason="only on x86-64 are convolutions known to be laid out")
+@pytest.mark.parametrize(
+    ("channels", "times"),
+    [((64, 64, 64), 3 + 3), ((64, 48, 48), 2.5 + 3 * 0.75), ((64, 64, 4), 1 + 3)],
+)
+def test_convolutions_are_laid_out_one_after_the_other(
+    tmp_path: Path, channels: tuple[int, ...], times: float
+) -> None:
+    names = "abc"
+    nodes = [
+        node("Conv", "x" if not at else names[at - 1] * 2, name, output=name * 2)
+        for at, name in enumerate(names)
+    ]
+    weights = {name: (64, number, 3, 3) for name, number in zip(names, channels, strict=True)}
+    path = file_of(tmp_path, nodes, weights, beside=True)
+    assert least(path) == pytest.approx(times * 64 * 64 * 9 * 4, abs=2)
 
 
 def test_what_does_not_fit_is_refused_with_what_it_takes_and_what_there_is(tmp_path: Path) -> None:
