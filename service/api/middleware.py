@@ -19,7 +19,7 @@ from service.api.error_forms import error_response
 from service.api.errors import error_of_fault
 from service.api.record import RECORD_KEY, RequestRecord, request_ids, route_of
 from service.api.request_span import TRACE_HEADER, begin_span, end_span
-from service.errors import FovealError, ShuttingDownError
+from service.errors import FovealError, NotFoundError, ShuttingDownError
 from service.logs import FIELDS, REQUEST_LOGGER
 from service.spans import TracedRequest
 from service.stage_times import TRACE_LABEL
@@ -33,6 +33,9 @@ To refuse a request, raise a `FovealError` before the response starts, or send a
 """
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+"""Characters that no path of ours has. A route ends before a line feed (the `$` of its pattern), a guard's path does
+not: a key for another scope would open it."""
 _INTERNAL_SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
@@ -105,6 +108,7 @@ class Telemetry:
 
         self._in_flight += 1
         try:
+            _refuse_control_characters(path)
             await self.app(scope, receive, send_with_headers)
         except (
             FovealError,
@@ -206,6 +210,13 @@ def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) ->
             **{f"{stage}_ms": round(ms, 2) for stage, ms in stages.items()},
         }
     return line
+
+
+def _refuse_control_characters(path: str) -> None:
+    if _CONTROL.search(path) is not None:
+        raise NotFoundError(
+            "The path holds a control character, such as %0A. See /docs for the paths that exist."
+        )
 
 
 def without_slash(path: str) -> str:

@@ -111,6 +111,23 @@ async def test_the_first_guard_of_the_list_is_outermost() -> None:
     assert order == ["first", "second", "app"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/explain%0a", "/v1/models/colors/filters%0A", "/metrics%0a", "/v1/classify%0a/", "/health/live%00",
+     "/v1/cla%0dssify", "/v2/models/colors/infer%0a", "/%7f", "/playground/%1b"],
+)  # fmt: skip
+async def test_no_path_with_a_control_character_reaches_a_guard_or_a_route(
+    tmp_path: Path, path: str
+) -> None:
+    guard = Guard()
+    async with client_of(app_with(tmp_path, guard)) as http:
+        for method in ("GET", "POST"):
+            answer = await http.request(method, path)
+            assert answer.status_code == 404
+            assert "control character" in answer.text
+    assert guard.seen == []
+
+
 async def test_the_log_repeats_so_much_of_a_path(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -146,6 +146,15 @@ async def test_a_task_may_have_a_name_that_begins_with_admin(
             assert answer.status_code == (404 if scope in scopes else 403), name
 
 
+@pytest.mark.parametrize("name", KEYS)
+async def test_a_line_feed_behind_a_path_opens_it_to_no_key(tmp_path: Path, name: str) -> None:
+    http, app = client_of(tmp_path, admin=True)
+    async with http:
+        for method, path in requests_to(app):
+            request = httpx.Request(method, f"http://test{path}%0a", headers=bearer(name))
+            assert (await http.send(request)).status_code == 404, (method, path)
+
+
 def test_every_documented_path_has_its_scopes_here(tmp_path: Path) -> None:
     _, app = client_of(tmp_path)
     documented = {path.replace("{", "").replace("}", "") for path in app.openapi()["paths"]}
