@@ -110,15 +110,15 @@ def read_instances(body: bytes, model: Model, limits: TensorLimits) -> tuple[Ten
     if ("instances" in given) == ("inputs" in given):
         raise InvalidParameterError(f"Send either instances or inputs: {SENDS}")
     if "instances" in given:
-        return _of_instances(given["instances"], numbers, model, limits), True
+        return _rows_of("instances", given["instances"], numbers, model, limits), True
     value = given["inputs"]
     if isinstance(value, dict) and set(value) == {name}:
         value = value[name]
-    return _of_instances(value, numbers, model, limits), False
+    return _rows_of("inputs", value, numbers, model, limits), False
 
 
-def _of_instances(
-    value: object, numbers: Mapping[str, Numbers], model: Model, limits: TensorLimits
+def _rows_of(
+    key: str, value: object, numbers: Mapping[str, Numbers], model: Model, limits: TensorLimits
 ) -> TensorInput:
     name, shape = model.signature.inputs[0].name, model.blank.shape
     if isinstance(value, str) and value in numbers:
@@ -132,7 +132,7 @@ def _of_instances(
         rows = array_of(numbers[value], (count, *shape), model.blank.dtype, flat=False)
         return TensorInput(rows)
     if not isinstance(value, list) or not value:
-        raise InvalidParameterError(f"instances must be a list that is not empty: {SENDS}")
+        raise InvalidParameterError(f"{key} must be a list that is not empty: {SENDS}")
     _require_rows(len(value), limits)
     found = [_unnamed(one, name) for one in value]
     if all(isinstance(one, str) and one in numbers for one in found):

@@ -31,6 +31,7 @@ from service.errors import (
     EmptyBodyError,
     MalformedBase64Error,
     MalformedJsonError,
+    TooManyImagesError,
     UnsupportedImageError,
 )
 from service.pipeline import EncodedImage
@@ -169,7 +170,10 @@ def parse_json(body: bytes, most: int, max_depth: int = MAX_JSON_DEPTH) -> list[
     text = _as_text(body)
     commas = count_in(text, b",")
     if commas > 2 * most + SPARE_COMMAS:
-        raise too_many_images(most)
+        raise TooManyImagesError(
+            f"The request holds more than {most} images, the most that are allowed, or more values than they need. "
+            'Send {"images": ["<base64>", …]} and nothing else, in several requests.'
+        )
     if is_deeper(text, max_depth, commas):
         raise MalformedJsonError(
             f'The JSON is nested more than {max_depth} levels deep. Send {{"images": ["<base64>", …]}}.'

@@ -72,7 +72,9 @@ def _cut(text: bytes, most: int, keys: Collection[bytes]) -> tuple[bytes, dict[s
     secret = secrets.token_hex(8)  # no client can name a list that it did not send here
     kept = at = strings = 0
     longest = max(map(len, keys))
-    too_many = MalformedJsonError(f"The JSON has more than {most} strings")
+    too_many = MalformedJsonError(
+        f"The JSON has more than {most} strings, which is more than any request needs. Send several requests."
+    )
     if count_in(text, QUOTE) > 4 * most:  # those within strings are looked at too
         raise too_many
     while (start := text.find(QUOTE, at)) >= 0:
