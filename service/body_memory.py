@@ -107,6 +107,12 @@ class BodyMemory:
                 self._waiting.remove(waiter)
                 self._settle()
 
+    def end(self, place: "BodyPlace") -> None:
+        """For `BodyPlace`: it holds nothing any more, and waits for nothing."""
+        for waiter in [one for one in self._waiting if one.place is place]:
+            self._waiting.remove(waiter)
+        self.count(place, 0, taken=False)
+
     def _set(self, place: "BodyPlace", size: int, *, taken: bool) -> None:
         self.bytes += size - place.size
         self._taken += (size if taken else 0) - (place.size if place.taken else 0)
@@ -200,7 +206,7 @@ class BodyPlace:
         """Hold nothing any more; again does nothing."""
         if not self._closed:
             self._closed = True
-            self._memory.count(self, 0, taken=False)
+            self._memory.end(self)
 
 
 @dataclass(slots=True, eq=False)
