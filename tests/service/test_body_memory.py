@@ -124,3 +124,10 @@ async def test_a_body_that_gave_way_while_it_waited_takes_nothing_any_more() -> 
     for one in places:
         one.close()
     assert memory.bytes == 0
+
+
+async def test_what_a_request_holds_beside_counts_for_what_never_fits() -> None:
+    memory = BodyMemory(30 << 20)
+    memory.require(20 << 20, 1, beside=10 << 20)
+    with pytest.raises(BodyTooLargeError, match=r"^An image is larger than the 20\.0 MiB that"):
+        memory.require((20 << 20) + 1, 1, beside=10 << 20, what="An image")
