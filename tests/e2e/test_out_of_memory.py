@@ -340,7 +340,7 @@ def test_the_images_that_many_clients_name_by_url_fit_into_a_small_container(
         start(
             "tests.in_group", models=repository, label_studio_url=home, timeout_ms=120_000
         ) as service,
-        ThreadPoolExecutor(16) as clients,
+        ThreadPoolExecutor(12) as clients,
     ):
 
         def send(_: int) -> list[str]:
@@ -352,10 +352,10 @@ def test_the_images_that_many_clients_name_by_url_fit_into_a_small_container(
                 for one in answer.json()["results"]
             ]
 
-        sent = [clients.submit(send, client) for client in range(16)]
+        sent = [clients.submit(send, client) for client in range(12)]
         while not all(one.done() for one in sent):
             classify(service)
-        assert [one.result() for one in sent] == [["error", "error", "red"]] * 16
+        assert [one.result() for one in sent] == [["error", "error", "red"]] * 12
         assert service.process.poll() is None
 
 

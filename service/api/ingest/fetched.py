@@ -91,7 +91,7 @@ class FetchedImages:
     @property
     def left(self) -> int:
         """How many bytes the next image may have."""
-        return self._allowed - self.size
+        return max(0, self._allowed - self.size)
 
     @property
     def _allowed(self) -> int:

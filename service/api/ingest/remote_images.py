@@ -45,6 +45,11 @@ _SPECIAL = tuple(
 _HOME_PATHS = ("/data/", "/storage-data/", "/tasks/")
 """Where Label Studio has the files of tasks."""
 
+_Answer = tuple[int, str, bytes] | None
+"""The status, the place of a redirect, and the body of a success; None: nothing was read, because that has to wait.
+
+Then the server is asked again after the wait: some have few connections, and each holds bytes that nobody counts."""
+
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses of a host."""
 
@@ -168,6 +173,12 @@ class _Reading:
         if self._account is not None:
             self._account.came(size)
 
+    async def begins(self, *, waits: bool) -> bool:
+        """Return whether the image may be read now; where `waits`, wait until it may."""
+        if waits:
+            await self.go_on()
+        return waits or self._account is None or not self._account.must_wait
+
     async def go_on(self) -> None:
         """Wait before more is read, where the account says so."""
         if self._account is not None and self._account.must_wait:
@@ -282,7 +293,12 @@ class RemoteImages:
     ) -> tuple[int, str, bytes]:
         """Return the status, the place of a redirect, and the body of a success."""
         try:
-            return await self._ask(await self._connect(target), target, most_bytes, reading)
+            found = await self._ask(target, most_bytes, reading, waits=False)
+            if found is None:
+                await reading.go_on()
+                found = await self._ask(target, most_bytes, reading, waits=True)
+                assert found is not None
+            return found
         except (OSError, ssl.SSLError, h11.RemoteProtocolError, h11.LocalProtocolError) as error:
             raise RemoteImageError(
                 f"{_shown(target.url)} can not be fetched: {_reason(error)}."
@@ -306,13 +322,9 @@ class RemoteImages:
         raise last
 
     async def _ask(
-        self,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        target: _Target,
-        most_bytes: int,
-        reading: _Reading,
-    ) -> tuple[int, str, bytes]:
-        reader, writer = streams
+        self, target: _Target, most_bytes: int, reading: _Reading, *, waits: bool
+    ) -> _Answer:
+        reader, writer = await self._connect(target)
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
         try:
             request = h11.Request(
@@ -320,7 +332,7 @@ class RemoteImages:
             )
             sent = connection.send(request) or b""
             writer.write(sent + (connection.send(h11.EndOfMessage()) or b""))
-            return await _answer(connection, reader, target, most_bytes, reading)
+            return await _answer(connection, reader, target, most_bytes, reading, waits=waits)
         finally:
             writer.transport.abort()
 
@@ -345,8 +357,10 @@ async def _answer(
     target: _Target,
     most_bytes: int,
     reading: _Reading,
-) -> tuple[int, str, bytes]:
-    status, pieces, events, arrived = 0, JoinedPieces(), 0, 0
+    *,
+    waits: bool,
+) -> _Answer:
+    pieces, events, arrived = JoinedPieces(), 0, 0
     while True:
         events += 1
         if events % _EVENTS_AT_ONCE == 0:
@@ -356,18 +370,16 @@ async def _answer(
             data = await reader.read(_PIECE)
             connection.receive_data(data)
             arrived += len(data)
-            if arrived > 2 * pieces.size + _FRAMING_BYTES:
-                raise ConnectionResetError("it sends too much beside the image")
+            _check_framing(arrived, pieces.size)
         elif isinstance(event, h11.Response):
-            status = event.status_code
             found = dict(event.headers)
-            if status != _OK:
-                return status, found.get(b"location", b"").decode("latin-1"), b""
-            length = found.get(b"content-length", b"0")
-            size_known = int(length) if length.isdigit() and len(length) < 20 else 0
+            if event.status_code != _OK:
+                return event.status_code, found.get(b"location", b"").decode("latin-1"), b""
+            size_known = _length(found.get(b"content-length", b""))
             reading.announced(size_known)
             _check(size_known, most_bytes, target)
-            await reading.go_on()
+            if not await reading.begins(waits=waits):
+                return None
             pieces = JoinedPieces(size_known)
         elif isinstance(event, h11.Data):
             reading.came(len(event.data))
@@ -375,9 +387,19 @@ async def _answer(
             pieces.add(bytes(event.data))
             await reading.go_on()
         elif isinstance(event, h11.EndOfMessage):
-            return status, "", pieces.take()
+            return _OK, "", pieces.take()
         elif isinstance(event, h11.ConnectionClosed):
             raise ConnectionResetError("the server closed the connection")
+
+
+def _check_framing(arrived: int, size: int) -> None:
+    if arrived > 2 * size + _FRAMING_BYTES:
+        raise ConnectionResetError("it sends too much beside the image")
+
+
+def _length(text: bytes) -> int:
+    """Return the size that a head announces, 0 where it announces none."""
+    return int(text) if text.isdigit() and len(text) < 20 else 0
 
 
 def _check(size: int, most_bytes: int, target: _Target) -> None:

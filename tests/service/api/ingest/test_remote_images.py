@@ -309,7 +309,9 @@ CLOSED = b"HTTP/1.0 200 OK\r\n\r\npixels"
 
 
 @pytest.mark.parametrize(
-    ("answer", "heard", "before"), [(ok(b"pixels"), [6], 0), (CLOSED, [0], 6)], ids=["known", "not"]
+    ("answer", "heard", "before"),
+    [(ok(b"pixels"), [6, 6], 0), (CLOSED, [0], 6)],
+    ids=["known", "not"],
 )
 async def test_an_image_is_counted_and_waits_with_neither_time_nor_turn_used_up(
     answer: bytes, heard: list[int], before: int
@@ -332,9 +334,26 @@ async def test_an_image_is_counted_and_waits_with_neither_time_nor_turn_used_up(
         assert await fetched(images, url) == b"pixels"  # every turn was given back
 
 
+async def test_no_connection_is_kept_for_an_image_that_waits_and_its_server_is_asked_again() -> (
+    None
+):
+    async with site(ok(b"pixels"), ok(b"more pixels")) as there:
+        ledger, images = Ledger(6), remote(f"a.test:{there.port}")
+        url = f"http://a.test:{there.port}/"
+        fetch = asyncio.create_task(images.fetch(url, 1000, 20, ledger))
+        async with asyncio.timeout(10):
+            while not ledger.heard:
+                await asyncio.sleep(0)
+            await there.writers[0].wait_closed()
+        assert not fetch.done()
+        ledger.go_on.set()
+        assert await fetch == b"more pixels"
+    assert ledger.heard == [6, 11]
+
+
 async def test_the_time_of_a_fetch_goes_on_after_its_wait() -> None:
-    async with site(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort") as there:
-        there.answers.append(b"")  # the connection stays open
+    cut = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"
+    async with site(cut, cut, b"") as there:  # the connections stay open
         ledger = Ledger(5)
         ledger.go_on.set()
         images = remote(f"a.test:{there.port}")
