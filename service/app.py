@@ -150,7 +150,9 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds:
     )
     engine.metrics.unfinished_bytes.set_function(lambda: arriving.bytes + videos.bytes)
     engine.metrics.held_bytes.set_function(lambda: admission.held_bytes)
-    engine.metrics.waiting_bodies.set_function(lambda: admission.waiting + engine.bodies.waiting)
+    engine.metrics.waiting_bodies.set_function(
+        lambda: admission.waiting + engine.bodies.waiting + arriving.fetched.waiting
+    )
     return Services(
         engine=engine,
         outputs=OutputRoom(engine.answer_bytes),

@@ -23,6 +23,7 @@ class BodyMemory:
     def __init__(self, limit: int | None = None, capacity: int = 256) -> None:
         self.bytes = 0
         self.limit = limit
+        self.capacity = capacity
         self.make_room: Callable[[Callable[[], bool]], None] = lambda _: None
         """Have arriving bodies give way until there is enough; set by what knows them."""
         self.beside: Callable[[int], bool] = lambda _: True
@@ -30,7 +31,6 @@ class BodyMemory:
         self.on_change: Callable[[], None] = lambda: None
         """Called when `bytes` has changed."""
         self._lent = 0
-        self._capacity = capacity
         self._taken = 0
         self._makes_room = False
         self._waiting: deque[_Waiter] = deque()
@@ -64,16 +64,23 @@ class BodyMemory:
         """Whether so many bytes are not held."""
         return self.limit is None or self.bytes <= self.limit - size
 
-    def require(self, size: int, copies: int) -> None:
+    def require(self, size: int, copies: int, *, beside: int = 0, what: str = "The body") -> None:
         """Refuse a body that never fits.
+
+        Args:
+            size: of the body in bytes.
+            copies: how many times it is held while it is read.
+            beside: further bytes that its request holds.
+            what: the message says of it.
 
         Raises:
             BodyTooLargeError: it needs more than all bodies may hold.
         """
-        if self.limit is not None and size * copies > self.limit:
+        if self.limit is not None and size * copies > self.limit - beside:
             times = f" once, and {copies} times while it is read" if copies > 1 else ""
+            most = max(0, self.limit - beside) / copies
             raise BodyTooLargeError(
-                f"The body is larger than the {self.limit / copies / 2**20:.1f} MiB that the memory of the service has "
+                f"{what} is larger than the {most / 2**20:.1f} MiB that the memory of the service has "
                 f"room for{times}. Send a smaller one, an image as it is; or its operator gives the service more "
                 "memory or fewer workers, or sets a lower FOVEAL_MAX_PIXELS."
             )
@@ -94,7 +101,7 @@ class BodyMemory:
         if self._next() is None and self._fits(waiter):
             self._set(place, size, taken=True)
             return
-        if len(self._waiting) >= self._capacity:
+        if len(self._waiting) >= self.capacity:
             raise OverloadedError(
                 f"{len(self._waiting)} bodies already wait for memory. Try again in a moment."
             )
@@ -106,6 +113,12 @@ class BodyMemory:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
                 self._settle()
+
+    def end(self, place: "BodyPlace") -> None:
+        """For `BodyPlace`: it holds nothing any more, and waits for nothing."""
+        for waiter in [one for one in self._waiting if one.place is place]:
+            self._waiting.remove(waiter)
+        self.count(place, 0, taken=False)
 
     def _set(self, place: "BodyPlace", size: int, *, taken: bool) -> None:
         self.bytes += size - place.size
@@ -200,7 +213,7 @@ class BodyPlace:
         """Hold nothing any more; again does nothing."""
         if not self._closed:
             self._closed = True
-            self._memory.count(self, 0, taken=False)
+            self._memory.end(self)
 
 
 @dataclass(slots=True, eq=False)

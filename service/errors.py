@@ -247,7 +247,8 @@ class EmptyBodyError(RequestError):
 class BodyTooLargeError(RequestError):
     """The body is larger than `FOVEAL_MAX_BODY_BYTES`; it is refused as soon as that is known.
 
-    Or it is larger than the memory of the service has room for, with the copies that reading it makes.
+    Or it, or an image that it names by URL, is larger than the memory of the service has room for, with the copies that
+    reading it makes.
     """
 
     status = 413
@@ -475,8 +476,8 @@ class OverloadedError(UnavailableError):
     """The queue is full, or another limit on what the service holds is reached. `Retry-After` says when to retry.
 
     `FOVEAL_QUEUE_SIZE` large bodies wait to be received, `FOVEAL_MAX_FAN_OUTS` videos, explanations and chains run,
-    unfinished bodies hold `FOVEAL_MAX_UNFINISHED_BYTES`, no memory for a video was free in time, `FOVEAL_MAX_UPLOADS`
-    models arrive, or `FOVEAL_MAX_CONNECTIONS` are open.
+    unfinished bodies hold `FOVEAL_MAX_UNFINISHED_BYTES`, no memory for a video or for images by URL was free in time,
+    `FOVEAL_MAX_UPLOADS` models arrive, or `FOVEAL_MAX_CONNECTIONS` are open.
     """
 
     code = "overloaded"

@@ -125,7 +125,8 @@ class Metrics:
             "foveal_held_body_bytes", "Bytes of bodies over 256 KiB that wait for their answer."
         )
         self.waiting_bodies = self._gauge(
-            "foveal_waiting_bodies", "Bodies over 256 KiB that wait for their turn to be received."
+            "foveal_waiting_bodies",
+            "Bodies over 256 KiB that wait for their turn to be received, and requests whose images by URL do.",
         )
 
         self.accept_errors = self._counter(
@@ -134,7 +135,7 @@ class Metrics:
         )
         self.unfinished_bytes = self._gauge(
             "foveal_unfinished_body_bytes",
-            "Bytes of bodies that have begun to arrive and are not complete.",
+            "Bytes of bodies, and of images by URL, that have begun to arrive and are not complete.",
         )
 
     def _add_images(self) -> None:

@@ -275,7 +275,8 @@ class Settings(BaseSettings):
         256 * 1024 * 1024,
         ge=1024,
         description="Bytes of all request bodies with images that have begun to arrive and are not complete; above it "
-        "the slowest large ones get 503 `overloaded`. At least `FOVEAL_MAX_BODY_BYTES`; fewer where memory is short",
+        "the slowest large ones get 503 `overloaded`. At least `FOVEAL_MAX_BODY_BYTES`; fewer where memory is short. "
+        "Images that are fetched by URL count too; requests wait before theirs take more than half of it",
     )
     max_answer_bytes: int = Field(
         0,

@@ -90,12 +90,13 @@ def results_of(
 async def while_connected(
     request: Request,
     work: Coroutine[Any, Any, T],
-    deadline: Deadline,
+    deadline: Deadline | None,
     late: Callable[[], DeadlineError] | None = None,
 ) -> T:
     """Return what `work` makes; it is canceled when its time is up, and when the client closes its connection.
 
-    `late` makes the error of the deadline, None: the one that every route has.
+    Without a deadline `work` looks at the time itself. `late` makes the error of the deadline, None: the one that every
+    route has.
 
     Raises:
         DeadlineError, ClientLeftError
@@ -103,12 +104,11 @@ async def while_connected(
     working = asyncio.create_task(work)
     leaving = asyncio.create_task(disconnected(request))
     try:
-        await asyncio.wait(
-            [working, leaving], timeout=deadline.left(), return_when=asyncio.FIRST_COMPLETED
-        )
+        left = None if deadline is None else deadline.left()
+        await asyncio.wait([working, leaving], timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        if leaving.done():
+        if leaving.done() or deadline is None:
             raise ClientLeftError("The client closed its connection.")
         raise deadline.answer_late() if late is None else late()
     finally:

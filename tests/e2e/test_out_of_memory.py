@@ -6,7 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import onnx
@@ -321,6 +324,68 @@ def test_the_bodies_of_many_clients_fit_into_a_small_container_one_after_the_oth
         while not all(one.done() for one in sent):
             classify(service)
         assert {one.result().status_code for one in sent} == {200}
+        assert service.process.poll() is None
+
+
+@contextmanager
+def home_of_files(content: bytes) -> Iterator[str]:
+    """Serve files as Label Studio has them: below `/data/cut` they end one byte before their end."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with suppress(ConnectionError):
+                self.wfile.write(content[:-1] if self.path.startswith("/data/cut") else content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.usefixtures("small")
+def test_the_images_that_many_clients_name_by_url_fit_into_a_small_container(
+    repository: Path,
+) -> None:
+    content = plain("red") + bytes(30_000_000)
+    label_config = (
+        '<View><Image name="i" value="$image"/><Choices name="c" toName="i">'
+        '<Choice value="red"/></Choices></View>'
+    )
+    images = ("/data/cut/1", "/data/cut/2", "/data/whole")
+    asked = {"tasks": [{"data": {"image": one}} for one in images], "label_config": label_config}
+    with (
+        home_of_files(content) as home,
+        start(
+            "tests.in_group", models=repository, label_studio_url=home, timeout_ms=120_000
+        ) as service,
+        ThreadPoolExecutor(12) as clients,
+    ):
+
+        def send(_: int) -> list[str]:
+            url = f"{service.url}/label-studio/predict"
+            answer = httpx.post(url, json=asked, timeout=150)
+            assert answer.status_code == 200, answer.text
+            return [
+                "error" if "error" in one else one["result"][0]["value"]["choices"][0]
+                for one in answer.json()["results"]
+            ]
+
+        sent = [clients.submit(send, client) for client in range(12)]
+        while not all(one.done() for one in sent):
+            classify(service)
+        assert [one.result() for one in sent] == [["error", "error", "red"]] * 12
         assert service.process.poll() is None
 
 

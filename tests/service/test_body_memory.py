@@ -1,7 +1,7 @@
 """Bodies take the memory that they need, wait for it in turn, and are refused where it never fits."""
 
 import asyncio
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -93,3 +93,41 @@ async def test_bodies_that_arrive_give_way_above_the_limit_and_not_those_that_ha
         assert not slow.gave_way
         slow.add(1)
         assert (taken.gave_way, slow.gave_way, memory.bytes) == (False, True, 90)
+
+
+async def test_a_body_that_gave_way_while_it_waited_takes_nothing_any_more() -> None:
+    clock, memory = Clock(), BodyMemory(100)
+    bodies = ArrivingBodies(1000, clock, memory)
+    working, *places = (memory.place() for _ in range(4))
+    await working.take(3)
+    third, first, second = places
+    with ExitStack() as stack:
+        old = stack.enter_context(bodies.counted(first))
+        clock.now += 10
+        large = stack.enter_context(bodies.counted(second))
+        clock.now += 1
+        old.add(36)
+        large.add(61)
+        waiting = [
+            asyncio.create_task(place.take(size))
+            for place, size in ((third, 40), (first, 40), (second, 62))
+        ]
+        await settle()
+        assert memory.waiting == 3
+        working.close()
+        await settle()
+        assert (old.gave_way, large.gave_way) == (True, True)
+        assert (memory.waiting, memory.bytes) == (0, 40)
+        for task in waiting[1:]:
+            task.cancel()
+        await asyncio.wait(waiting)
+    for one in places:
+        one.close()
+    assert memory.bytes == 0
+
+
+async def test_what_a_request_holds_beside_counts_for_what_never_fits() -> None:
+    memory = BodyMemory(30 << 20)
+    memory.require(20 << 20, 1, beside=10 << 20)
+    with pytest.raises(BodyTooLargeError, match=r"^An image is larger than the 20\.0 MiB that"):
+        memory.require((20 << 20) + 1, 1, beside=10 << 20, what="An image")

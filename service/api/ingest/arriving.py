@@ -11,6 +11,9 @@ from service.errors import OverloadedError
 KEPT_SHARE = 7 / 8
 """Of the limit, so much is left after bodies gave way, so that not every further piece makes another one give way."""
 
+FETCHED_SHARE = 2
+"""Requests that fetch images wait for each other where they would hold more than one in so many bytes of the limit."""
+
 
 class ArrivingBodies:
     """Counts the bytes of unfinished bodies. Above the limit those give way that have cost most: bytes times seconds.
@@ -32,6 +35,8 @@ class ArrivingBodies:
         self.clock = clock
         self.memory = BodyMemory() if memory is None else memory
         self.memory.make_room = self._make_room_until
+        self.fetched = BodyMemory(limit // FETCHED_SHARE, self.memory.capacity)
+        """What is fetched: who fetches can wait before it begins, and need not give way then."""
         self._bodies: set[ArrivingBody] = set()
 
     @contextmanager

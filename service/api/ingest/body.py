@@ -1,7 +1,6 @@
 """A request's whole body: within its size limit, before its deadline, in turn where it is large, and inflated."""
 
 import asyncio
-import io
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Protocol
@@ -12,6 +11,7 @@ from service.api.deadline import Deadline
 from service.api.ingest.admission import Admission, Turn
 from service.api.ingest.arriving import ArrivingBodies, ArrivingBody
 from service.api.ingest.encoding import Inflater, content_coding, next_piece
+from service.api.ingest.joined import JoinedPieces
 from service.api.ingest.json_start import may_begin_json
 from service.api.ingest.multipart import is_form
 from service.api.record import RequestRecord, announced_bytes, header_of
@@ -24,8 +24,6 @@ EAGER_BYTES = 64 * 1024
 """So much of a large body is received before it waits for a turn: one that is only announced takes no place."""
 LEAVE_SECONDS = 2.0
 """How long a client that has paused keeps the memory for the rest of its body."""
-JOINED_BYTES = 8 * 2**20
-"""Of a larger body the pieces are joined as they come: to join them at its end would take its memory twice."""
 COPIES = 3
 """What JSON and forms hold at most while they are read, in sizes of the body: the body, its strings or pieces, and what
 they stand for."""
@@ -166,18 +164,19 @@ class _Received:
     def __init__(
         self, request: Request, limit: int, coding: str | None, memory: BodyMemory
     ) -> None:
-        self.size = 0
         self.sent = 0
         self.copies = COPIES if is_form(header_of(request, b"content-type") or "") else 1
-        self._announced = announced_bytes(request) or 0
         self._memory = memory
-        self._joined: io.BytesIO | None = None
         self._request = request
         self._limit = limit
-        self._chunks: list[bytes] = []
         self._inflater = Inflater(coding, limit) if coding else None
+        self._joined = JoinedPieces(0 if coding else announced_bytes(request) or 0)
         self._pieces: Iterator[bytes] | None = None
         self._arrives = True
+
+    @property
+    def size(self) -> int:
+        return self._joined.size
 
     async def more(self) -> bool:
         """Wait for the next piece; return whether more pieces follow it.
@@ -210,18 +209,9 @@ class _Received:
     def _add(self, piece: bytes) -> None:
         if not self.size and may_begin_json(piece):
             self.copies = COPIES
-        self.size += len(piece)
-        if self._joined is None and self.size > JOINED_BYTES:
-            # All at once where its size is known: to grow takes twice the memory in malloc's heap.
-            known = self._announced if self._inflater is None else 0
-            self._joined = io.BytesIO(bytes(known))
-            chunks, self._chunks = self._chunks, []
-            self._joined.writelines(chunks)
-        if self._joined is not None:
-            self._joined.write(piece)
+        self._joined.add(piece)
+        if self._joined.are_joined:
             self._memory.require(self.size, self.copies)
-        else:
-            self._chunks.append(piece)
 
     def needed(self, announced: int) -> int:
         """Return what it takes to receive and to read it; where its size is not announced, what the largest one takes.
@@ -244,9 +234,4 @@ class _Received:
 
     def take(self) -> bytes:
         """Return the whole body and drop its pieces, so that memory holds it once."""
-        chunks, self._chunks = self._chunks, []
-        joined, self._joined = self._joined, None
-        if joined is None:
-            return b"".join(chunks)
-        joined.truncate(self.size)
-        return joined.getvalue()
+        return self._joined.take()

@@ -9,12 +9,15 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
+from typing import Protocol
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import h11
 
+from service.api.ingest.joined import JoinedPieces
 from service.errors import RemoteImageError
 from service.faults import shown
 from service.runtime.daemon_call import daemon_call
@@ -42,8 +45,34 @@ _SPECIAL = tuple(
 _HOME_PATHS = ("/data/", "/storage-data/", "/tasks/")
 """Where Label Studio has the files of tasks."""
 
+_Answer = tuple[int, str, bytes] | None
+"""The status, the place of a redirect, and the body of a success; None: nothing was read, because that has to wait.
+
+Then the server is asked again after the wait: some have few connections, and each holds bytes that nobody counts."""
+
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses of a host."""
+
+
+class Account(Protocol):
+    """Counts an image while it arrives, and has it wait."""
+
+    def announced(self, size: int) -> None:
+        """Note the size that is announced, 0 for none."""
+        ...
+
+    def came(self, size: int) -> None:
+        """Count a piece."""
+        ...
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether to wait before more is read."""
+        ...
+
+    async def wait(self) -> None:
+        """Wait until more may be read."""
+        ...
 
 
 @value
@@ -68,6 +97,45 @@ class _Target:
     at_home: bool
 
 
+class _Time:
+    """The time and the turn of a fetch: both are left to others while it waits for memory.
+
+    Args:
+        turns: of all fetches.
+        timeout: ends this one.
+        latest: the time of the event loop at which its request ends.
+    """
+
+    def __init__(self, turns: asyncio.Semaphore, timeout: asyncio.Timeout, latest: float) -> None:
+        self._turns = turns
+        self._timeout = timeout
+        self._latest = latest
+        self._has_turn = False
+
+    async def begin(self) -> None:
+        """Wait for a turn."""
+        await self._turns.acquire()
+        self._has_turn = True
+
+    def end(self) -> None:
+        """Give the turn to others."""
+        if self._has_turn:
+            self._has_turn = False
+            self._turns.release()
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator[None]:
+        """Let the block take no time and no turn."""
+        loop, due = asyncio.get_running_loop(), self._timeout.when()
+        assert due is not None
+        left = due - loop.time()
+        self._timeout.reschedule(None)
+        self.end()
+        yield
+        self._timeout.reschedule(min(loop.time() + left, self._latest))
+        await self.begin()
+
+
 def is_public(address: str) -> bool:
     """Return whether an address is one of the internet, and of no private, local or special network."""
     try:
@@ -88,6 +156,34 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     found = await daemon_call(look_up, "foveal-resolve")
     return list(dict.fromkeys(str(one[4][0]) for one in found))
+
+
+class _Reading:
+    """Counts the image that is read."""
+
+    def __init__(self, account: Account | None, time: _Time) -> None:
+        self._account = account
+        self._time = time
+
+    def announced(self, size: int) -> None:
+        if self._account is not None:
+            self._account.announced(size)
+
+    def came(self, size: int) -> None:
+        if self._account is not None:
+            self._account.came(size)
+
+    async def begins(self, *, waits: bool) -> bool:
+        """Return whether the image may be read now; where `waits`, wait until it may."""
+        if waits:
+            await self.go_on()
+        return waits or self._account is None or not self._account.must_wait
+
+    async def go_on(self) -> None:
+        """Wait before more is read, where the account says so."""
+        if self._account is not None and self._account.must_wait:
+            async with self._time.apart():
+                await self._account.wait()
 
 
 class RemoteImages:
@@ -116,30 +212,40 @@ class RemoteImages:
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
         self._tls = ssl.create_default_context() if hosts or home else None
 
-    async def fetch(self, url: str, most_bytes: int, seconds: float) -> bytes:
+    async def fetch(
+        self, url: str, most_bytes: int, seconds: float, account: Account | None = None
+    ) -> bytes:
         """Return what is at a URL.
 
         Args:
             url: absolute, or the path of a file of the home server.
             most_bytes: it may have.
             seconds: that it may take.
+            account: counts it; the time that it has it wait for does not count for the `LONGEST_SECONDS` of a fetch.
 
         Raises:
             RemoteImageError: it may not be fetched, is not there, is larger, or did not come in time.
+            FovealError: the account's own.
         """
         allowed = min(seconds, LONGEST_SECONDS)
         try:
-            async with asyncio.timeout(allowed), self._turns:
-                return await self._fetch(url, most_bytes)
+            async with asyncio.timeout(allowed) as timeout:
+                latest = asyncio.get_running_loop().time() + seconds
+                time = _Time(self._turns, timeout, latest)
+                try:
+                    await time.begin()
+                    return await self._fetch(url, most_bytes, _Reading(account, time))
+                finally:
+                    time.end()
         except TimeoutError:
             raise RemoteImageError(
                 f"{_shown(url)} did not arrive within {allowed:.3g} s. Send the image itself as a data: URL."
             ) from None
 
-    async def _fetch(self, url: str, most_bytes: int) -> bytes:
+    async def _fetch(self, url: str, most_bytes: int, reading: _Reading) -> bytes:
         for _ in range(MOST_REDIRECTS + 1):
             target = self._target(url)
-            status, location, body = await self._get(target, most_bytes)
+            status, location, body = await self._get(target, most_bytes, reading)
             if status == _OK:
                 return body
             if status not in _REDIRECTS or not location:
@@ -182,10 +288,17 @@ class RemoteImages:
         ends = bool(self._endings) and host.endswith(self._endings) and not host.startswith(".")
         return port == _PORTS[scheme] and (host in self._hosts or ends)
 
-    async def _get(self, target: _Target, most_bytes: int) -> tuple[int, str, bytes]:
+    async def _get(
+        self, target: _Target, most_bytes: int, reading: _Reading
+    ) -> tuple[int, str, bytes]:
         """Return the status, the place of a redirect, and the body of a success."""
         try:
-            return await self._ask(await self._connect(target), target, most_bytes)
+            found = await self._ask(target, most_bytes, reading, waits=False)
+            if found is None:
+                await reading.go_on()
+                found = await self._ask(target, most_bytes, reading, waits=True)
+                assert found is not None
+            return found
         except (OSError, ssl.SSLError, h11.RemoteProtocolError, h11.LocalProtocolError) as error:
             raise RemoteImageError(
                 f"{_shown(target.url)} can not be fetched: {_reason(error)}."
@@ -209,12 +322,9 @@ class RemoteImages:
         raise last
 
     async def _ask(
-        self,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        target: _Target,
-        most_bytes: int,
-    ) -> tuple[int, str, bytes]:
-        reader, writer = streams
+        self, target: _Target, most_bytes: int, reading: _Reading, *, waits: bool
+    ) -> _Answer:
+        reader, writer = await self._connect(target)
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
         try:
             request = h11.Request(
@@ -222,7 +332,7 @@ class RemoteImages:
             )
             sent = connection.send(request) or b""
             writer.write(sent + (connection.send(h11.EndOfMessage()) or b""))
-            return await _answer(connection, reader, target, most_bytes)
+            return await _answer(connection, reader, target, most_bytes, reading, waits=waits)
         finally:
             writer.transport.abort()
 
@@ -242,9 +352,15 @@ class RemoteImages:
 
 
 async def _answer(
-    connection: h11.Connection, reader: asyncio.StreamReader, target: _Target, most_bytes: int
-) -> tuple[int, str, bytes]:
-    status, pieces, size, events, arrived = 0, list[bytes](), 0, 0, 0
+    connection: h11.Connection,
+    reader: asyncio.StreamReader,
+    target: _Target,
+    most_bytes: int,
+    reading: _Reading,
+    *,
+    waits: bool,
+) -> _Answer:
+    pieces, events, arrived = JoinedPieces(), 0, 0
     while True:
         events += 1
         if events % _EVENTS_AT_ONCE == 0:
@@ -254,24 +370,36 @@ async def _answer(
             data = await reader.read(_PIECE)
             connection.receive_data(data)
             arrived += len(data)
-            if arrived > 2 * size + _FRAMING_BYTES:
-                raise ConnectionResetError("it sends too much beside the image")
+            _check_framing(arrived, pieces.size)
         elif isinstance(event, h11.Response):
-            status = event.status_code
             found = dict(event.headers)
-            if status != _OK:
-                return status, found.get(b"location", b"").decode("latin-1"), b""
-            length = found.get(b"content-length", b"0")
-            size_known = int(length) if length.isdigit() and len(length) < 20 else 0
+            if event.status_code != _OK:
+                return event.status_code, found.get(b"location", b"").decode("latin-1"), b""
+            size_known = _length(found.get(b"content-length", b""))
+            reading.announced(size_known)
             _check(size_known, most_bytes, target)
+            if not await reading.begins(waits=waits):
+                return None
+            pieces = JoinedPieces(size_known)
         elif isinstance(event, h11.Data):
-            size += len(event.data)
-            _check(size, most_bytes, target)
-            pieces.append(bytes(event.data))
+            reading.came(len(event.data))
+            _check(pieces.size + len(event.data), most_bytes, target)
+            pieces.add(bytes(event.data))
+            await reading.go_on()
         elif isinstance(event, h11.EndOfMessage):
-            return status, "", b"".join(pieces)
+            return _OK, "", pieces.take()
         elif isinstance(event, h11.ConnectionClosed):
             raise ConnectionResetError("the server closed the connection")
+
+
+def _check_framing(arrived: int, size: int) -> None:
+    if arrived > 2 * size + _FRAMING_BYTES:
+        raise ConnectionResetError("it sends too much beside the image")
+
+
+def _length(text: bytes) -> int:
+    """Return the size that a head announces, 0 where it announces none."""
+    return int(text) if text.isdigit() and len(text) < 20 else 0
 
 
 def _check(size: int, most_bytes: int, target: _Target) -> None:

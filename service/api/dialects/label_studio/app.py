@@ -19,11 +19,12 @@ from service.api.dialects.label_studio.regions import (
     score_of,
 )
 from service.api.ingest.body import LARGE_BYTES, read_body
+from service.api.ingest.fetched import FetchedImages, fetching
 from service.api.ingest.images import checked_images, image_from_base64
 from service.api.ingest.json_object import Object, read_object, text_in
 from service.api.ingest.remote_images import RemoteImages
 from service.api.protocol import Call, Endpoint, Protocol, json_answer
-from service.api.responses import run_images
+from service.api.responses import run_images, while_connected
 from service.calls import TaskCall
 from service.card import Card
 from service.engine import Engine
@@ -34,6 +35,7 @@ from service.errors import (
     RemoteImageError,
     TooManyImagesError,
     UnknownModelError,
+    forget_frames,
 )
 from service.faults import shown
 from service.pipeline import EncodedImage
@@ -104,7 +106,9 @@ async def _webhook(call: Call) -> Response:
 
 
 async def _predict(remote: RemoteImages, call: Call) -> Response:
-    given = await _read(call)
+    body = await read_body(call.request, call.services, call.record, held=False)
+    body_bytes, given = len(body), await _object(call, body)
+    del body
     tasks = _tasks(given, call.services.max_images)
     controls = await _controls(text_in(given, "label_config") or "")
     calls = _calls(call.services.engine, call.model, controls)
@@ -115,8 +119,9 @@ async def _predict(remote: RemoteImages, call: Call) -> Response:
         call.record.found(next(iter(calls.values())).model)
     by_image = _pages(chosen)
     _require_few(len(by_image) * len(tasks), call.services.max_images)
-    room = _Room(call.services.max_body_bytes)
-    pages = [(one, await _images(remote, call, tasks, one[0].variable, room)) for one in by_image]
+    variables = [one[0].variable for one in by_image]
+    work = _images(remote, call, tasks, variables, body_bytes)
+    pages = list(zip(by_image, await while_connected(call.request, work, None), strict=True))
     if len(pages) > 1:  # else the pixels are counted where the images run
         every = [image for _, images in pages for image in images]
         pipeline = call.services.engine.pipeline
@@ -140,7 +145,10 @@ async def _predict(remote: RemoteImages, call: Call) -> Response:
 
 
 async def _read(call: Call) -> Object:
-    body = await read_body(call.request, call.services, call.record)
+    return await _object(call, await read_body(call.request, call.services, call.record))
+
+
+async def _object(call: Call, body: bytes) -> Object:
     read = partial(read_object, body, call.services.max_json_depth, EXAMPLE, MOST_VALUES)
     return await asyncio.to_thread(read) if len(body) > LARGE_BYTES else read()
 
@@ -255,44 +263,58 @@ async def _images(
     remote: RemoteImages,
     call: Call,
     tasks: Sequence[Mapping[str, Any]],
-    variable: str,
-    room: "_Room",
-) -> list[EncodedImage]:
-    """Return the image of each task, or why there is none."""
-    before = room.taken
-    images = [await _image(remote, call, one.get(variable), variable, room) for one in tasks]
-    if room.taken - before > LARGE_BYTES:
-        call.record.release_with_response(call.services.admission.hold(room.taken - before))
-    return images
+    variables: Sequence[str],
+    body_bytes: int,
+) -> list[list[EncodedImage]]:
+    """Return for each variable the image of each task, or why there is none.
+
+    What is fetched takes its room of the memory as the request's body of `body_bytes` does; both are held then.
+
+    Raises:
+        BodyTooLargeError: the memory never has room for an image.
+        OverloadedError: there was no room in time.
+    """
+    later = sum(_is_url(task.get(one)) for one in variables for task in tasks)
+    found: list[list[EncodedImage]] = []
+    async with fetching(call.services, call.record, body_bytes) as fetched:
+        for variable in variables:
+            images: list[EncodedImage] = []
+            for task in tasks:
+                given = task.get(variable)
+                if _is_url(given):
+                    later -= 1
+                    fetched.begin(is_last=not later)
+                images.append(await _image(remote, call, given, variable, fetched))
+            found.append(images)
+    return found
 
 
-class _Room:
-    """How many bytes of fetched images a request may still hold."""
+def _is_url(given: object) -> bool:
+    """Whether this is fetched, if it may be."""
+    return isinstance(given, str) and bool(given) and not _is_data(given)
 
-    def __init__(self, most: int) -> None:
-        self.most, self.taken = most, 0
 
-    @property
-    def left(self) -> int:
-        return self.most - self.taken
+def _is_data(given: str) -> bool:
+    return given[:5].lower() == "data:"
 
 
 async def _image(
-    remote: RemoteImages, call: Call, given: object, variable: str, room: _Room
+    remote: RemoteImages, call: Call, given: object, variable: str, fetched: FetchedImages
 ) -> EncodedImage:
     if not isinstance(given, str) or not given:
         return RemoteImageError(
             f"The task has no image: its {variable[:60]} is {shown(given)}, not a URL."
         )
-    if given[:5].lower() == "data:":
+    if _is_data(given):
         decode = partial(image_from_base64, given)
         return await asyncio.to_thread(decode) if len(given) > LARGE_BYTES else decode()
     try:
         with span("fetch"):
-            content = await remote.fetch(given, room.left, call.record.deadline.left())
+            content = await remote.fetch(given, fetched.left, call.record.deadline.left(), fetched)
     except ImageError as error:
+        fetched.drop()
+        forget_frames(error)  # they hold what has arrived of it
         return error
-    room.taken += len(content)
     [image] = checked_images([content])
     return image
 

@@ -1,7 +1,10 @@
 """Label Studio's ML backend: the requests are those of version 1.23; regions are read as its own tools read them."""
 
 import json
+import socket
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -316,6 +319,51 @@ def test_uploads_are_fetched_from_the_one_label_studio_that_the_operator_names(
         "/data/upload/away.png",
     ]
     assert {token for _, token in asked} == {f"Token {TOKEN}"}
+
+
+def test_what_is_fetched_for_a_client_that_leaves_is_given_up(zoo: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as home,
+        serve(models=zoo, label_studio_url=f"http://127.0.0.1:{home.getsockname()[1]}") as live,
+    ):
+        home.settimeout(20)
+        with (
+            pytest.raises(httpx.ReadTimeout),
+            httpx.Client(base_url=live.url, timeout=httpx.Timeout(20, read=0.5)) as http,
+        ):
+            http.post("/label-studio/predict", json=request(["/data/1"], config(RECTANGLES)))
+        there, _ = home.accept()
+        with there:
+            there.settimeout(10)
+            assert there.recv(4096).startswith(b"GET /data/1 ")
+            with suppress(ConnectionResetError):
+                assert there.recv(1) == b""
+
+
+def test_an_image_that_the_memory_has_no_room_for_fails_the_request_and_is_not_read(
+    zoo: Path,
+) -> None:
+    def send(home: socket.socket) -> None:
+        there, _ = home.accept()
+        with there:
+            there.recv(4096)
+            there.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n")
+            with suppress(ConnectionResetError):
+                assert there.recv(1) == b""
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as home,
+        serve(models=zoo, label_studio_url=f"http://127.0.0.1:{home.getsockname()[1]}") as live,
+        httpx.Client(base_url=live.url) as http,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        live.services.engine.bodies.fit(4 << 20)
+        sent = threads.submit(send, home)
+        asked = request(["/data/1"], config(RECTANGLES))
+        answer = http.post("/label-studio/predict", json=asked)
+        refused(answer, 413, "larger than the 4.0 MiB that the memory of the service has room for")
+        sent.result()
+        assert live.services.engine.bodies.bytes == 0
 
 
 def test_a_label_config_is_read_as_label_studio_means_it() -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from service.api.ingest.remote_images import RemoteImages, home_of, is_public
-from service.errors import RemoteImageError
+from service.api.ingest.remote_images import MOST_AT_ONCE, RemoteImages, home_of, is_public
+from service.errors import OverloadedError, RemoteImageError
 
 pytestmark = pytest.mark.anyio
 
@@ -278,3 +278,98 @@ async def test_an_error_repeats_the_beginning_of_a_url() -> None:
 async def test_home_is_an_origin(url: str) -> None:
     with pytest.raises(ValueError, match="is not http"):
         home_of(url)
+
+
+@dataclass
+class Ledger:
+    """An account that has an image wait as soon as its size is known, or so many bytes have come."""
+
+    waits_at: int
+    heard: list[int] = field(default_factory=list)
+    bytes: int = 0
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    waited: bool = False
+
+    def announced(self, size: int) -> None:
+        self.heard.append(size)
+
+    def came(self, size: int) -> None:
+        self.bytes += size
+
+    @property
+    def must_wait(self) -> bool:
+        return not self.waited and max(self.bytes, *self.heard) >= self.waits_at
+
+    async def wait(self) -> None:
+        await self.go_on.wait()
+        self.waited = True
+
+
+CLOSED = b"HTTP/1.0 200 OK\r\n\r\npixels"
+
+
+@pytest.mark.parametrize(
+    ("answer", "heard", "before"),
+    [(ok(b"pixels"), [6, 6], 0), (CLOSED, [0], 6)],
+    ids=["known", "not"],
+)
+async def test_an_image_is_counted_and_waits_with_neither_time_nor_turn_used_up(
+    answer: bytes, heard: list[int], before: int
+) -> None:
+    async with site(answer) as there, site(ok(b"other")) as beside:
+        images = remote(f"a.test:{there.port}", f"b.test:{beside.port}")
+        url, ledgers = f"http://a.test:{there.port}/", [Ledger(6) for _ in range(MOST_AT_ONCE)]
+        async with asyncio.timeout(30):
+            waiting = [
+                asyncio.create_task(images.fetch(url, 1000, 20, ledger)) for ledger in ledgers
+            ]
+            while not all(one.heard for one in ledgers):
+                await asyncio.sleep(0)
+            assert await fetched(images, f"http://b.test:{beside.port}/") == b"other"
+            assert {one.bytes for one in ledgers} == {before}
+            for ledger in ledgers:
+                ledger.go_on.set()
+            assert await asyncio.gather(*waiting) == [b"pixels"] * MOST_AT_ONCE
+        assert all((one.heard, one.bytes) == (heard, 6) for one in ledgers)
+        assert await fetched(images, url) == b"pixels"  # every turn was given back
+
+
+async def test_no_connection_is_kept_for_an_image_that_waits_and_its_server_is_asked_again() -> (
+    None
+):
+    async with site(ok(b"pixels"), ok(b"more pixels")) as there:
+        ledger, images = Ledger(6), remote(f"a.test:{there.port}")
+        url = f"http://a.test:{there.port}/"
+        fetch = asyncio.create_task(images.fetch(url, 1000, 20, ledger))
+        async with asyncio.timeout(10):
+            while not ledger.heard:
+                await asyncio.sleep(0)
+            await there.writers[0].wait_closed()
+        assert not fetch.done()
+        ledger.go_on.set()
+        assert await fetch == b"more pixels"
+    assert ledger.heard == [6, 11]
+
+
+async def test_the_time_of_a_fetch_goes_on_after_its_wait() -> None:
+    cut = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"
+    async with site(cut, cut, b"") as there:  # the connections stay open
+        ledger = Ledger(5)
+        ledger.go_on.set()
+        images = remote(f"a.test:{there.port}")
+        with pytest.raises(RemoteImageError, match=r"did not arrive within 0\.1 s"):
+            await images.fetch(f"http://a.test:{there.port}/", 1000, 0.1, ledger)
+    assert (ledger.waited, ledger.bytes) == (True, 5)
+
+
+async def test_a_wait_that_fails_fails_the_fetch_and_gives_its_turn_back() -> None:
+    class Full(Ledger):
+        async def wait(self) -> None:
+            raise OverloadedError("No memory is free.")
+
+    async with site(ok(b"pixels")) as there:
+        images = remote(f"a.test:{there.port}")
+        url = f"http://a.test:{there.port}/"
+        for _ in range(MOST_AT_ONCE + 1):
+            with pytest.raises(OverloadedError, match="No memory"):
+                await images.fetch(url, 1000, 5, Full(6))
