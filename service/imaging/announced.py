@@ -13,6 +13,7 @@ from service.imaging.avif_first_frame import first_frame
 from service.imaging.avif_frames import beside_canvas, coded_frames
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.formats import FORMATS, format_of
+from service.imaging.jpeg_file import open_jpeg
 from service.imaging.jpeg_header import JPEG_START, MAX_SEGMENTS, without_filling
 from service.imaging.metadata import MAX_METADATA_BYTES, require_little_metadata
 from service.imaging.unread import TIFF_STARTS
@@ -173,8 +174,11 @@ def _read_avif(image: bytes) -> Announced:
 def _read_jpeg(image: bytes, formats: tuple[str, ...]) -> Announced:
     frame = jpeg_frame(image, MAX_SEGMENTS)  # Pillow's reader takes many times as long
     segments = image.count(b"\xff") if frame is None else frame.segments
-    if frame is None or "JPEG" not in formats:
-        return Announced(_pillow_pixels(image, formats), segments_work(segments))
+    if "JPEG" not in formats:
+        return Announced(0, 0)
+    if frame is None:
+        file = open_jpeg(image)
+        return Announced(file.width * file.height, segments_work(segments))
     return Announced(frame.pixels, segments_work(segments))
 
 
