@@ -37,6 +37,7 @@ from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, clear_pixels, load_frame, open_frame
 from service.imaging.room import SMALL_PIXELS, TIGHT_BYTES_PER_PIXEL
 from service.imaging.shortage import SILENT_FORMATS, require_memory
+from service.imaging.tiff_file import open_tiff
 from service.imaging.tiff_pixels import load_tiff
 from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
@@ -262,7 +263,7 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
         _check_sample_bytes(page, limits)
     require_tiff_decoder(page.layout.compression, limits.formats)
     try:
-        file = TiffImageFile(BytesIO(page.body))
+        file = open_tiff(page.body)
         check_places(page.directory, len(body))
     except PILLOW_FAULTS as error:
         if str(error) in tiff.PILLOW_REFUSALS:

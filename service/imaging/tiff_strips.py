@@ -6,7 +6,6 @@ white, and a JPEG strip with gray.
 
 import zlib
 from collections import Counter
-from io import BytesIO
 
 from PIL.TiffImagePlugin import (
     COMPRESSION,
@@ -24,6 +23,7 @@ from service.imaging.deadline import GoOn, without_end
 from service.imaging.jpeg_file import open_jpeg
 from service.imaging.jpeg_scans import MAX_PASSED_PIXELS, check_scans, count_markers
 from service.imaging.tiff_directory import Directory, many, with_directories
+from service.imaging.tiff_file import open_tiff
 from service.imaging.tiff_places import place_tags, row_bytes, rows_per_strip, strip_count
 
 _DEFLATE = (8, 32946)
@@ -196,7 +196,7 @@ def _with_strips(file: TiffImageFile, body: bytes, strips: list[bytes]) -> bytes
 
 def _checksum(body: bytes, file: TiffImageFile | None = None) -> int:
     """Return a checksum of the pixels of a file's page, by default of its first one."""
-    page = TiffImageFile(BytesIO(body))
+    page = open_tiff(body)
     if file is not None:
         page.seek(file.tell())
     page.load()

@@ -38,7 +38,7 @@ from tests.pngs import (
     frame_control,
     header,
 )
-from tests.tiffs import tiled
+from tests.tiffs import tiff_of, tiled
 from tests.webps import lossless, webp
 
 SCAN, END = b"\xff\xda", b"\xff\xd9"
@@ -220,6 +220,14 @@ def test_the_strips_of_a_tiff_count_however_few_pixels_they_have() -> None:
     assert announced_work(tiled((1600, 1600), (16, 16), b"data")) == 10_000 * 1000
     assert announced_work(tiled((1600, 1600), (16, 16), b"data", compression=7)) == 10_000 * 8000
     assert announced_work(tiled((1600, 1600), (320, 320), b"data")) == 1600 * 1600
+
+
+def test_the_tags_of_a_tiff_count_above_a_hundred() -> None:
+    """1,000 took 30 ms, as a photograph does, for 12 kB."""
+    for count, work in ((91, 0), (92, 3000), (991, 900 * 3000)):
+        more: dict[int, int | tuple[int, ...]] = dict.fromkeys(range(1000, 1000 + count), 7)
+        body = tiff_of([bytes(80)] * 80, {256: 80, 257: 80, 258: 8, **more})
+        assert announced(body) == (80 * 80, 80 * 80 + work)
 
 
 def test_the_bytes_of_fax_lines_count() -> None:
