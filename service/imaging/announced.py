@@ -15,12 +15,13 @@ from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.formats import FORMATS, format_of
 from service.imaging.jpeg_file import open_jpeg
 from service.imaging.jpeg_header import JPEG_START, MAX_SEGMENTS, without_filling
-from service.imaging.metadata import MAX_METADATA_BYTES, require_little_metadata
+from service.imaging.metadata import GIF_BLOCK_BYTES, MAX_METADATA_BYTES, metadata_bytes
 from service.imaging.unread import TIFF_STARTS
 from service.imaging.work_weights import (
     AVIF_BYTE_WORK,
     AVIF_ENTRY_WORK,
     VIDEO_FIFTHS,
+    blocks_work,
     segments_work,
 )
 
@@ -150,13 +151,19 @@ def _read_header(image: bytes, formats: tuple[str, ...]) -> Announced:
     if image.startswith(TIFF_STARTS):
         return Announced(*tiff.announced(image)) if "TIFF" in formats else Announced(0, 0)
     if image.startswith(b"GIF8"):
-        require_little_metadata(image, "GIF", MAX_METADATA_BYTES)
+        return _read_gif(image, formats)
     if format_of(image) == "AVIF":
-        if "AVIF" not in formats:
-            return Announced(0, 0)
-        return _read_avif(image)
+        return _read_avif(image) if "AVIF" in formats else Announced(0, 0)
     pixels = _pillow_pixels(image, formats)
     return Announced(pixels, pixels)
+
+
+def _read_gif(image: bytes, formats: tuple[str, ...]) -> Announced:
+    held = metadata_bytes(image, "GIF", MAX_METADATA_BYTES)
+    if held > MAX_METADATA_BYTES:
+        return Announced(0, 0)
+    pixels = _pillow_pixels(image, formats)
+    return Announced(pixels, pixels + blocks_work(held // GIF_BLOCK_BYTES))
 
 
 def _read_avif(image: bytes) -> Announced:
