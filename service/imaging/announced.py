@@ -13,13 +13,15 @@ from service.imaging.avif_first_frame import first_frame
 from service.imaging.avif_frames import beside_canvas, coded_frames
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.formats import FORMATS, format_of
+from service.imaging.jpeg_file import open_jpeg
 from service.imaging.jpeg_header import JPEG_START, MAX_SEGMENTS, without_filling
-from service.imaging.metadata import MAX_METADATA_BYTES, require_little_metadata
+from service.imaging.metadata import GIF_BLOCK_BYTES, MAX_METADATA_BYTES, metadata_bytes
 from service.imaging.unread import TIFF_STARTS
 from service.imaging.work_weights import (
     AVIF_BYTE_WORK,
     AVIF_ENTRY_WORK,
     VIDEO_FIFTHS,
+    blocks_work,
     segments_work,
 )
 
@@ -149,13 +151,19 @@ def _read_header(image: bytes, formats: tuple[str, ...]) -> Announced:
     if image.startswith(TIFF_STARTS):
         return Announced(*tiff.announced(image)) if "TIFF" in formats else Announced(0, 0)
     if image.startswith(b"GIF8"):
-        require_little_metadata(image, "GIF", MAX_METADATA_BYTES)
+        return _read_gif(image, formats)
     if format_of(image) == "AVIF":
-        if "AVIF" not in formats:
-            return Announced(0, 0)
-        return _read_avif(image)
+        return _read_avif(image) if "AVIF" in formats else Announced(0, 0)
     pixels = _pillow_pixels(image, formats)
     return Announced(pixels, pixels)
+
+
+def _read_gif(image: bytes, formats: tuple[str, ...]) -> Announced:
+    held = metadata_bytes(image, "GIF", MAX_METADATA_BYTES)
+    if held > MAX_METADATA_BYTES:
+        return Announced(0, 0)
+    pixels = _pillow_pixels(image, formats)
+    return Announced(pixels, pixels + blocks_work(held // GIF_BLOCK_BYTES))
 
 
 def _read_avif(image: bytes) -> Announced:
@@ -173,8 +181,11 @@ def _read_avif(image: bytes) -> Announced:
 def _read_jpeg(image: bytes, formats: tuple[str, ...]) -> Announced:
     frame = jpeg_frame(image, MAX_SEGMENTS)  # Pillow's reader takes many times as long
     segments = image.count(b"\xff") if frame is None else frame.segments
-    if frame is None or "JPEG" not in formats:
-        return Announced(_pillow_pixels(image, formats), segments_work(segments))
+    if "JPEG" not in formats:
+        return Announced(0, 0)
+    if frame is None:
+        file = open_jpeg(image)
+        return Announced(file.width * file.height, segments_work(segments))
     return Announced(frame.pixels, segments_work(segments))
 
 

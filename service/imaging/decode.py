@@ -1,5 +1,6 @@
 """Bytes → an opened image: its format, size and orientation; then its pixels as RGB or gray."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -21,8 +22,10 @@ from service.imaging.avif_rewritten import rewritten
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.deadline import CheckedBytes, GoOn, without_end
 from service.imaging.depth import Samples, in_strips, to_eight_bits
+from service.imaging.exif import exif_orientation
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.formats import FORMATS, format_of, require_format, require_tiff_decoder
+from service.imaging.jpeg_file import open_jpeg
 from service.imaging.jpeg_header import JPEG_START, without_filling, without_long_fill
 from service.imaging.jpeg_pixels import load_jpeg
 from service.imaging.metadata import (
@@ -34,6 +37,7 @@ from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, clear_pixels, load_frame, open_frame
 from service.imaging.room import SMALL_PIXELS, TIGHT_BYTES_PER_PIXEL
 from service.imaging.shortage import SILENT_FORMATS, require_memory
+from service.imaging.tiff_file import open_tiff
 from service.imaging.tiff_pixels import load_tiff
 from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
@@ -50,7 +54,6 @@ DEEP_BYTES_PER_PIXEL = 5
 AVIF_LAYERS = 4
 """An AVIF may have so many; nobody can stop their decoder before it has read all."""
 
-ORIENTATION_TAG = 0x0112
 TRANSPOSITIONS: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -161,8 +164,8 @@ def _open_jpeg(body: bytes, limits: Limits) -> OpenedImage:
     body = without_long_fill(without_filling(body))
     if len(body) > limits.max_metadata_bytes:
         require_little_metadata(body, "JPEG", limits.max_metadata_bytes)
-    file = _open(body, limits)
-    return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")))
+    file = _open(body, limits, open_jpeg)
+    return OpenedImage(body, file, file.size, exif_orientation(file.info.get("exif", b"")))
 
 
 def _open_avif(body: bytes, limits: Limits) -> OpenedImage:
@@ -183,7 +186,7 @@ def _open_avif(body: bytes, limits: Limits) -> OpenedImage:
     except BrokenImageError as error:
         raise why_unread(body) from error
     counted = min(frames.total, limits.max_pixels)
-    turned = _exif_orientation(file.info.get("exif"))
+    turned = exif_orientation(file.info.get("exif", b""))
     more = max(0, len(own) - counted)  # held beside what a client sent
     return OpenedImage(own, file, file.size, turned, counted=counted, code_bytes=more)
 
@@ -198,13 +201,15 @@ def _open_other(body: bytes, limits: Limits) -> OpenedImage:
     file = _open(body, limits)
     box = _gif_box(file) if file.format == "GIF" else None
     held = codes_of(body).bytes if file.format == "WEBP" else 0
-    turned = _exif_orientation(file.info.get("exif"))
+    turned = exif_orientation(file.info.get("exif", b""))
     return OpenedImage(body, file, file.size, turned, box, code_bytes=held)
 
 
-def _open(body: bytes, limits: Limits) -> Image.Image:
+def _open(
+    body: bytes, limits: Limits, read: Callable[[bytes], Image.Image] | None = None
+) -> Image.Image:
     try:
-        file = Image.open(BytesIO(body), formats=limits.formats)
+        file = read(body) if read else Image.open(BytesIO(body), formats=limits.formats)
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(limits) from error
     except UnidentifiedImageError as error:
@@ -235,7 +240,7 @@ def _open_png(body: bytes, limits: Limits) -> OpenedImage:
     file = open_frame(shown)
     left, top, right, bottom = shown.box
     box = None if (right - left, bottom - top) == shown.canvas else shown.box
-    orientation = _exif_orientation(shown.exif)
+    orientation = exif_orientation(shown.exif)
     samples = None
     if file.mode.startswith("I;16"):
         gray = shown.transparent[0] if shown.transparent else None
@@ -258,7 +263,7 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
         _check_sample_bytes(page, limits)
     require_tiff_decoder(page.layout.compression, limits.formats)
     try:
-        file = TiffImageFile(BytesIO(page.body))
+        file = open_tiff(page.body)
         check_places(page.directory, len(body))
     except PILLOW_FAULTS as error:
         if str(error) in tiff.PILLOW_REFUSALS:
@@ -316,17 +321,6 @@ def _gif_box(file: Image.Image) -> Box | None:
     tiles = getattr(file, "tile", ())
     box: Box | None = tiles[0][1] if tiles else None
     return box if box != (0, 0, *file.size) else None
-
-
-def _exif_orientation(exif: bytes | None) -> int:
-    if not exif:
-        return 1
-    try:
-        tags = Image.Exif()
-        tags.load(exif)
-        return int(tags.get(ORIENTATION_TAG, 1))
-    except PILLOW_FAULTS:
-        return 1  # a damaged EXIF block: the pixels may still be good
 
 
 def orientation(image: OpenedImage) -> Image.Transpose | None:

@@ -13,7 +13,7 @@ MAX_SEGMENTS = 20_000
 LARGE_BYTES = 64 * 1024
 """Shorter files are read as they are: they have fewer segments than are allowed."""
 
-_MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 """Fill bytes, which may stand before a marker (T.81, B.1.1.2), and other bytes between segments are none."""
 _FILL = b"\xff" * (1 << 16)
 _LONG_FILL = re.compile(rb"\xff{65536,}")
@@ -35,7 +35,7 @@ def without_filling(body: bytes) -> bytes:
     pieces, place = [body[:2]], 2
     is_filled = False
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(body, place)
+        found = MARKER.search(body, place)
         if found is None:  # and no pixels
             return b"".join((*pieces, b"\xff"))
         is_filled = is_filled or found.start() > place

@@ -1,12 +1,10 @@
 """A JPEG → its pixels, all of them."""
 
-from io import BytesIO
-
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import BrokenImageError
 from service.imaging.deadline import GoOn, without_end
+from service.imaging.jpeg_file import open_jpeg
 from service.imaging.jpeg_scans import check_scans, has_one_scan
 from service.imaging.jpeg_tail import completed, is_doubtful, lacks_pixels
 from service.imaging.unread import unsupported_jpeg
@@ -55,7 +53,7 @@ def _whole_pixels(file: Image.Image) -> int:
 
 
 def _loaded_at(body: bytes, size: tuple[int, int]) -> Image.Image:
-    file = Image.open(BytesIO(body), formats=[str(JpegImageFile.format)])
+    file = open_jpeg(body)
     width, height = file.size
     for reduction in _REDUCTIONS:
         if (-(-width // reduction), -(-height // reduction)) == size:

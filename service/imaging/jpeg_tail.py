@@ -8,14 +8,13 @@ its end is zeros, or if scans are missing.
 
 import zlib
 from collections.abc import Iterator
-from io import BytesIO
 
 import numpy as np
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import BrokenImageError
 from service.imaging.deadline import GoOn, without_end
+from service.imaging.jpeg_file import open_jpeg
 from service.imaging.jpeg_header import MAX_SEGMENTS
 from service.imaging.jpeg_scans import SCAN_MARKER, has_one_scan
 
@@ -133,7 +132,7 @@ def _is_zeroed(whole: bytes, go_on: GoOn) -> bool:
 def _checksum(body: bytes, reduction: int, go_on: GoOn) -> int:
     """Return a checksum of the pixels, decoded at this scale; one strip of them is copied at a time."""
     go_on()
-    image = Image.open(BytesIO(body), formats=[str(JpegImageFile.format)])
+    image = open_jpeg(body)
     image.draft(None, (max(1, image.width // reduction), max(1, image.height // reduction)))
     image.load()
     found = 0

@@ -40,9 +40,20 @@ def require_little_metadata(body: bytes, form: str, most: int) -> None:
     Raises:
         TooMuchMetadataError: it has more.
     """
-    count = COUNTS.get(form)
-    if count is not None and count(body, most) > most:
+    if metadata_bytes(body, form, most) > most:
         raise too_much(form, most)
+
+
+def metadata_bytes(body: bytes, form: str, most: int) -> int:
+    """Return how many bytes of metadata count; the count ends a little above `most`.
+
+    Args:
+        body: the encoded image.
+        form: its format, by Pillow's name.
+        most: bytes.
+    """
+    count = COUNTS.get(form)
+    return 0 if count is None else count(body, most)
 
 
 def too_much(form: str, most: int) -> TooMuchMetadataError:

@@ -5,9 +5,8 @@ anew behind the file, with tags that describe the same bytes as integers, and `d
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL.ImageFile import ImageFile
@@ -41,6 +40,7 @@ from service.imaging.tiff_directory import (
     CUT,
     Directory,
     directories,
+    entry_count,
     held_bytes,
     is_big_endian_bigtiff,
     many,
@@ -49,6 +49,7 @@ from service.imaging.tiff_directory import (
 from service.imaging.tiff_places import add_counts
 from service.imaging.tiff_predictor import FLOATING_POINT, HORIZONTAL, Prediction
 from service.imaging.tiff_work import strips_work
+from service.imaging.work_weights import tags_work
 
 PILLOW_REFUSALS = {"unknown pixel mode", "Invalid value for samples per pixel"}
 """What Pillow says of a kind of samples that it does not read; everything else is damage."""
@@ -190,12 +191,12 @@ def full_page(body: bytes, max_metadata_bytes: int = MAX_METADATA_BYTES) -> Page
         UnsupportedImageError: the compression or the kind of samples is not read.
         TooMuchMetadataError: the tags of all directories hold more than `max_metadata_bytes`.
     """
-    pages = _bounded(directories(body), max_metadata_bytes)
-    if not pages:
+    found = _searched(body, max_metadata_bytes)
+    if found is None:
         raise BrokenImageError(
             "The TIFF has no directory of tags: it is damaged or cut short. Send the whole file."
         )
-    chosen = _chosen(pages)
+    chosen = found.directory
     layout = _layout(chosen)
     if chosen.next == CUT:  # without its last tags, the pixels would have another meaning
         raise BrokenImageError("The TIFF's directory of tags is cut short. Send the whole file.")
@@ -208,7 +209,7 @@ def full_page(body: bytes, max_metadata_bytes: int = MAX_METADATA_BYTES) -> Page
     if samples is not None:
         turn = int(chosen.get(ORIENTATION, 1))
         return Page(_as_words(body, chosen, layout, samples), chosen, layout, samples, turn)
-    if chosen is not pages[0] or is_big_endian_bigtiff(body):
+    if not found.is_first or is_big_endian_bigtiff(body):
         return Page(with_directories(body, chosen, [{}]), chosen, layout, None)
     return Page(body, chosen, layout, None)
 
@@ -220,33 +221,42 @@ def announced(body: bytes) -> tuple[int, int]:
         BrokenImageError, TooMuchMetadataError: as `full_page` says.
         OSError, struct.error, …: Pillow's faults.
     """
-    pages = _bounded(directories(body), MAX_METADATA_BYTES)
-    if not pages:
+    found = _searched(body, MAX_METADATA_BYTES)
+    if found is None:
         return 0, 0
-    chosen = _chosen(pages)
+    chosen = found.directory
     layout = _layout(chosen)
     pixels, work = layout.counted_pixels, 0
     with contextlib.suppress(ImageError, *PILLOW_FAULTS):  # who decodes it says what is damaged
         work = strips_work(chosen, body)
-    return pixels, max(pixels, work, 2 * layout.word_bytes // TIGHT_BYTES_PER_PIXEL)
+    work = max(pixels, work, 2 * layout.word_bytes // TIGHT_BYTES_PER_PIXEL)
+    return pixels, work + tags_work(found.tags)
 
 
-def _chosen(pages: Sequence[Directory]) -> Directory:
-    """Return the first page that is no reduced copy, or else the first one."""
-    full = [found for found in pages if not int(found.get(_SUBFILE_TYPE, 0)) & _REDUCED]
-    return full[0] if full else pages[0]
+class _Found(NamedTuple):
+    """The directory of the page that is the image, and how many tags it has, with all directories before it."""
+
+    directory: Directory
+    is_first: bool
+    tags: int
 
 
-def _bounded(pages: Iterable[Directory], most: int) -> list[Directory]:
-    """Return the directories; the values of their tags may be the same bytes of the file many times over."""
-    found: list[Directory] = []
-    held = 0
-    for page in pages:
+def _searched(body: bytes, most: int) -> _Found | None:
+    """Return the first page that is no reduced copy, or else the first one; None: there is no directory.
+
+    The directories behind it are not read. The values of tags may be the same bytes of the file many times over.
+    """
+    first: Directory | None = None
+    tags = held = 0
+    for page in directories(body):
+        tags += entry_count(body, page.offset)
         held += held_bytes(page)
         if held > most:
             raise too_much("TIFF", most)
-        found.append(page)
-    return found
+        if not int(page.get(_SUBFILE_TYPE, 0)) & _REDUCED:
+            return _Found(page, first is None, tags)
+        first = page if first is None else first
+    return None if first is None else _Found(first, is_first=True, tags=tags)
 
 
 def with_native_words(file: ImageFile) -> None:

@@ -27,11 +27,30 @@ MOST_TAG_BYTES = 400_000
 """Of a tag that is read: the places of 100,000 strips or tiles. Readers make a number of each, and take microseconds
 and forty bytes for it; an image of 64 million pixels has 16,000 tiles of 64 × 64."""
 
+MOST_VALUE_BYTES = 4096
+"""Of any other tag that is read, but for XMP: numbers of a page or of each of its samples. Fractions take a reader
+three microseconds each."""
+
+MOST_TAGS = 1000
+"""The most entries of all directories that are searched. Those of cameras and microscopes have fewer than 200; a reader
+takes up to 10 microseconds for each several times, and libtiff sorts those that it does not know again for each."""
+
+_LIST_TAGS = frozenset({273, 279, 320, 324, 325, SUBIFD, 347})
+"""Places of strips, tiles and subdirectories, colors of a palette, and JPEG tables."""
+_XMP = 700
+_ALSO_READ_TAGS = (254, 282, 283, 296, SUBIFD, _XMP)
+"""Pillow reads these too, though no pixel needs them: the kind of page, its resolution, and XMP."""
 _LONG_TAGS = {256, 257, 273, 278, 279, 292, 293, 322, 323, 324, 325}
 _SHORT, _LONG, _RATIONAL, _UNDEFINED = 3, 4, 5, 7
 """The types of a tag's values."""
+_TEXT_TYPES = frozenset({1, 2, _UNDEFINED})
+"""Bytes and text, which are one value."""
+_NUMBER_TYPES = frozenset({_SHORT, _LONG, 13, 16})
+"""Whole numbers, of which a reader makes 20 in the time of one fraction."""
 _BIG = 43
 """The version of a BigTIFF."""
+_ENTRY_BYTES, _BIG_ENTRY_BYTES = 12, 20
+"""Of a tag in a directory, of a TIFF and of a BigTIFF."""
 
 Directory = ImageFileDirectory_v2
 
@@ -45,8 +64,9 @@ def directories(body: bytes) -> Iterator[Directory]:
     """Give the directories in the order of the file, each followed by its own subdirectories.
 
     Raises:
-        TooMuchMetadataError: a tag that is read has more than `MOST_TAG_BYTES`.
+        TooMuchMetadataError: they have more than `MOST_TAGS` entries, or a tag that is read is too large.
     """
+    found = 0
     stream = BytesIO(body)
     waiting = [_empty(body).next]  # the next one is the last: a directory may name 100,000
     seen: set[int] = set()
@@ -55,6 +75,11 @@ def directories(body: bytes) -> Iterator[Directory]:
         if place <= 0 or place in seen or place >= len(body):
             continue
         seen.add(place)
+        found += entry_count(body, place)
+        if found > MOST_TAGS:
+            raise TooMuchMetadataError(
+                f"The TIFF has {found} tags or more in its directories; at most {MOST_TAGS} are read. Save it anew."
+            )
         directory = _empty(body)
         stream.seek(place)
         directory.next = CUT
@@ -65,6 +90,16 @@ def directories(body: bytes) -> Iterator[Directory]:
         children = children if isinstance(children, tuple) else (children,)
         waiting.append(directory.next)
         waiting.extend(child for child in reversed(children) if isinstance(child, int))
+
+
+def entry_count(body: bytes, place: int) -> int:
+    """Return how many entries a directory at this place has, of which no more count than the file has bytes for."""
+    form, size = ("Q", _BIG_ENTRY_BYTES) if _BIG in body[2:4] else ("H", _ENTRY_BYTES)
+    first = place + struct.calcsize("=" + form)
+    if first > len(body):
+        return 0
+    (count,) = struct.unpack_from(("<" if body[:2] == b"II" else ">") + form, body, place)
+    return min(int(count), (len(body) - first) // size)
 
 
 def held_bytes(directory: Directory) -> int:
@@ -79,11 +114,19 @@ def _require_few_values(directory: Directory) -> None:
         TooMuchMetadataError: one is too large.
     """
     held = directory._tagdata  # noqa: SLF001
-    for tag in (*_KEPT_TAGS, SUBIFD):
-        if len(held.get(tag, b"")) > MOST_TAG_BYTES:
+    for tag in (*_KEPT_TAGS, *_ALSO_READ_TAGS):
+        size = len(held.get(tag, b""))
+        if size <= MOST_VALUE_BYTES:
+            continue
+        kind = directory.tagtype[tag]
+        if tag == _XMP and kind in _TEXT_TYPES:
+            continue
+        is_list = tag in _LIST_TAGS and kind in _TEXT_TYPES | _NUMBER_TYPES
+        most = MOST_TAG_BYTES if is_list else MOST_VALUE_BYTES
+        if size > most:
             raise TooMuchMetadataError(
-                f"The TIFF's tag {tag} has {len(held[tag])} bytes; at most {MOST_TAG_BYTES} are read. Save it with "
-                "fewer strips or tiles."
+                f"The TIFF's tag {tag} has {size} bytes; at most {most} are read. Save it with "
+                + ("fewer strips or tiles." if is_list else "fewer values.")
             )
 
 

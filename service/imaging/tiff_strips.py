@@ -6,10 +6,7 @@ white, and a JPEG strip with gray.
 
 import zlib
 from collections import Counter
-from io import BytesIO
 
-from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import (
     COMPRESSION,
     IMAGELENGTH,
@@ -23,8 +20,10 @@ from PIL.TiffImagePlugin import (
 from service.errors import BrokenImageError
 from service.imaging import jpeg_tail
 from service.imaging.deadline import GoOn, without_end
+from service.imaging.jpeg_file import open_jpeg
 from service.imaging.jpeg_scans import MAX_PASSED_PIXELS, check_scans, count_markers
 from service.imaging.tiff_directory import Directory, many, with_directories
+from service.imaging.tiff_file import open_tiff
 from service.imaging.tiff_places import place_tags, row_bytes, rows_per_strip, strip_count
 
 _DEFLATE = (8, 32946)
@@ -153,7 +152,7 @@ def _is_whole_jpeg(strip: memoryview, tables: bytes | None, most_pixels: int, go
         body = tables[:-2] + body[2:]
     check_scans(body, most_pixels)
     try:
-        image = Image.open(BytesIO(body), formats=[str(JpegImageFile.format)])
+        image = open_jpeg(body)
         if (
             image.width * image.height > most_pixels
         ):  # libtiff refuses it too, after this decoded it
@@ -197,7 +196,7 @@ def _with_strips(file: TiffImageFile, body: bytes, strips: list[bytes]) -> bytes
 
 def _checksum(body: bytes, file: TiffImageFile | None = None) -> int:
     """Return a checksum of the pixels of a file's page, by default of its first one."""
-    page = TiffImageFile(BytesIO(body))
+    page = open_tiff(body)
     if file is not None:
         page.seek(file.tell())
     page.load()

@@ -55,6 +55,8 @@ NUMBERS = (
     f"has at most {part.MOST_PARAMETERS} semicolons, a query at most {queries.MOST_PARAMETERS:,} parameters",
     f"and repeats {SHOWN} characters of a value",
     f"a tag of more than {tiff_directory.MOST_TAG_BYTES:,} bytes",
+    f"at most {tiff_directory.MOST_TAGS:,} tags up to the page",
+    f"has at most {tiff_directory.MOST_VALUE_BYTES:,} bytes, but for XMP",
     f"fills in at most {config.MOST_CONTROLS} tags",
     f"The JSON of an admin call has at most {json_value.LARGEST_BODY >> 10} KiB",
     f"repeats at most {middleware.LONGEST_PATH:,} characters of a path",

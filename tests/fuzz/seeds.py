@@ -53,6 +53,15 @@ def _images() -> list[bytes]:
     ]
 
 
+def _exif() -> list[bytes]:
+    made = []
+    for value in (2, 6, 8):
+        block = Image.Exif()
+        block[274], block[271], block[282] = value, "a camera", 72.0
+        made += [block.tobytes(), block.tobytes()[6:]]
+    return [*made, b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"]
+
+
 def _animations() -> list[bytes]:
     frames = [Image.fromarray(np.roll(NOISE, at)) for at in range(4)]
     more = {"save_all": True, "append_images": frames[1:], "duration": 100}
@@ -122,6 +131,7 @@ def _shards() -> list[bytes]:
 
 SEEDS: Mapping[str, Callable[[], list[bytes]]] = {
     "shard": _shards,
+    "exif": _exif,
     "image": lambda: _images() + _files(videos=False),
     "video": _videos,
     "form": _forms,

@@ -29,6 +29,7 @@ from service.card import CardError
 from service.errors import FovealError
 from service.imaging.announced import read_header
 from service.imaging.decode import Limits, open_image, read_pixels
+from service.imaging.exif import exif_orientation
 from service.runtime.signature import Signature, TensorInfo
 from service.servable_file import graph_sha256, read_card
 from service.video.opening import open_clip
@@ -78,6 +79,11 @@ def _pixels_are_read(body: bytes) -> bool:
     assert pixels.mode in {"L", "RGB"}, pixels.mode
     assert sorted(pixels.size) == sorted(opened.size), (pixels.size, opened.size)
     return True
+
+
+def exif(body: bytes) -> bool:
+    """Read the orientation of an EXIF block."""
+    return exif_orientation(body) in range(2, 9)
 
 
 def video(body: bytes) -> bool:
@@ -261,6 +267,7 @@ def shard(body: bytes) -> bool:
 TARGETS: Mapping[str, Target] = {
     "shard": shard,
     "image": image,
+    "exif": exif,
     "video": video,
     "form": form,
     "json": json_body,

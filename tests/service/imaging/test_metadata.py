@@ -209,13 +209,18 @@ def test_a_million_comments_of_a_byte_are_refused_before_a_reader_joins_them() -
     assert refused(body[:at] + b"\x21\xfe\x01a\0" * 1_000_000 + body[at:], 16 * 2**20)
 
 
-def test_tags_of_many_directories_that_share_their_bytes_count_each_time() -> None:
+@pytest.mark.parametrize(("kind_of_page", "read"), [(1, 16), (0, 1)], ids=["reduced", "full"])
+def test_tags_of_many_directories_that_share_their_bytes_count_each_time(
+    kind_of_page: int, read: int
+) -> None:
+    """All directories are read up to that of the page that is no reduced copy."""
     size, pages = 100_000, 16
     body = bytearray(b"II*\0" + struct.pack("<I", 8 + size) + bytes(size))
     for number in range(pages):
         entries = b"".join(
             struct.pack("<HHII", tag, kind, count, value)
             for tag, kind, count, value in (
+                (254, 4, 1, kind_of_page),
                 (256, 3, 1, 4),
                 (257, 3, 1, 4),
                 (258, 3, 1, 8),
@@ -227,10 +232,10 @@ def test_tags_of_many_directories_that_share_their_bytes_count_each_time() -> No
             )
         )
         following = len(body) + 2 + len(entries) + 4 if number < pages - 1 else 0
-        body += struct.pack("<H", 8) + entries + struct.pack("<I", following)
+        body += struct.pack("<H", 9) + entries + struct.pack("<I", following)
     with pytest.raises(TooMuchMetadataError):
-        open_image(bytes(body), Limits(max_metadata_bytes=15 * size))
-    open_image(bytes(body), Limits(max_metadata_bytes=17 * size))
+        open_image(bytes(body), Limits(max_metadata_bytes=(read - 1) * size))
+    open_image(bytes(body), Limits(max_metadata_bytes=(read + 1) * size))
 
 
 def test_text_that_a_png_reader_skips_does_not_count() -> None:
