@@ -15,6 +15,7 @@ from service.errors import ServableError
 from service.graph.followed import FOLLOWED, followed
 from service.graph.outline import (
     ITEM_BYTES,
+    MOST_DIMENSIONS,
     Graph,
     Node,
     Outline,
@@ -164,8 +165,17 @@ def _check_made(graph: Graph, literals: MutableMapping[str, Tensor], most: int) 
 
 def made_of(node: Node, literals: Literals) -> Tensor | None:
     """Return what a node makes at least of constants; None where it makes nothing of them, or nobody knows here."""
-    if node.domain not in DOMAINS:
-        return None
+    made = _made_of(node, literals) if node.domain in DOMAINS else None
+    if made is None or (
+        len(made.shape) <= MOST_DIMENSIONS and max(made.shape, default=0) <= _BEYOND_ALL
+    ):
+        return made
+    # A row of nodes could make shapes and numbers longer and longer.
+    count = min(elements(made.shape), _BEYOND_ALL)
+    return made._replace(shape=(count,), values=None, exact=False)
+
+
+def _made_of(node: Node, literals: Literals) -> Tensor | None:
     if node.operator in FOLLOWED:
         return followed(node, literals)
     if node.operator in PRODUCTS:

@@ -1,6 +1,7 @@
 """What the loading of a file takes at least, from tiny graphs; test_out_of_memory.py holds it against the kernel."""
 
 import platform
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,31 @@ def test_what_depends_on_the_image_or_is_made_by_chance_is_not_made_at_the_load(
     later = node("Concat", "x", "a", output="b", axis=0)
     assert made_by(tmp_path, filled("a"), later, node("ReduceMin", "b")) == 1
     assert made_by(tmp_path, filled("a"), end, given=("x", "shape")) == 0, "it is only a default"
+
+
+@pytest.mark.parametrize("operator", ["Gather", "Unsqueeze", "Tile"])
+def test_shapes_that_grow_with_each_node_are_followed_no_further(
+    tmp_path: Path, operator: str
+) -> None:
+    """Else thousands of nodes have shapes of any length, or sides of any number of digits."""
+    nodes = [
+        node(operator, f"v{at}", f"v{at}" if operator == "Gather" else "side", output=f"v{at + 1}")
+        for at in range(5_000)
+    ]
+    path = tmp_path / "model.onnx"
+    side = np.array([1, 2**62] if operator == "Tile" else [0], np.int64)
+    constants = [
+        numpy_helper.from_array(np.zeros((0, 3), np.float32), "v0"),
+        numpy_helper.from_array(side, "side"),
+    ]
+    outputs = [helper.make_tensor_value_info(f"v{len(nodes)}", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "net", [], outputs, constants)
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    tracemalloc.start()
+    least(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 50 << 20
 
 
 def test_what_is_made_in_branches_is_made_before_one_is_chosen(tmp_path: Path) -> None:
