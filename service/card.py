@@ -5,10 +5,11 @@ what the network is, how an image becomes its input, what its outputs mean, what
 the file was proved equal to the network it came from. `service.servable_file` reads it.
 """
 
+import re
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
 
 CARD_KEY = "foveal.card"
 REFERENCE_FILE = "reference.npy"
@@ -26,6 +27,21 @@ Metric = Literal["top1", "exact_match", "mask_iou", "map50", "cosine"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Side = Annotated[int, Field(ge=1, le=16384)]
+Whole = Annotated[int, Field(le=2**53 - 1)]
+"""A program that reads JSON's numbers as doubles reads those beyond as others."""
+Count = Annotated[Whole, Field(ge=0)]
+LONGEST_LABEL = 1024
+MOST_LABELS = 2**18
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def _on_one_line(text: str) -> str:
+    """Return a text with a space in place of control characters and ends of lines, which a terminal would obey."""
+    return _CONTROLS.sub(" ", text).strip() if _CONTROLS.search(text) else text
+
+
+Label = Annotated[str, Field(max_length=LONGEST_LABEL), AfterValidator(_on_one_line)]
+Line = Annotated[str, AfterValidator(_on_one_line)]
 
 
 class CardError(ValueError):
@@ -33,7 +49,7 @@ class CardError(ValueError):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ImageInput(_Frozen):
@@ -94,9 +110,9 @@ class ImageInput(_Frozen):
 class Stage(_Frozen):
     """A feature map worth looking at: an inner tensor (N, C, H, W) of the graph."""
 
-    name: str = Field(description="As requests name it; stage_1 is the shallowest")
+    name: Line = Field(description="As requests name it; stage_1 is the shallowest")
     tensor: str = Field(description="The name of the tensor in the graph")
-    channels: int = Field(ge=1, description="How many maps it has")
+    channels: Whole = Field(ge=1, description="How many maps it has")
     stride: float = Field(gt=0, description="Pixels of the frame from one cell to the next")
 
 
@@ -111,10 +127,10 @@ class Window(_Frozen):
 class Cost(_Frozen):
     """What one image costs, counted on the final graph."""
 
-    parameters: int = Field(ge=0, description="Learned numbers")
-    macs: int = Field(ge=0, description="Multiplications with an addition, for one image")
-    activation_bytes: int = Field(
-        ge=0, description="The size of all tensors that one image makes, in bytes"
+    parameters: Count = Field(description="Learned numbers")
+    macs: Count = Field(description="Multiplications with an addition, for one image")
+    activation_bytes: Count = Field(
+        description="The size of all tensors that one image makes, in bytes"
     )
 
 
@@ -191,8 +207,10 @@ class BoxForm(_Frozen):
 class CutCandidates(_Frozen):
     """What crowds may lose: a detector's candidates that its graph has no place for, on the images of its proof."""
 
-    images: int = Field(ge=1, description="On how many images of the proof candidates were cut off")
-    of: int = Field(ge=1, description="How many images the proof has")
+    images: Whole = Field(
+        ge=1, description="On how many images of the proof candidates were cut off"
+    )
+    of: Whole = Field(ge=1, description="How many images the proof has")
     below: float = Field(
         ge=0, le=1, description="Objects of a lower score than this may be lost there"
     )
@@ -213,7 +231,7 @@ class Accuracy(_Frozen):
     its own framework on the same pixels, through the same head.
     """
 
-    images: int = Field(ge=1, description="How many were measured")
+    images: Whole = Field(ge=1, description="How many were measured")
     scores: dict[str, float] = Field(description="What the graph reached, by the name of the score")
     reference: dict[str, float] = Field(
         {}, description="What the source reached in its own framework on the same pixels"
@@ -235,12 +253,12 @@ class Certificate(_Frozen):
     """
 
     reference: str = Field(description="What the graph was compared with")
-    batches: tuple[int, ...] = Field(description="The sizes of the batches that were compared")
+    batches: tuple[Count, ...] = Field(description="The sizes of the batches that were compared")
     max_difference: float = Field(ge=0, description="The largest difference of an output")
     tolerance: float = Field(gt=0, description="How large it was allowed to be")
     metric: Metric = Field(description="What agreement measures")
     agreement: float = Field(ge=0, le=1, description="Of the results on whole images")
-    images: int = Field(ge=0, description="How many images were compared")
+    images: Count = Field(description="How many images were compared")
     tools: dict[str, str] = Field(description="The versions of what exported and compared")
     date: Annotated[date, Field(description="When")]
     graph_sha256: str = Field(
@@ -283,10 +301,12 @@ class Card(_Frozen):
         pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="The model's, as its folder has it"
     )
     task: TaskName = Field(description="What the network does")
-    title: str = Field(description="Its name for people")
+    title: Line = Field(description="Its name for people")
     description: str = Field("", description="What it was made for, and how good it is")
-    labels: Annotated[tuple[str, ...], FailFast()] = Field(
-        (), description="The name of each class id; an id that means nothing is the empty string"
+    labels: Annotated[tuple[Label, ...], FailFast()] = Field(
+        (),
+        max_length=MOST_LABELS,
+        description="The name of each class id; an id that means nothing is the empty string",
     )
     multi_label: bool = Field(
         default=False,
@@ -306,7 +326,7 @@ class Card(_Frozen):
         description="The digest of that model's graph: features of another mean nothing to the head",
     )
     window: Window | None = Field(None, description="For a temporal head, what it reads at once")
-    background_id: int | None = Field(
+    background_id: Count | None = Field(
         None, description="For segment, the class id that is not reported as a thing"
     )
     nms_free: bool | None = Field(
@@ -314,7 +334,7 @@ class Card(_Frozen):
         description="For detect, whether the network itself gives each object one box; requests then get no NMS by "
         "default",
     )
-    max_batch: int | None = Field(
+    max_batch: Whole | None = Field(
         default=None,
         ge=1,
         description="The largest batch the graph allows, where it allows no more",
@@ -360,6 +380,16 @@ class Card(_Frozen):
                 "a network needs an input; one over the features of several frames needs its backbone, "
                 "the digest of the backbone's graph, and its window"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_its_background(self) -> Self:
+        if (
+            self.background_id is not None
+            and self.labels
+            and self.background_id >= len(self.labels)
+        ):
+            raise ValueError("background_id is the id of no label")
         return self
 
     @property

@@ -5,14 +5,17 @@ Here is what can be seen in the file, in milliseconds and without its weights. A
 """
 
 import math
+import operator
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from types import MappingProxyType
 
 from service.errors import ServableError
+from service.graph.followed import FOLLOWED, followed
 from service.graph.outline import (
     ITEM_BYTES,
+    MOST_DIMENSIONS,
     Graph,
     Node,
     Outline,
@@ -20,7 +23,7 @@ from service.graph.outline import (
     elements,
     read_outline,
 )
-from service.graph.products import PRODUCTS, product_of
+from service.graph.products import PRODUCTS, broadcast, product_of
 
 MAX_TENSOR_BYTES = 2**30
 MOST_NODES = 1_000_000
@@ -34,6 +37,8 @@ COMPILED = frozenset({"EPContext"})
 """Of com.microsoft: a program for a device, which is run as it is, or a path to one."""
 
 _BEYOND_ALL = 2**63
+_FLOAT = 1
+"""ONNX's number of the type."""
 _UNKNOWN_ITEM = 4
 """The bytes of an element whose type is not known here: a float's."""
 
@@ -55,10 +60,10 @@ def check_bounds(
         ServableError: the reason.
     """
     try:
-        outline = read_outline(path, frozenset(MAKERS) | PRODUCTS)
+        outline = read_outline(path, frozenset(MAKERS) | PRODUCTS | frozenset(FOLLOWED))
         _check_operators(outline)
         _check_size(outline)
-        for graph, literals in _graphs(outline):
+        for graph, literals in with_literals(outline.graph, *outline.functions.values()):
             _check_constants(graph, data, max_tensor_bytes)
             _check_made(graph, literals, max_tensor_bytes)
     except ServableError as error:
@@ -67,34 +72,32 @@ def check_bounds(
         raise ServableError(f"{path} can not be read: {error.strerror or error}") from error
 
 
-def _graphs(outline: Outline) -> Iterator[tuple[Graph, MutableMapping[str, Tensor]]]:
-    """Yield each graph and subgraph with the constants that its nodes can read."""
-    waiting: list[tuple[Graph, ChainMap[str, Tensor]]] = [
-        (graph, ChainMap(graph.literals)) for graph in (outline.graph, *outline.functions.values())
-    ]
+def with_literals(*graphs: Graph) -> Iterator[tuple[Graph, ChainMap[str, Tensor]]]:
+    """Yield each graph and subgraph with the constants that its nodes can read, to which their own may be added."""
+    waiting = [(graph, ChainMap({}, graph.literals)) for graph in graphs]
     while waiting:
         graph, literals = waiting.pop()
         yield graph, literals
         waiting += [
-            (inner, literals.new_child(inner.literals))
+            (inner, literals.new_child(inner.literals).new_child())
             for node in graph.nodes
             for inner in node.graphs
         ]
 
 
 def _check_operators(outline: Outline) -> None:
-    for graph, _ in _graphs(outline):
-        for domain, operator in graph.operators:
-            if (domain, operator) in outline.functions:
+    for graph, _ in with_literals(outline.graph, *outline.functions.values()):
+        for domain, name in graph.operators:
+            if (domain, name) in outline.functions:
                 continue
             if domain not in DOMAINS:
                 raise ServableError(
-                    f"it has the custom operator {domain}:{operator}, whose code is not in the file. Export it with "
+                    f"it has the custom operator {domain}:{name}, whose code is not in the file. Export it with "
                     "operators of ONNX"
                 )
-            if operator in COMPILED:
+            if name in COMPILED:
                 raise ServableError(
-                    f"it has the operator {operator}, a program that was compiled for a device. Serve the network "
+                    f"it has the operator {name}, a program that was compiled for a device. Serve the network "
                     "that it was compiled from"
                 )
 
@@ -153,17 +156,62 @@ def _check_constants(graph: Graph, data: Path | None, most: int) -> None:
 def _check_made(graph: Graph, literals: MutableMapping[str, Tensor], most: int) -> None:
     """Check what each node makes out of constants, and out of what others made of them before it."""
     for node in graph.nodes:
-        if node.domain not in DOMAINS:
-            continue
-        if node.operator in PRODUCTS and (product := product_of(node, literals)) is not None:
+        made = made_of(node, literals)
+        if made is not None:
             what = f"the output {node.output!r} of {node.operator}"
-            _refuse_large(what, elements(product.shape), product.type, most)
-            literals[node.output] = product
-        if node.operator not in MAKERS:
-            continue
-        count, kind = MAKERS[node.operator](node, literals), _type(node, literals)
-        _refuse_large(f"the output {node.output!r} of {node.operator}", count, kind, most)
-        literals[node.output] = Tensor(node.output, (count,), kind, 0, (), None, exact=False)
+            _refuse_large(what, elements(made.shape), made.type, most)
+            literals[node.output] = made
+
+
+def made_of(node: Node, literals: Literals) -> Tensor | None:
+    """Return what a node makes at least of constants; None where it makes nothing of them, or nobody knows here."""
+    made = _made_of(node, literals) if node.domain in DOMAINS else None
+    if made is None or (
+        len(made.shape) <= MOST_DIMENSIONS and max(made.shape, default=0) <= _BEYOND_ALL
+    ):
+        return made
+    # A row of nodes could make shapes and numbers longer and longer.
+    count = min(elements(made.shape), _BEYOND_ALL)
+    return made._replace(shape=(count,), values=None, exact=False)
+
+
+def _made_of(node: Node, literals: Literals) -> Tensor | None:
+    if node.operator in FOLLOWED:
+        return followed(node, literals)
+    if node.operator in PRODUCTS:
+        return product_of(node, literals)
+    if node.operator not in MAKERS:
+        return None
+    kind = _type(node, literals)
+    shape = _exact_shape(node, literals)
+    if shape is not None:
+        return Tensor(node.output, shape, kind, 0, (), None)
+    count = MAKERS[node.operator](node, literals)
+    return Tensor(node.output, (count,), kind, 0, (), None, exact=False)
+
+
+def _exact_shape(node: Node, literals: Literals) -> tuple[int, ...] | None:
+    """Return the whole shape of what a node makes, where it stands in the file."""
+    if node.operator == "Range":
+        known = all(_values(node, place, literals) for place in range(3))
+        return (_range(node, literals),) if known else None
+    place = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1}.get(node.operator)
+    sides = _sides(_values(node, place, literals)) if place is not None else None
+    if sides is None or place == 0:
+        return sides
+    first = literals.get(node.inputs[0])
+    if first is None or not first.exact:
+        return None
+    if node.operator == "Expand":
+        return broadcast(first.shape, sides)
+    fits = len(sides) == len(first.shape)
+    return tuple(map(operator.mul, first.shape, sides)) if fits else None
+
+
+def _sides(values: tuple[float, ...]) -> tuple[int, ...] | None:
+    if not values or not all(math.isfinite(value) and value >= 0 for value in values):
+        return None
+    return tuple(int(value) for value in values)
 
 
 def _refuse_large(what: str, count: int, kind: int, most: int) -> None:
@@ -178,11 +226,13 @@ def _type(node: Node, literals: Literals) -> int:
     """Return the data type of what a node makes, 0 where it is not known here."""
     if "value" in node.tensors:
         return node.tensors["value"].type
+    if node.operator == "ConstantOfShape":
+        return _FLOAT
     first = literals.get(node.inputs[0]) if node.inputs else None
     return first.type if first is not None and node.operator in _KEEP_TYPE else 0
 
 
-_KEEP_TYPE = frozenset({"Expand", "Tile", "Range", "Pad"})
+_KEEP_TYPE = frozenset({"Expand", "MaxUnpool", "Pad", "Range", "Resize", "Tile", "Upsample"})
 
 
 # How many elements a node makes at least, from the constants that it reads. Other inputs have one element at least.

@@ -3,6 +3,7 @@
 import math
 import struct
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ Values = tuple[float, ...]
 
 # onnx/onnx.proto: the numbers of the fields that are read.
 _GRAPH, _FUNCTION = 7, 25
-_NODE, _INITIALIZER, _SPARSE_INITIALIZER = 1, 5, 15
+_NODE, _INITIALIZER, _GRAPH_INPUT, _SPARSE_INITIALIZER = 1, 5, 11, 15
 _INPUT, _OUTPUT, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 4, 5, 7
 _FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 7, 10
 _F, _I, _T, _G, _FLOATS, _INTS, _TENSORS, _GRAPHS, _SPARSE, _SPARSES = (
@@ -92,6 +93,8 @@ class Graph:
     sparse: list[Tensor] = field(default_factory=list)
     literals: dict[str, Tensor] = field(default_factory=dict)
     """The constants by the name that nodes read."""
+    inputs: set[str] = field(default_factory=set)
+    """A constant among them is only a default."""
 
 
 @dataclass(slots=True)
@@ -102,7 +105,7 @@ class Outline:
     functions: dict[tuple[str, str], Graph]
 
 
-def read_outline(path: Path, wanted: frozenset[str]) -> Outline:
+def read_outline(path: Path, wanted: Container[str]) -> Outline:
     """Return what an ONNX file consists of.
 
     Args:
@@ -120,7 +123,7 @@ def read_outline(path: Path, wanted: frozenset[str]) -> Outline:
 @dataclass(slots=True)
 class _Outliner:
     reader: WireReader
-    wanted: frozenset[str]
+    wanted: Container[str]
 
     def model(self, end: int) -> Outline:
         graphs: list[Graph] = []
@@ -151,10 +154,17 @@ class _Outliner:
                 tensor = self.tensor(one)
                 found.tensors.append(tensor)
                 found.literals[tensor.name] = tensor
+            elif one.number == _GRAPH_INPUT:
+                found.inputs.update(self.names(one))
             elif one.number == _SPARSE_INITIALIZER:
                 tensor = self.sparse(one, found)
                 found.literals[tensor.name] = tensor
         return found
+
+    def names(self, place: Field) -> list[str]:
+        """Return the name of an input."""
+        _require_message(place)
+        return [self.reader.text(one) for one in self.reader.fields(place.end) if one.number == 1]
 
     def function(self, place: Field) -> tuple[tuple[str, str], Graph]:
         _require_message(place)

@@ -6,7 +6,7 @@ A runtime computes them when it loads the file, or in the first run where they a
 import itertools
 from collections.abc import Mapping
 
-from service.graph.outline import Node, Tensor
+from service.graph.outline import Node, Tensor, elements
 
 BOOLEAN = 9
 """ONNX's number of the type."""
@@ -21,20 +21,29 @@ PRODUCTS = _COMPARISONS | _ARITHMETIC | {"MatMul"}
 
 
 def product_of(node: Node, literals: Mapping[str, Tensor]) -> Tensor | None:
-    """Return what such a node makes of constants; None where it reads anything else, or shapes that do not fit."""
+    """Return what such a node makes of constants; None where it reads anything else, or shapes that do not fit.
+
+    Of inputs whose shapes are not known whole, the largest has as many elements as the result at most.
+    """
     inputs = [literals.get(name) for name in node.inputs]
-    known = [one for one in inputs if one is not None and one.exact]
+    known = [one for one in inputs if one is not None]
     if len(known) < max(2, len(inputs)):
         return None
+    kind = BOOLEAN if node.operator in _COMPARISONS else known[-1].type
+    if not all(one.exact for one in known):
+        if node.operator == "MatMul":
+            return None
+        most = max(elements(one.shape) for one in known)
+        return Tensor(node.output, (most,), kind, 0, (), None, exact=False)
     shapes = [one.shape for one in known]
-    shape = _multiplied(*shapes[:2]) if node.operator == "MatMul" else _broadcast(*shapes)
+    shape = _multiplied(*shapes[:2]) if node.operator == "MatMul" else broadcast(*shapes)
     if shape is None:
         return None
-    kind = BOOLEAN if node.operator in _COMPARISONS else known[-1].type
     return Tensor(node.output, shape, kind, 0, (), None)
 
 
-def _broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
+def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the shape that tensors of these shapes have together; None where they do not fit."""
     sides = []
     for at in itertools.zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1):
         longer = {side for side in at if side != 1}
@@ -49,5 +58,5 @@ def _multiplied(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...
     if not left or not right:
         return None
     rows, columns = left[-2:-1], right[-1:] if len(right) > 1 else ()
-    stacked = _broadcast(left[:-2], right[:-2])
+    stacked = broadcast(left[:-2], right[:-2])
     return None if stacked is None else (*stacked, *rows, *columns)

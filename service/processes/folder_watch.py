@@ -14,6 +14,7 @@ from service.background import background
 from service.errors import ConfigurationError, FovealError
 from service.logs import LOGGER
 from service.runtime.change import Change, ChangeReport
+from service.runtime.first_load import MARK
 from service.runtime.repository import entries_of
 
 try:
@@ -157,4 +158,5 @@ def _reason_of(error: BaseException) -> str:
 
 
 def _is_visible(_: Any, path: str) -> bool:  # noqa: ANN401  # the kind of the change
-    return not any(part.startswith(DRAFT) for part in Path(path).parts)
+    parts = Path(path).parts
+    return parts[-1] != MARK and not any(part.startswith(DRAFT) for part in parts)

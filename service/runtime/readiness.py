@@ -13,8 +13,8 @@ class Readiness:
 
     It is ready when each model has a version that answers, nothing loads for the first time any more, and what a
     default names answers. A version that was refused beside one that answers takes no readiness away, nor does a model
-    that came while the service ran and has never answered, nor one that rests because its runs did not end: another
-    process would fare no better with its images, and the other models go on.
+    that came while the service ran and has never answered, also before its process ended, nor one that rests because
+    its runs did not end: another process would fare no better with its images, and the other models go on.
 
     Args:
         served: what is served.
@@ -28,7 +28,7 @@ class Readiness:
         self._workers = workers
         wanted = finder.wanted
         self._expected = {one.name for one in wanted.servables} | {
-            one.name for one in wanted.refusals
+            one.name for one in wanted.refusals if one.has_answered
         }
 
     def expect(self) -> None:

@@ -8,6 +8,7 @@ from typing import get_args
 from service.card import DATA_SUFFIX, REFERENCE_FILE, Card, CardError, Precision
 from service.errors import ConfigurationError, shortage_of
 from service.logs import printable
+from service.runtime.first_load import INTERRUPTED, interrupted
 from service.runtime.fleet import MODEL_NAME, is_version
 from service.servable_file import read_card
 
@@ -35,11 +36,15 @@ class Servable:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A file in the repository that is placed like a model and can not be served."""
+    """A file in the repository that is placed like a model and can not be served.
+
+    `has_answered` is False where it never did in this place, so that nobody can expect it to.
+    """
 
     name: str
     path: Path
     reason: str
+    has_answered: bool = True
 
 
 def scan_repository(
@@ -87,7 +92,13 @@ def _scan(root: Path, *, settled: bool) -> tuple[tuple[Servable, ...], tuple[Ref
         if settled:
             path = path.resolve()  # noqa: PLW2901
         try:
-            servables.append(_servable(path))
+            servable = _servable(path)
+            with interrupted(path.parent) as ended:
+                if ended:
+                    reason = f"{path}: {INTERRUPTED}"
+                    refusals.append(Refusal(servable.name, path, reason, has_answered=False))
+                else:
+                    servables.append(servable)
         except (CardError, OSError) as error:
             if shortage_of(error):
                 raise

@@ -72,8 +72,9 @@ class Trial:
             self._keep(digest)
 
     def _try(self, servable: Servable, outputs: Collection[str]) -> None:
+        path = str(servable.path.absolute())
         order = {
-            "path": str(servable.path.absolute()),
+            "path": path,
             "outputs": list(outputs),
             "seconds": self.seconds,
             "memory_bytes": self.memory_bytes,
@@ -99,7 +100,9 @@ class Trial:
             ) from error
         reason = self._reason(done.returncode, done.stdout)
         if reason:
-            raise ServableError(f"{servable.path}: {reason}")
+            is_named = path in reason
+            named = reason.replace(path, str(servable.path))
+            raise ServableError(named if is_named else f"{servable.path}: {reason}")
 
     def _reason(self, code: int, answer: bytes) -> str:
         """Return why a trial failed; empty where it did not."""

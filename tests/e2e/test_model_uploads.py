@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +16,10 @@ from typing import Any
 import httpx
 
 from service.api.ingest.model_upload import DRAFT
+from tests.hostile_networks import crashing
 from tests.images import plain
 from tests.keys import bearer, write_keys
-from tests.live import Live, problem, serve
+from tests.live import Live, problem, serve, start
 from tests.servables import write_servable
 
 CHAOS = int(os.environ.get("CHAOS", "1"))
@@ -152,3 +154,35 @@ def test_images_are_answered_while_many_models_are_sent(tmp_path: Path) -> None:
         assert {one.result().status_code for one in sent} <= {422, 503}
         assert not service.drafts()
         assert [path.name for path in (service.models / "colors").iterdir()] == ["1"]
+
+
+def test_a_model_that_ends_its_process_is_sent_once_and_not_loaded_at_each_start(
+    tmp_path: Path,
+) -> None:
+    url = "/v1/models/ending/versions/1"
+    models, keys = (
+        tmp_path / "models",
+        write_keys(tmp_path / "keys.toml", {"all": ["infer", "admin"]}),
+    )
+    good = write_servable(models).read_bytes()
+    ending = write_servable(tmp_path / "beside", model=crashing()).read_bytes()
+    settings = {"models": models, "keys": keys, "admin": "true"}
+    with start(**settings) as service:
+        with contextlib.suppress(httpx.TransportError):
+            httpx.put(f"{service.url}{url}", content=ending, headers=bearer("all"), timeout=60)
+        service.process.wait()
+    with (
+        start(**settings) as service,
+        httpx.Client(base_url=service.url, headers=bearer("all"), timeout=60) as client,
+    ):
+        assert client.get("/health/ready").status_code == 200
+        assert client.post("/v1/classify?model=colors", content=plain("red")).status_code == 200
+        (refused,) = service.logged(r"refused: (.*)")
+        assert re.search(r"ending/1/model\.onnx: .* ended while it was loaded", refused[1])
+        detail = problem(client.put(url), 422, "refused_model")
+        assert "Send it again" in detail
+        sent = client.put(url, content=good)
+        assert sent.status_code == 200, sent.text
+        answer = client.post("/v1/classify?model=ending", content=plain("red"))
+        assert answer.status_code == 200
+        assert [one.name for one in (models / "ending/1").iterdir()] == ["model.onnx"]

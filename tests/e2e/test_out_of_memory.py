@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import httpx
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -21,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests import in_group
 from tests.cgroups import add, memory_group
 from tests.clips import avi_of
+from tests.hostile_networks import with_nodes
 from tests.images import encode, plain
 from tests.keys import bearer, write_keys
 from tests.live import Process, bundled, problem, start
@@ -199,6 +201,12 @@ def convolved_network() -> onnx.ModelProto:
     return model
 
 
+def made_network() -> onnx.ModelProto:
+    """Return the tiny network with a constant of 250 MiB that is made when it is loaded, of a kilobyte, and copied."""
+    node = helper.make_node("ConstantOfShape", ["shape"], ["made"])
+    return with_nodes([node], "made", {"shape": np.array([250 << 18])})
+
+
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield from limited(LIMIT_BYTES, monkeypatch)
@@ -206,7 +214,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize(
-    ("network", "workers"), [(large_network, 1), (large_network, 2), (convolved_network, 1)]
+    ("network", "workers"),
+    [(large_network, 1), (large_network, 2), (convolved_network, 1), (made_network, 1)],
 )
 def test_a_network_that_the_memory_has_no_room_for_is_refused_and_the_others_are_served(
     repository: Path, tmp_path: Path, network: Callable[[], onnx.ModelProto], workers: int

@@ -1,9 +1,10 @@
+import math
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from service.card import Card, CardError, ImageInput
+from service.card import LONGEST_LABEL, Card, CardError, ImageInput
 from tests.servables import color_card
 
 
@@ -13,18 +14,22 @@ from tests.servables import color_card
         ("input.height", (1, 16384), (0, 16385)),
         ("input.width", (1, 16384), (0, 16385)),
         ("input.pad_color.1", (0, 255), (-1, 256)),
-        ("cost.parameters", (0, 10**12), (-1,)),
-        ("cost.macs", (0, 10**15), (-1,)),
-        ("cost.activation_bytes", (0,), (-1,)),
-        ("certificate.max_difference", (0, 2.5), (-0.1,)),
-        ("certificate.tolerance", (1e-9,), (0,)),
+        ("cost.parameters", (0, 10**12), (-1, 10**400)),
+        ("cost.macs", (0, 10**15, 2**53 - 1), (-1, 2**53, 10**400)),
+        ("cost.activation_bytes", (0,), (-1, 10**400)),
+        ("certificate.max_difference", (0, 2.5), (-0.1, math.inf, math.nan)),
+        ("certificate.tolerance", (1e-9,), (0, math.inf, math.nan)),
+        ("certificate.batches", ([], [1, 16]), ([-1], [10**400])),
+        ("scores", ({"top1": 0.5},), ({"top1": math.inf}, {"top1": math.nan})),
+        ("labels", ([], ["a" * LONGEST_LABEL]), (["a" * (LONGEST_LABEL + 1)], [""] * 300_000)),
+        ("background_id", (0, 2, None), (-1, 3, 10**400)),
         ("certificate.agreement", (0, 1), (-0.01, 1.01)),
         ("certificate.images", (0,), (-1,)),
         ("certificate.graph_sha256", ("f" * 64,), ("f" * 63, "f" * 65, "F" * 64)),
         ("backbone_sha256", ("0" * 64, None), ("0" * 63, "g" * 64)),
-        ("max_batch", (1, None), (0,)),
-        ("stages.0.channels", (1,), (0,)),
-        ("stages.0.stride", (0.5,), (0,)),
+        ("max_batch", (1, None), (0, 10**400)),
+        ("stages.0.channels", (1,), (0, 10**400)),
+        ("stages.0.stride", (0.5,), (0, math.inf)),
         ("window.frames", (2, 1024), (1, 1025)),
         ("window.stride", (1, 1024), (0, 1025)),
         ("window.fps", (0.1, 240), (0, 241)),
@@ -54,6 +59,15 @@ def card_with(place: str, value: object) -> dict[str, Any]:
         inner = inner[part]
     inner[last] = value
     return card
+
+
+@pytest.mark.parametrize("place", ["labels.0", "title", "stages.0.name"])
+def test_what_is_shown_on_a_line_has_no_control_characters(place: str) -> None:
+    card = Card.model_validate(card_with(place, "a\r\n2026 error: b\x1b[2J\u2028c\t"))
+    shown = {"labels.0": card.labels[0], "title": card.title, "stages.0.name": card.stages[0].name}
+    assert shown[place] == "a 2026 error: b [2J c"
+    kept = " no\u00a0break, \u200f\u05d0, \U0001f469\u200d\U0001f52c "
+    assert Card.model_validate(card_with("title", kept)).title == kept
 
 
 def test_a_card_can_not_be_changed() -> None:

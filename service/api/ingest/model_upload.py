@@ -27,6 +27,7 @@ from service.errors import (
     for_clients,
     shortage_of,
 )
+from service.runtime.first_load import FirstLoad, interrupted
 from service.runtime.repository import MODEL_FILE
 from service.storage.fetching import FULL
 from service.storage.repository_folder import FETCHED
@@ -84,10 +85,16 @@ class Upload:
     Attributes:
         folder: of the version.
         is_first: whether the folder of the model was made for it.
+        mark: says that it was not loaded yet.
     """
 
     folder: Path
     is_first: bool
+    mark: FirstLoad
+
+    async def end(self) -> None:
+        """Let others load it at their start, too: its first load has ended, and not with this process."""
+        await whole_call(self.mark.end, self.folder)
 
     async def remove(self) -> None:
         """Take it out again: it can not be served."""
@@ -228,7 +235,7 @@ async def _receive(
         await whole_call(file.write, bytes(gathered))
     if require_room is not None:  # in its place the next start would load it
         await whole_call(require_room, draft / MODEL_FILE)
-    return Upload(place, await whole_call(_move, draft, place))
+    return await whole_call(_put, draft, place)
 
 
 @contextlib.asynccontextmanager
@@ -304,8 +311,21 @@ def _arrives(draft: Path) -> bool:
         return False
 
 
+def _put(draft: Path, place: Path) -> Upload:
+    """Put a draft into its place, with the mark of one that was not loaded yet."""
+    mark = FirstLoad(draft)
+    try:
+        return Upload(place, _move(draft, place), mark)
+    except BaseException:
+        mark.release()
+        raise
+
+
 def _move(draft: Path, place: Path) -> bool:
     """Put a draft into its place; return whether the folder of the model was made for it."""
+    with interrupted(place, alone=True) as ended:
+        if ended:
+            shutil.rmtree(place)
     _require_new(place)
     model, is_new = place.parent, True
     try:
@@ -323,6 +343,9 @@ def _move(draft: Path, place: Path) -> bool:
 
 
 def _require_new(place: Path) -> None:
+    with interrupted(place) as ended:
+        if ended:  # it was never served
+            return
     if place.exists():
         raise VersionExistsError(
             f"{place.parent.name} has a version {place.name} already, and the file of a version is never replaced. "

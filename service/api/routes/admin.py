@@ -1,12 +1,13 @@
 """Calls that change what is served: versions, aliases, shares, the shadow, and all of it anew."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from service.api.deps import ServicesDep
-from service.api.ingest.model_upload import receive_model
+from service.api.deps import Services, ServicesDep
+from service.api.ingest.model_upload import Upload, receive_model
 from service.api.ingest.pace import Pace
 from service.api.json_value import read_value
 from service.api.openapi import BINARY, Components
@@ -123,12 +124,22 @@ async def put_version(
             places=services.uploads,
             require_room=services.engine.registry.require_room,
         )
+    change = Change(kind="load_version", name=name, version=version)
+    if upload is None:
+        return await services.change(change)
+    # It goes on when the client leaves, and a file that can not be served is removed then too.
+    return await asyncio.shield(asyncio.ensure_future(_serve_sent(services, change, upload)))
+
+
+async def _serve_sent(services: Services, change: Change, upload: Upload) -> ChangeReport:
+    """Serve a version that was sent, or remove it."""
     try:
-        return await services.change(Change(kind="load_version", name=name, version=version))
+        return await services.change(change)
     except FovealError:
-        if upload is not None:
-            await upload.remove()
+        await upload.remove()
         raise
+    finally:
+        await upload.end()
 
 
 async def delete_version(

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from service.imaging.isolated.messages import REPLY, Reply, Request
@@ -16,6 +17,8 @@ PROGRAM = "service.imaging.isolated.process"
 START_SECONDS = 60.0
 END_SECONDS = 1.0
 """How long a process may take to end after it has closed its socket."""
+SILENT_SECONDS = 1.0
+"""After so long without a byte from a process the service looks whether somebody has stopped it."""
 NO_MEMORY_CODE = 77
 """The exit code of a process that may not have the memory that its image needs."""
 
@@ -46,6 +49,13 @@ class EndedError(Exception):
     def is_crash(self) -> bool:
         """Whether the process ended by what its own code did."""
         return -self.code in CRASHES
+
+
+class StoppedError(TimeoutError):
+    """Somebody has stopped the process (SIGSTOP), so that no reply comes."""
+
+    def __init__(self) -> None:
+        super().__init__("the decoder process was stopped")
 
 
 class DecoderProcess:
@@ -89,19 +99,12 @@ class DecoderProcess:
         """Whether it has ended, although nobody has ended it."""
         return self._process.poll() is not None
 
-    @property
-    def stopped(self) -> bool:
-        """Whether somebody has stopped it (SIGSTOP), so that it works on nothing."""
-        with contextlib.suppress(OSError):  # it has ended
-            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-            return state in {"T", "t"}
-        return False
-
     def wait_until_ready(self) -> None:
         """Wait for the first word of a new process.
 
         Raises:
             EndedError: it ended before.
+            StoppedError: it was stopped.
             TimeoutError: it did not come.
         """
         kind, _, _ = self.reply(self._clock() + START_SECONDS)
@@ -112,16 +115,12 @@ class DecoderProcess:
         """Send a request.
 
         Raises:
-            EndedError, TimeoutError: as `receive` does.
+            EndedError, StoppedError, TimeoutError: as `receive` does.
         """
-        try:
-            for part in (request.head(), request.body):
-                self._socket.settimeout(self._left(until))
-                self._socket.sendall(part)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise EndedError(self.end()) from error
+        for part in (request.head(), request.body):
+            left = memoryview(part)
+            while left:
+                left = left[self._moved(until, partial(self._socket.send, left)) :]
 
     def reply(self, until: float) -> tuple[int, int, int]:
         """Return the kind of the next reply and its two numbers; see `receive`."""
@@ -135,19 +134,39 @@ class DecoderProcess:
 
         Raises:
             EndedError: the process ended before.
+            StoppedError: the process was stopped.
             TimeoutError: the clock reached `until` before.
         """
-        try:
-            while buffer:
-                self._socket.settimeout(self._left(until))
-                count = self._socket.recv_into(buffer)
-                if not count:
-                    raise EndedError(self.end())
-                buffer = buffer[count:]
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise EndedError(self.end()) from error
+        while buffer:
+            count = self._moved(until, partial(self._socket.recv_into, buffer))
+            if not count:
+                raise EndedError(self.end())
+            buffer = buffer[count:]
+
+    def _moved(self, until: float, call: Callable[[], int]) -> int:
+        """Send or receive some bytes, and return how many.
+
+        The thread of a batch waits here, perhaps the only one: that a process was stopped is found long before `until`.
+        """
+        left = self._left(until)
+        while True:
+            self._socket.settimeout(min(left, SILENT_SECONDS))
+            try:
+                return call()
+            except TimeoutError:
+                if self._is_stopped():
+                    raise StoppedError from None
+                left -= SILENT_SECONDS
+                if left <= 0:
+                    raise
+            except OSError as error:
+                raise EndedError(self.end()) from error
+
+    def _is_stopped(self) -> bool:
+        with contextlib.suppress(OSError):  # it has ended
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            return state in {"T", "t"}
+        return False
 
     def end(self) -> int:
         """Kill it, if it has not ended, and return its exit code, or the negative number of its signal."""

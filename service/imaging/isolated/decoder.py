@@ -27,7 +27,13 @@ from service.imaging.announced import Announced, quick_pixels
 from service.imaging.deadline import Deadline
 from service.imaging.decode import MAX_SIDE, Limits
 from service.imaging.geometry import plan
-from service.imaging.isolated.child import NO_MEMORY_CODE, PROGRAM, DecoderProcess, EndedError
+from service.imaging.isolated.child import (
+    NO_MEMORY_CODE,
+    PROGRAM,
+    DecoderProcess,
+    EndedError,
+    StoppedError,
+)
 from service.imaging.isolated.messages import (
     MOST_TEXT,
     NOTE_LENGTHS,
@@ -251,7 +257,7 @@ class IsolatedDecoder:
             self._pool.give_back(process)
             raise
         except BaseException as error:
-            reason, answer = self._why(error, process, until)
+            reason, answer = self._why(error, until)
             self._pool.discard(process, reason)
             if answer is error:
                 raise
@@ -259,16 +265,14 @@ class IsolatedDecoder:
         self._pool.give_back(process)
         return found
 
-    def _why(
-        self, error: BaseException, process: DecoderProcess, until: float
-    ) -> tuple[str, BaseException]:
+    def _why(self, error: BaseException, until: float) -> tuple[str, BaseException]:
         """Return why a process is ended, and the error of its image."""
+        if isinstance(error, StoppedError):
+            log.error("A decoder process was stopped from outside and is replaced.")
+            return "killed", UnavailableError(
+                "The process that decoded this image was stopped. Try again in a moment."
+            )
         if isinstance(error, TimeoutError):
-            if process.stopped:
-                log.error("A decoder process was stopped from outside and is replaced.")
-                return "killed", UnavailableError(
-                    "The process that decoded this image was stopped. Try again in a moment."
-                )
             return "time", self._late(until)
         if isinstance(error, EndedError) and error.code == NO_MEMORY_CODE:
             most = self._memory_bytes >> 20

@@ -1,5 +1,6 @@
 """Files that harm what loads them are refused by what stands in them; real networks are not."""
 
+import itertools
 import struct
 from pathlib import Path
 from typing import Any
@@ -150,15 +151,18 @@ AT_LIMIT_AND_ABOVE |= {
 @pytest.mark.parametrize("kind", AT_LIMIT_AND_ABOVE)
 def test_a_tensor_made_out_of_constants_has_a_limit(kind: str, tmp_path: Path) -> None:
     made, allowed, above = AT_LIMIT_AND_ABOVE[kind]
-    check(tmp_path, with_nodes([made], "made", allowed))
+    least = helper.make_node("ReduceMin", ["made"], ["small"])  # what is cast to float is small
+    check(tmp_path, with_nodes([made, least], "small", allowed))
     if not above:
         made = node("RandomNormal", shape=[GIB + 1])
     refuses(
         tmp_path,
-        with_nodes([made], "made", above),
+        with_nodes([made, least], "small", above),
         r"takes at least 107\d{7} bytes; 1073741824 are allowed",
     )
-    check(tmp_path, with_nodes([made], "made", above), max_tensor_bytes=2 * MAX_TENSOR_BYTES)
+    check(
+        tmp_path, with_nodes([made, least], "small", above), max_tensor_bytes=2 * MAX_TENSOR_BYTES
+    )
 
 
 def test_a_shape_may_stand_in_a_constant_node_or_in_typed_fields(tmp_path: Path) -> None:
@@ -212,12 +216,87 @@ def test_what_is_made_grows_from_step_to_step(tmp_path: Path, operator: str) -> 
     constants = {"side": ints(GIB // 2), "by": by.get(operator, np.array([2], np.float32))}
     check(tmp_path, with_nodes([first, last], "made", constants))
     constants["side"] = ints(GIB // 2 + 1)
-    if operator in {"Tile", "Resize", "Upsample"}:
+    if operator in {"Expand", "Tile", "Resize", "Upsample"}:
         refuses(
             tmp_path, with_nodes([first, last], "made", constants), "'made' of .* takes at least"
         )
     else:
         check(tmp_path, with_nodes([first, last], "made", constants))
+
+
+def joined(count: int, axis: int = 0) -> onnx.ModelProto:
+    """Return one that joins a constant of a MiB with itself so often, each time what came of it before."""
+    names = ["first", *(f"twice_{at}" for at in range(count))]
+    nodes = [
+        helper.make_node("Concat", [before, before], [after], axis=axis)
+        for before, after in itertools.pairwise(names)
+    ]
+    return with_nodes(nodes, names[-1], {"first": np.zeros((2**17, 2), np.float32)})
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, 7])
+def test_a_constant_that_is_joined_with_itself_doubles(tmp_path: Path, axis: int) -> None:
+    check(tmp_path, joined(10, axis))
+    refuses(tmp_path, joined(11, axis), "'twice_10' of Concat takes at least 2147483648 bytes")
+
+
+CARRIED: dict[str, tuple[list[NodeProto], dict[str, object]]] = {
+    "a wider type": ([helper.make_node("Cast", ["bytes"], ["made"], to=TensorProto.FLOAT)], {}),
+    "a column and a row": (
+        [
+            helper.make_node("Range", ["nil", "side", "one"], ["row"]),
+            helper.make_node("Unsqueeze", ["row", "axis"], ["column"]),
+            helper.make_node("Add", ["row", "column"], ["made"]),
+        ],
+        {"nil": np.int64(0), "side": np.int64(2**14), "one": np.int64(1), "axis": ints(1)},
+    ),
+    "many indices": (
+        [
+            helper.make_node("Expand", ["nil", "count"], ["indices"]),
+            helper.make_node("Gather", ["rows", "indices"], ["made"]),
+        ],
+        {"nil": ints(0), "count": ints(2**20), "rows": np.zeros((1, 2**10), np.float32)},
+    ),
+    "a shape that is joined and cast": (
+        [
+            helper.make_node("Cast", ["side"], ["whole"], to=TensorProto.INT64),
+            helper.make_node("Concat", ["whole", "whole"], ["shape"], axis=0),
+            helper.make_node("ConstantOfShape", ["shape"], ["made"]),
+        ],
+        {"side": np.array([2**15], np.int32)},
+    ),
+    "a product of what was turned": (
+        [
+            helper.make_node("Transpose", ["row"], ["column"]),
+            helper.make_node("Reshape", ["column", "as_row"], ["back"]),
+            helper.make_node("Gemm", ["column", "back"], ["made"]),
+        ],
+        {"row": np.zeros((1, 2**15), np.float32), "as_row": ints(1, -1)},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CARRIED)
+def test_what_is_made_is_followed_through_what_carries_it_on(tmp_path: Path, kind: str) -> None:
+    nodes, constants = CARRIED[kind]
+    if kind == "a wider type":
+        zero = numpy_helper.from_array(np.zeros(1, np.uint8))
+        nodes = [helper.make_node("ConstantOfShape", ["count"], ["bytes"], value=zero), *nodes]
+        constants = {"count": ints(2 * GIB)}
+    refuses(tmp_path, with_nodes(nodes, "made", constants), "'made' of .* takes at least")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -7.0])
+@pytest.mark.parametrize(
+    ("operator", "name"),
+    [("Concat", "axis"), ("Gather", "axis"), ("Cast", "to"), ("Transpose", "perm")],
+)
+def test_a_number_that_is_none_of_its_kind_is_left_to_the_runtime(
+    tmp_path: Path, operator: str, name: str, value: float
+) -> None:
+    made = helper.make_node(operator, ["a", "i"], ["made"])
+    made.attribute.append(helper.make_attribute(name, [value, value]))
+    check(tmp_path, with_nodes([made], "made", {"a": np.zeros((2, 2)), "i": ints(0)}))
 
 
 def test_scales_beyond_any_number_are_refused_and_those_below_one_shrink(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What the loading of a file takes at least, from tiny graphs; test_out_of_memory.py holds it against the kernel."""
 
 import platform
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,93 @@ def test_of_weights_beside_the_file_only_matrices_that_are_packed_are_held(tmp_p
     assert least(products) == pytest.approx(2 * MATRIX, abs=2)
     table = file_of(tmp_path, [node("Add", "x", "a")], {"a": (64, 64)}, beside=True)
     assert least(table) == 0
+
+
+MADE = 1 << 20
+"""Bytes of what is made in the tests below."""
+
+
+def made_by(folder: Path, *nodes: onnx.NodeProto, given: tuple[str, ...] = ("x",)) -> float:
+    """Return how much is counted for these nodes, in units of `MADE`; they may read a shape and a vector."""
+    path = folder / "model.onnx"
+    constants = [
+        numpy_helper.from_array(np.array([MADE // 4], np.int64), "shape"),
+        numpy_helper.from_array(np.zeros(8, np.float32), "vector"),
+    ]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in given]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(list(nodes), "net", inputs, outputs, constants)
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    return round(least(path) / MADE, 2)
+
+
+def filled(output: str, value: float = 0) -> onnx.NodeProto:
+    constant = numpy_helper.from_array(np.array([value], np.float32))
+    return node("ConstantOfShape", "shape", output=output, value=constant)
+
+
+def test_what_is_made_of_constants_is_held_and_copied_for_what_is_made_of_it(
+    tmp_path: Path,
+) -> None:
+    assert made_by(tmp_path, filled("a"), node("Add", "x", "a")) == 1
+    assert made_by(tmp_path, filled("a"), node("ReduceMin", "a")) == 2
+    twice = node("Concat", "a", "a", output="b", axis=0)
+    assert made_by(tmp_path, filled("a"), twice, node("ReduceMin", "b")) == 5
+    wider = node("Cast", "a", output="b", to=TensorProto.DOUBLE)
+    assert made_by(tmp_path, filled("a"), wider, node("Add", "x", "b")) == 4
+
+
+def test_what_may_become_one_or_nothing_new_counts_once(tmp_path: Path) -> None:
+    end = node("Sum", "x", "a", "b")
+    assert made_by(tmp_path, filled("a"), filled("b"), end) == 1
+    assert made_by(tmp_path, filled("a"), filled("b", 7), end) == 2
+    for same in (node("Identity", "a", output="b"), node("Cast", "a", output="b", to=1)):
+        assert made_by(tmp_path, filled("a"), same, node("Add", "x", "b")) == 1
+
+
+def test_what_depends_on_the_image_or_is_made_by_chance_is_not_made_at_the_load(
+    tmp_path: Path,
+) -> None:
+    end = node("Add", "x", "a")
+    assert made_by(tmp_path, node("RandomUniform", output="a", shape=[MADE]), end) == 0
+    assert made_by(tmp_path, node("Expand", "x", "shape", output="a"), end) == 0
+    later = node("Concat", "x", "a", output="b", axis=0)
+    assert made_by(tmp_path, filled("a"), later, node("ReduceMin", "b")) == 1
+    assert made_by(tmp_path, filled("a"), end, given=("x", "shape")) == 0, "it is only a default"
+
+
+@pytest.mark.parametrize("operator", ["Gather", "Unsqueeze", "Tile"])
+def test_shapes_that_grow_with_each_node_are_followed_no_further(
+    tmp_path: Path, operator: str
+) -> None:
+    """Else thousands of nodes have shapes of any length, or sides of any number of digits."""
+    nodes = [
+        node(operator, f"v{at}", f"v{at}" if operator == "Gather" else "side", output=f"v{at + 1}")
+        for at in range(5_000)
+    ]
+    path = tmp_path / "model.onnx"
+    side = np.array([1, 2**62] if operator == "Tile" else [0], np.int64)
+    constants = [
+        numpy_helper.from_array(np.zeros((0, 3), np.float32), "v0"),
+        numpy_helper.from_array(side, "side"),
+    ]
+    outputs = [helper.make_tensor_value_info(f"v{len(nodes)}", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "net", [], outputs, constants)
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    tracemalloc.start()
+    least(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 50 << 20
+
+
+def test_what_is_made_in_branches_is_made_before_one_is_chosen(tmp_path: Path) -> None:
+    def branch(value: float) -> onnx.GraphProto:
+        outputs = [helper.make_tensor_value_info("a", TensorProto.FLOAT, None)]
+        return helper.make_graph([filled("a", value)], "branch", [], outputs)
+
+    chosen = node("If", "x", then_branch=branch(1), else_branch=branch(2))
+    assert made_by(tmp_path, chosen) == 2
 
 
 @pytest.mark.skipif(not LAYS_OUT, reason="only on x86-64 are convolutions known to be laid out")

@@ -69,6 +69,18 @@ def test_another_file_is_tried_and_so_is_the_same_with_other_limits(tmp_path: Pa
         refusing().require(one, OUTPUTS)
 
 
+def test_a_verdict_that_names_the_file_names_it_once(tmp_path: Path) -> None:
+    one = servable(tmp_path / "models")
+    says = "print(__import__('json').dumps({'reason': %r}))"
+    for verdict, reason in (
+        (f"{one.path} can not be loaded on cpu", f"{one.path} can not be loaded on cpu"),
+        ("it lacks outputs", f"{one.path}: it lacks outputs"),
+    ):
+        with pytest.raises(ServableError) as raised:
+            trial(tmp_path, helper=speaking(says % verdict)).require(one, OUTPUTS)
+        assert str(raised.value) == reason
+
+
 HOSTILE = {
     "endless": (endless, r"did not end within 2 s \(FOVEAL_TRIAL_SECONDS\)"),
     "endless when bright": (endless_when_bright, "did not end within 2 s"),

@@ -27,6 +27,7 @@ from service.errors import (
     RefusedModelError,
     ServableError,
     UnavailableError,
+    VersionExistsError,
 )
 from service.storage.pulling import WORK_FOLDER
 from tests.full_disk import small_files
@@ -97,6 +98,21 @@ async def test_a_model_is_in_its_place_when_it_is_whole(tmp_path: Path) -> None:
     assert upload is not None
     assert (tmp_path / "colors/1/model.onnx").read_bytes() == b"one two"
     assert await receive(tmp_path, piece(b"", more=False)) is None, "the one of the folder is meant"
+
+
+async def test_a_model_whose_first_load_ended_its_process_can_be_sent_again(tmp_path: Path) -> None:
+    first = await receive(tmp_path, piece(b"one", more=False))
+    assert first is not None
+    with pytest.raises(VersionExistsError):
+        await receive(tmp_path, piece(b"two", more=False))
+    first.mark.release()  # as the system does at the end of a process
+    second = await receive(tmp_path, piece(b"two", more=False))
+    assert second is not None
+    assert (tmp_path / "colors/1/model.onnx").read_bytes() == b"two"
+    with pytest.raises(VersionExistsError):
+        await receive(tmp_path, piece(b"three", more=False))
+    await second.end()
+    assert [path.name for path in (tmp_path / "colors/1").iterdir()] == ["model.onnx"]
 
 
 async def test_while_no_file_can_be_opened_it_can_be_sent_again(tmp_path: Path) -> None:

@@ -281,6 +281,19 @@ def test_a_process_that_is_stopped_from_outside_is_no_fault_of_its_image(deadlin
     assert ends == {"killed": 1}
 
 
+def test_a_thread_waits_for_a_stopped_process_no_longer_than_a_moment() -> None:
+    """It may be the only thread, and would wait for `FOVEAL_DECODE_SECONDS`. The second image fits into no socket."""
+    ends = Ends()
+    with decoder(ends, seconds=10 * LONG) as made:
+        for image in (GOOD, GOOD + bytes(4 << 20)):
+            made.prepare(GOOD, TARGET, late())
+            (pid,) = made.pids
+            os.kill(pid, signal.SIGSTOP)
+            with pytest.raises(UnavailableError, match="was stopped"):
+                made.prepare(image, TARGET, time.perf_counter() + 10 * LONG)
+    assert ends == {"killed": 2}
+
+
 def test_an_idle_process_that_was_killed_costs_no_image() -> None:
     ends = Ends()
     with decoder(ends) as made:
