@@ -22,7 +22,7 @@ from service.processes.http_1_0 import answer_plainly
 from service.processes.idle import IdleConnections
 from service.processes.leaving import LeavingConnections
 from service.processes.limits import Limits
-from service.processes.named_host import require_host
+from service.processes.named_host import require_host, with_path
 from service.processes.other_protocols import framing_of, parser_behind
 from service.processes.refusals import (
     head_too_large,
@@ -200,12 +200,17 @@ class Connection(HttpToolsProtocol):
         if self._half_closed is not None and self.cycle.response_complete:
             self.transport.close()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header without the blanks behind its value, which are none of it (RFC 9110, 5.5)."""
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         headers = self.headers
         version = self.parser.get_http_version()
         if version not in {"1.0", "1.1"}:  # a line without one is HTTP/0.9 to the parser
             raise MalformedHttpError(f"HTTP/{version} is not understood. Send HTTP/1.1.")
         require_host(headers, self.url, must=version == "1.1")
+        self.url = with_path(self.url)
         require_chunked(headers, version)
         if self._shedding.targets and self._is_shed(headers):
             self.cycle = SHED  # type: ignore[assignment]
