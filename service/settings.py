@@ -260,7 +260,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         description="Open connections of a process; above it an idle one is closed, or the new one gets 503. "
-        "0: what the limit of open files allows, less 128",
+        "0: what the limit of open files allows, less 128 and one for each isolated decoder",
     )
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest request body; above it 413 `body_too_large`"

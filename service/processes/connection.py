@@ -5,7 +5,6 @@ for 14 s, twenty million tiny ones held 2.3 GB, and 18 MiB of requests whose ans
 """
 
 import asyncio
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +19,10 @@ from service.processes.answers import SHED, closing_answer, shed_answer
 from service.processes.framing import Framing
 from service.processes.half_closed import HalfClosed, can_be_known, has_ended
 from service.processes.http_1_0 import answer_plainly
+from service.processes.idle import IdleConnections
 from service.processes.leaving import LeavingConnections
 from service.processes.limits import Limits
-from service.processes.named_host import require_host
+from service.processes.named_host import require_host, with_path
 from service.processes.other_protocols import framing_of, parser_behind
 from service.processes.refusals import (
     head_too_large,
@@ -45,9 +45,6 @@ from service.processes.uvicorn_parts import (
 Refuse = Callable[[FovealError], tuple[list[tuple[bytes, bytes]], bytes]]
 """Reports a refusal, and returns the headers and the body of its answer."""
 
-SPARED_SECONDS = 1.0
-"""How long a connection without a request is left alone where the service has as many as it may have."""
-LOOKED_AT = 64
 SHED_SECONDS = 0.1
 """How long nothing is read from a client that sends again at once, whatever Retry-After says."""
 AT_ONCE_SECONDS = 2 * SHED_SECONDS
@@ -75,6 +72,7 @@ class Connection(HttpToolsProtocol):
         shedding: knows which requests are refused because their queue is full.
         unread: bounds what all connections hold of answers that are not read.
         leaving: those of all connections that end.
+        idle: those that wait for a request.
         uvicorn_arguments: as `HttpToolsProtocol` takes them.
     """
 
@@ -86,6 +84,7 @@ class Connection(HttpToolsProtocol):
         shedding: Shedding,
         unread: UnreadAnswers,
         leaving: LeavingConnections,
+        idle: IdleConnections,
         **uvicorn_arguments: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(**uvicorn_arguments)
@@ -94,6 +93,7 @@ class Connection(HttpToolsProtocol):
         self._shedding = shedding
         self._unread = unread
         self._leaving = leaving
+        self._idle = idle
         self._closes_with_body = False
         self.idle_since = self.loop.time()
         self._patient: PatientTransport
@@ -133,6 +133,7 @@ class Connection(HttpToolsProtocol):
         self._patient.lost()
         self._unread.remove(self._patient)
         self._leaving.remove(self)
+        self._idle.remove(self)
         if self._half_closed is not None:
             self._half_closed.end()
             self._half_closed = None
@@ -186,7 +187,7 @@ class Connection(HttpToolsProtocol):
         if self.pipeline and not self.transport.is_closing():
             self._answering = self.pipeline[-1][0]  # uvicorn begins with it
         super().on_response_complete()
-        self.idle_since = self.loop.time()
+        self._begin_to_wait()
         if self._framing.in_body and not self.pipeline:
             self._rest.begin(self._framing.body_left)
         if self._held and not self.transport.is_closing():
@@ -199,12 +200,17 @@ class Connection(HttpToolsProtocol):
         if self._half_closed is not None and self.cycle.response_complete:
             self.transport.close()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header without the blanks behind its value, which are none of it (RFC 9110, 5.5)."""
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         headers = self.headers
         version = self.parser.get_http_version()
         if version not in {"1.0", "1.1"}:  # a line without one is HTTP/0.9 to the parser
             raise MalformedHttpError(f"HTTP/{version} is not understood. Send HTTP/1.1.")
         require_host(headers, self.url, must=version == "1.1")
+        self.url = with_path(self.url)
         require_chunked(headers, version)
         if self._shedding.targets and self._is_shed(headers):
             self.cycle = SHED  # type: ignore[assignment]
@@ -354,29 +360,30 @@ class Connection(HttpToolsProtocol):
         self._leaving.give_up_oldest()
         if len(self.connections) - len(self._leaving) <= self._limits.connections:
             return
-        some = itertools.islice(self.connections, LOOKED_AT)
-        idle = [one for one in some if isinstance(one, Connection) and one.is_idle]
-        if idle:
-            min(idle, key=lambda one: one.idle_since).transport.close()
-            return
-        self._refuse(too_many_connections(self._limits.connections))
+        if not self._idle.close_oldest(self.loop.time()):
+            self._refuse(too_many_connections(self._limits.connections))
 
     @property
-    def is_idle(self) -> bool:
-        """Whether it waits for a request of which no byte has come, and was not opened just now."""
+    def waits(self) -> bool:
+        """Whether it waits for a request of which no byte has come."""
         answered = self.cycle is None or self.cycle.response_complete
         waits = answered and not (self._framing.outside or self._framing.in_body or self._held)
-        return (
-            waits
-            and self not in self._leaving
-            and self.loop.time() - self.idle_since > SPARED_SECONDS
-        )
+        return waits and self not in self._leaving
+
+    def close_idle(self) -> None:
+        """Close it for another; nobody uses it."""
+        self.transport.close()
+
+    def _begin_to_wait(self) -> None:
+        self.idle_since = self.loop.time()
+        if not self.transport.is_closing():
+            self._idle.add(self)
 
     def _leave(self) -> None:
         self._leaving.add(self, self._patient.raw.abort)
 
     def _close_when_idle(self) -> None:
-        self.idle_since = self.loop.time()
+        self._begin_to_wait()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler

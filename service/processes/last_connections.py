@@ -6,7 +6,6 @@ Linux the socket first ignores clients that begin to connect. Then it is emptied
 """
 
 import asyncio
-import contextlib
 import ctypes
 import socket
 import struct
@@ -74,9 +73,16 @@ def _round_trip_seconds(listener: socket.socket) -> float:
 
 
 def accept_all(listener: socket.socket) -> Iterator[socket.socket]:
-    """Yield the connections that only the kernel has accepted: closing the socket would reset them."""
+    """Yield the connections that only the kernel has accepted: closing the socket would reset them.
+
+    Those for which no file descriptor is left are not among them.
+    """
     listener.settimeout(0)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            with contextlib.suppress(ConnectionAbortedError):
-                yield listener.accept()[0]
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except ConnectionAbortedError:
+            continue
+        except OSError:  # there is none, or it can not be accepted
+            return
+        yield connection

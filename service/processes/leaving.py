@@ -47,5 +47,17 @@ class LeavingConnections:
     def give_up_oldest(self) -> None:
         """Close the oldest ones at once, until no more take their time than may."""
         while len(self._patient) > self._most:
-            oldest = next(iter(self._patient))
-            self._patient.pop(oldest)()
+            self._give_up_oldest()
+
+    def give_up_one(self) -> bool:
+        """Close the oldest one at once, unless another is just being closed; return whether one is."""
+        if len(self._all) > len(self._patient):
+            return True
+        if not self._patient:
+            return False
+        self._give_up_oldest()
+        return True
+
+    def _give_up_oldest(self) -> None:
+        oldest = next(iter(self._patient))
+        self._patient.pop(oldest)()

@@ -51,5 +51,13 @@ def require_host(headers: Sequence[tuple[bytes, bytes]], target: bytes, *, must:
         )
 
 
+def with_path(target: bytes) -> bytes:
+    """Return a target with its path: a URL without one is that of `/` (RFC 9110, 4.2.3)."""
+    absolute = None if target.startswith(b"/") else _ABSOLUTE.match(target)
+    if absolute is None or target[absolute.end() :].startswith((b"/", b"#")):
+        return target
+    return target[: absolute.end()] + b"/" + target[absolute.end() :]
+
+
 def _plain(host: bytes, usual_port: bytes) -> bytes:
     return host.lower().removesuffix(usual_port).removesuffix(b":")

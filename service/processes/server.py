@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 import os
 import signal
 import socket
@@ -21,11 +22,12 @@ from service.api.middleware import NO_SNIFFING, Telemetry
 from service.api.record import UNMATCHED, request_ids
 from service.errors import ConfigurationError, FovealError
 from service.logs import FIELDS, LOGGER, REQUEST_LOGGER
-from service.processes.connection import SPARED_SECONDS, Connection
+from service.processes.connection import Connection
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.end_log import EndLog
+from service.processes.idle import SPARED_SECONDS, IdleConnections
 from service.processes.last_connections import accept_all, no_more_to_come
-from service.processes.leaving import LeavingConnections
+from service.processes.leaving import MOST_LEAVING, LeavingConnections
 from service.processes.limits import Limits
 from service.processes.tls import Tls
 from service.processes.trusted_proxies import Network, forms_of
@@ -42,16 +44,21 @@ from service.processes.uvicorn_parts import (
 log = logging.getLogger(LOGGER)
 request_log = logging.getLogger(REQUEST_LOGGER)
 
-BACKLOG = 2048
+BACKLOG = 65_535
+"""The system makes less of it: 4,096 connections that wait on most Linux systems (net.core.somaxconn)."""
 FIRST_REQUEST_SECONDS = 1.0
 """How long a connection that was just accepted may take to send its request once the socket is closed."""
-ACCEPT_PAUSE_SECONDS = 1.0
+ACCEPT_PAUSE_SECONDS = 0.05
+"""How long nothing is accepted where no file descriptor is left and no connection can be closed for another."""
+FULL_TABLE_SECONDS = 60.0
+"""So long after the last connection that had no file descriptor, the next one is logged again."""
 HOLD_BACK_SECONDS = 0.005
 """How long a connection is left to a process that has fewer."""
 INTERRUPTS_TO_FORCE = 3
 MOST_ACCEPTED = 32
 """Connections that are accepted in one step of the event loop."""
-
+MOST_BEYOND = MOST_LEAVING + 16
+"""Connections that are open beside as many as may be: those that end, and those that have just been accepted."""
 
 GOODBYE_SECONDS = 5.0
 """How long a TLS connection that is closed waits for its client to read the last 64 KiB and close it too."""
@@ -102,13 +109,16 @@ class Server(uvicorn.Server):
         trusted_proxies: Sequence[Network] = (),
     ) -> None:
         limits = limits or Limits()
+        self._leaving = LeavingConnections()
+        self._idle = IdleConnections()
         protocol = partial(
             Connection,
             limits=limits,
             refuse=self._refuse,
             shedding=app.services.shedding,
             unread=UnreadAnswers(app.services.engine.answer_bytes),
-            leaving=LeavingConnections(),
+            leaving=self._leaving,
+            idle=self._idle,
         )
         super().__init__(
             uvicorn.Config(
@@ -131,6 +141,7 @@ class Server(uvicorn.Server):
         self._handshake_seconds = limits.head_seconds
         # Without TLS a connection has arrived at once, and `Connection` answers one too many.
         self._most_handshakes = 0 if tls is None else limits.connections
+        self._most_open = limits.connections + MOST_BEYOND if limits.connections else 0
         self._on_end = on_end or (lambda: None)
         self._end_log = end_log or EndLog()
         self._late: list[RequestResponseCycle] = []
@@ -141,7 +152,8 @@ class Server(uvicorn.Server):
         self._beside = beside or nullcontext()
         # Connections whose handshake has not ended, the oldest first, and since when they are there.
         self._arriving: dict[asyncio.Task[object], float] = {}
-        self._cannot_accept = False
+        self._given_up: set[asyncio.Task[object]] = set()
+        self._table_full_at = -math.inf  # when no file descriptor was left last
         self._interrupts = 0
         self._leaves = False
         self._ids = request_ids()
@@ -224,6 +236,11 @@ class Server(uvicorn.Server):
         assert self._counts is not None
         return self._counts.has_fewest(len(open_connections(self)) + len(self._arriving))
 
+    def _is_full(self) -> bool:
+        """Whether the files that are kept for connections are taken, also by those that have not begun or end."""
+        taken = len(open_connections(self)) + len(self._arriving) + len(self._given_up)
+        return 0 < self._most_open <= taken
+
     def _accept_left_over(self, listener: socket.socket) -> None:
         """Accept a connection that the process with the fewest is too busy to accept."""
         if not self.should_exit:
@@ -231,19 +248,19 @@ class Server(uvicorn.Server):
             self._accept_one(listener)
 
     def _accept_one(self, listener: socket.socket) -> bool:
-        """Accept a connection, if there is one; return whether there was."""
+        """Accept a connection, if there is one and its place will not be free a moment later; return whether so."""
+        if (is_full := self._is_full()) and self._makes_room():
+            return False
         loop = asyncio.get_running_loop()
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):  # another process accepted it
             return False
-        except (
-            OSError
-        ) as error:  # no file descriptor is left: the reader would be called without end
-            self._pause_accepting(listener, error)
+        except OSError as error:  # no file descriptor is left
+            self._wait_for_file(listener, error)
             return False
-        self._cannot_accept = False
-        if 0 < self._most_handshakes <= len(self._arriving) and not self._gave_up_oldest():
+        crowded = 0 < self._most_handshakes <= len(self._arriving)
+        if is_full or (crowded and not self._gave_up_oldest()):
             connection.close()
             return True
         task: asyncio.Task[object] = loop.create_task(self._serve_connection(connection))
@@ -251,28 +268,45 @@ class Server(uvicorn.Server):
         task.add_done_callback(self._forget_arriving)
         return True
 
+    def _makes_room(self) -> bool:
+        """Have a connection closed that nobody needs; return whether one is about to be.
+
+        Without TLS what was accepted is a connection in the next step, and makes room for itself.
+        """
+        if self._given_up or (self._arriving and not self._most_handshakes):
+            return True
+        if self._arriving and self._gave_up_oldest():
+            return True
+        now = asyncio.get_running_loop().time()
+        return self._leaving.give_up_one() or self._idle.close_oldest(now)
+
     def _gave_up_oldest(self) -> bool:
         """Close the connection that has not ended its handshake for longest, unless it was opened just now."""
         oldest, since = next(iter(self._arriving.items()))
         if asyncio.get_running_loop().time() - since < SPARED_SECONDS:
             return False
         self._forget_arriving(oldest)
+        self._given_up.add(oldest)
+        oldest.add_done_callback(self._given_up.discard)
         oldest.cancel()
         return True
 
     def _forget_arriving(self, task: asyncio.Task[object]) -> None:
         self._arriving.pop(task, None)
 
-    def _pause_accepting(self, listener: socket.socket, error: OSError) -> None:
-        """Try again a little later; the log says it once, until connections are accepted again."""
+    def _wait_for_file(self, listener: socket.socket, error: OSError) -> None:
+        """Have another closed where nobody needs it, or else try again a little later; the log says it once."""
         self._services.metrics.accept_errors.inc()
-        if not self._cannot_accept:
-            self._cannot_accept = True
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now - self._table_full_at > FULL_TABLE_SECONDS:
             log.error(
                 "Can not accept connections: %s. They wait until others are closed; allow more with ulimit -n.",
                 error.strerror,
             )
-        loop = asyncio.get_running_loop()
+        self._table_full_at = now
+        if error.errno == errno.EMFILE and self._makes_room():
+            return
         loop.remove_reader(listener)
         loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_from, listener)
 

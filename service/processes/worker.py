@@ -45,15 +45,17 @@ from service.processes.slot import WorkerSlot
 from service.processes.starting import answers_while_starting
 from service.processes.tls import Tls
 from service.runtime.change import Change, ChangeReport
-from service.runtime.host import most_private_bytes, spare_the_collector
+from service.runtime.host import granted_threads, most_private_bytes, spare_the_collector
 from service.runtime.opening import return_memory
 from service.runtime.probing import DeviceCheck, is_lost
 from service.runtime.wanted import NO_OVERRIDES
 from service.settings import Settings
 from service.storage.url import StorageUrl
+from service.wiring import decoder_count
 
 SPARE_FILES = 128
-"""File descriptors that are not for connections: models, libraries, pipes."""
+"""File descriptors that are not for connections: `MOST_BEYOND` are for those that end and begin, and the others for
+models, libraries, pipes."""
 MIN_CONNECTIONS = 16
 
 log = logging.getLogger(LOGGER)
@@ -183,7 +185,8 @@ async def _all(contexts: Sequence[AbstractAsyncContextManager[None]]) -> AsyncIt
 def connection_limits(settings: Settings) -> Limits:
     """Return what a connection may send and hold."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    fitting = 0 if files == resource.RLIM_INFINITY else max(MIN_CONNECTIONS, files - SPARE_FILES)
+    spare = SPARE_FILES + _most_decoders(settings)
+    fitting = 0 if files == resource.RLIM_INFINITY else max(MIN_CONNECTIONS, files - spare)
     return Limits(
         head_bytes=settings.max_head_bytes,
         head_seconds=settings.head_timeout_ms / 1e3,
@@ -191,6 +194,12 @@ def connection_limits(settings: Settings) -> Limits:
         write_seconds=settings.write_timeout_ms / 1e3,
         connections=settings.max_connections or fitting,
     )
+
+
+def _most_decoders(settings: Settings) -> int:
+    """Return how many decoder processes there may be: each has a socket."""
+    threads = settings.threads or 2 * granted_threads()
+    return decoder_count(settings, threads=threads, pool_threads=0)
 
 
 def tls_of(settings: Settings) -> Tls | None:

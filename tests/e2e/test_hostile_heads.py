@@ -146,6 +146,45 @@ def test_a_trailer_is_a_header_of_no_request(live: Live) -> None:
     assert "trailer" not in [answer.headers["x-request-id"] for answer in answers]
 
 
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        b"Content-Length: 3",
+        b"Content-Length: 0",
+        b"Transfer-Encoding: chunked",
+        b"a b",
+    ],
+)
+def test_nothing_is_read_behind_a_trailer_that_frames_messages(live: Live, trailer: bytes) -> None:
+    head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answers = exchange(live.address, [head + b"3\r\nabc\r\n0\r\n" + trailer + b"\r\n\r\n" + GET])
+    assert answers[-1].problem(400, "malformed_http")
+    assert 200 not in [answer.status for answer in answers], "what is behind it was read"
+
+
+@pytest.mark.parametrize("trailer", [b"Host: evil.example", b"X-API-Key: a", b"Expect: b"])
+def test_any_other_trailer_means_nothing(live: Live, trailer: bytes) -> None:
+    head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    sent = head + b"3\r\nabc\r\n0\r\n" + trailer + b"\r\n\r\n" + LAST
+    assert [answer.status for answer in exchange(live.address, [sent])] == [404, 200]
+
+
+def test_a_url_without_a_path_is_that_of_the_first_page(live: Live) -> None:
+    heads = [
+        b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target
+        for target in (b"/", b"http://x", b"http://x?a=1", b"HTTP://X:80/", b"http://x:80")
+    ]
+    answers = exchange(live.address, [b"".join(heads) + LAST])
+    assert [answer.status for answer in answers] == [200] * 6
+    assert len({answer.body for answer in answers[:5]}) == 1
+
+
+def test_blanks_around_the_value_of_a_header_are_none_of_it(live: Live) -> None:
+    head = b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-Request-ID: \t mine \t \r\n"
+    (answer,) = exchange(live.address, [head + b"Connection: close \r\n\r\n"])
+    assert (answer.status, answer.headers["x-request-id"]) == (200, "mine")
+
+
 def test_large_bodies_arrive_whole_however_they_are_cut(live: Live) -> None:
     image = plain("red")
     padded = image + b"\0" * 300_000

@@ -22,6 +22,7 @@ import pytest
 from service.api.ingest.body import LARGE_BYTES
 from service.processes.transport import LINGER_BYTES
 from tests.clips import counting
+from tests.full_table import most_files
 from tests.images import photograph, plain
 from tests.live import Live, problem, serve, start
 from tests.servables import write_servable
@@ -290,8 +291,33 @@ def test_a_full_table_of_file_descriptors_is_logged_and_counted_and_ends(tmp_pat
                     if found and int(found[1]) >= 2:
                         break
                     assert time.monotonic() < latest
+                # One that nobody uses gives way to a client that comes.
+                assert httpx.get(f"{service.url}/health/live", timeout=20).status_code == 200
             assert len(service.logged("Can not accept connections")) == 1
         assert httpx.get(f"{service.url}/health/live", timeout=20).status_code == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of open files")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_burst_of_connections_leaves_files_to_those_who_come(models: Path, workers: int) -> None:
+    """Those that had just been accepted and those that left were not counted: nobody was accepted for seconds."""
+    with ExitStack() as stack:
+        with most_files(200):
+            service = stack.enter_context(
+                start(models=models, workers=workers, log_format="json", watch="false")
+            )
+        host, port = service.url.removeprefix("http://").split(":")
+        for _ in range(2 * CHAOS):
+            with ExitStack() as burst:
+                for _ in range(400 * workers):
+                    one = burst.enter_context(socket.socket())
+                    one.settimeout(0)
+                    one.connect_ex((host, int(port)))
+                latest = time.monotonic() + 40
+                while httpx.get(f"{service.url}/health/live", timeout=20).status_code != 200:
+                    assert time.monotonic() < latest, "connections that nobody uses do not give way"
+        assert "foveal_accept_errors_total 0.0" in httpx.get(f"{service.url}/metrics").text
+        assert not service.logged("Can not accept connections")
 
 
 def test_a_flood_of_connections_that_leave_is_forgotten(live: Live) -> None:

@@ -6,6 +6,7 @@ import select
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +20,10 @@ from PIL import Image
 
 from service.processes.leaving import MOST_LEAVING
 from service.processes.server import GOODBYE_SECONDS
+from service.processes.worker import SPARE_FILES
+from tests.full_table import most_files
 from tests.images import encode
-from tests.live import Live, bundled, serve
+from tests.live import Live, bundled, serve, start
 
 T = TypeVar("T")
 CAT = (Path(__file__).parents[1] / "data" / "cat.jpg").read_bytes()
@@ -88,6 +91,31 @@ def test_handshakes_that_do_not_end_give_way_to_a_client_that_comes(
         assert answer is not None, "handshakes that do not end keep everybody out"
         assert answer.status_code == 200
         assert silent[0].recv(1) == b"", "the oldest one was closed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of open files")
+def test_handshakes_and_connections_together_leave_files_to_those_who_come(
+    models: Path, tmp_path: Path
+) -> None:
+    """Either could be as many as may be open, and both together were more than there were files."""
+    trusting, files = trusted(tmp_path)
+    with contextlib.ExitStack() as held:
+        with most_files(300):
+            service = held.enter_context(start(models=models, log_format="json", **files))
+        host, port = service.url.removeprefix("https://").split(":")
+        places = 300 - SPARE_FILES
+        for number in range(2 * places):
+            one = held.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            if number < places:
+                held.enter_context(trusting.wrap_socket(one, server_hostname=host))
+        until, answer = time.monotonic() + 40, None
+        with httpx.Client(base_url=service.url, verify=trusting) as http:
+            while answer is None and time.monotonic() < until:  # for a second all are left alone
+                with contextlib.suppress(httpx.TransportError):
+                    answer = http.get("/health/live")
+            assert answer is not None, "nobody gives way to a client that comes"
+            assert "foveal_accept_errors_total 0.0" in http.get("/metrics").text
+        assert not service.logged("Can not accept connections")
 
 
 def test_https_with_a_certificate_that_the_client_trusts(models: Path, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from service.metrics import Metrics
 from service.processes.connection import (
     AT_ONCE_SECONDS,
     SHED_SECONDS,
-    SPARED_SECONDS,
     Connection,
 )
 from service.processes.half_closed import (
@@ -32,6 +31,7 @@ from service.processes.half_closed import (
     MOST_CHECK_SECONDS,
     can_be_known,
 )
+from service.processes.idle import SPARED_SECONDS, IdleConnections
 from service.processes.leaving import LeavingConnections
 from service.processes.limits import Limits
 from service.processes.rest_of_body import DISCARD_SECONDS
@@ -165,6 +165,7 @@ class Host:
     def __init__(self, limits: Limits, shedding: Shedding) -> None:
         self.loop = Loop()
         self.leaving = LeavingConnections(most=2)
+        self.idle = IdleConnections()
         self.errors: list[FovealError] = []
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"now")]
@@ -201,6 +202,7 @@ class Host:
             shedding=self._shedding,
             unread=UnreadAnswers(2**20),
             leaving=self.leaving,
+            idle=self.idle,
             config=self._config,
             server_state=self.state,
             app_state={},
@@ -630,6 +632,18 @@ async def test_of_too_many_connections_an_idle_one_is_closed_unless_it_is_new(
             assert raw.taken() == OK
         else:
             assert raw.taken() == b"HTTP/1.1 503 Service Unavailable\r\n" + REFUSED
+
+
+async def test_an_idle_one_is_found_among_many_that_are_new() -> None:
+    """Of the connections only some were looked at, and a new one takes the place of one that was closed."""
+    async with hosting(Limits(connections=300)) as host:
+        for _ in range(300):
+            host.connect()
+        host.loop.advance(SPARED_SECONDS + 0.1)
+        new = [host.connect()[1] for _ in range(300)]
+        assert [raw.taken() for raw in new] == [b""] * 300
+        _, raw = host.connect()
+        assert raw.taken().startswith(b"HTTP/1.1 503 ")
 
 
 async def test_the_one_that_was_idle_longest_is_closed() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from service.processes.last_connections import accept_all, begin_no_more, no_more_to_come
 from service.processes.server import listen
+from tests.full_table import no_free_descriptor
 
 pytestmark = pytest.mark.anyio
 
@@ -34,6 +35,18 @@ def test_a_socket_without_packets_is_left_as_it_is() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert not begin_no_more(ours)
+
+
+def test_clients_for_which_no_file_is_left_do_not_stop_the_end() -> None:
+    """It raised, and the requests of the others were not waited for."""
+    with (
+        listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+    ):
+        with no_free_descriptor():
+            assert list(accept_all(listener)) == []
+        (accepted,) = accept_all(listener)
+        accepted.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -117,6 +117,7 @@ async def test_the_sockets_that_uvicorn_listens_on_can_be_closed() -> None:
         ("connection_made", ["self", "transport"]),
         ("connection_lost", ["self", "exc"]),
         ("data_received", ["self", "data"]),
+        ("on_header", ["self", "name", "value"]),
         ("on_headers_complete", ["self"]),
         ("on_body", ["self", "body"]),
         ("on_message_complete", ["self"]),

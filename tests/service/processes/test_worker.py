@@ -15,7 +15,9 @@ import pytest
 from service.processes.child import ARE_YOU_ALIVE, Alive
 from service.processes.ending import LastResort
 from service.processes.slot import WorkerSlot
-from service.processes.worker import Service, SignalRelay
+from service.processes.worker import Service, SignalRelay, connection_limits
+from service.settings import Settings
+from tests.full_table import most_files
 
 PROGRAM = """
 import gc
@@ -25,6 +27,14 @@ before = len(gc.get_objects())
 spare_the_collector()
 print(before, len(gc.get_objects()), gc.get_freeze_count())
 """
+
+
+def test_open_files_leave_some_to_others_than_connections() -> None:
+    settings = Settings(threads=8)
+    isolated = settings.model_copy(update={"decode": "isolated"})
+    with most_files(1024):
+        most = [connection_limits(one).connections for one in (settings, isolated)]
+    assert most == [1024 - 128, 1024 - 128 - 12]
 
 
 def test_the_collector_no_longer_walks_over_the_objects_that_stay() -> None:
