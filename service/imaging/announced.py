@@ -8,9 +8,10 @@ from PIL import Image, UnidentifiedImageError
 
 from service.errors import ImageError
 from service.imaging import png, tiff
-from service.imaging.avif_boxes import LEAST_ENTRY_BYTES, MOST_ENTRIES
+from service.imaging.avif_boxes import Budget
 from service.imaging.avif_first_frame import first_frame
-from service.imaging.avif_frames import beside_canvas, coded_frames
+from service.imaging.avif_frames import decoded
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.formats import FORMATS, format_of
 from service.imaging.jpeg_file import open_jpeg
@@ -19,7 +20,7 @@ from service.imaging.metadata import GIF_BLOCK_BYTES, MAX_METADATA_BYTES, metada
 from service.imaging.unread import TIFF_STARTS
 from service.imaging.work_weights import (
     AVIF_BYTE_WORK,
-    AVIF_ENTRY_WORK,
+    AVIF_STEP_WORK,
     VIDEO_FIFTHS,
     blocks_work,
     segments_work,
@@ -82,18 +83,21 @@ def quick_pixels(image: bytes) -> int | None:
     return _webp_pixels(image) if image.startswith(b"RIFF") else None
 
 
-def read_header(image: bytes, formats: tuple[str, ...] = FORMATS) -> Announced:
+def read_header(
+    image: bytes, formats: tuple[str, ...] = FORMATS, go_on: GoOn = without_end
+) -> Announced:
     """Return what an image announces, nothing of one that can not be read. For a thread.
 
     Args:
         image: encoded.
         formats: those that are read; no other reader is tried.
+        go_on: called between parts of the boxes of an AVIF.
     """
     quick = quick_pixels(image)
     if quick is not None:
         return Announced(quick, 0)
     try:
-        return _read_header(image, formats)
+        return _read_header(image, formats, go_on)
     except (ImageError, UnidentifiedImageError, Image.DecompressionBombError, *PILLOW_FAULTS):
         return Announced(0, 0)
 
@@ -143,7 +147,7 @@ def jpeg_frame(image: bytes, most: int = MOST_SEGMENTS) -> JpegFrame | None:
     return None
 
 
-def _read_header(image: bytes, formats: tuple[str, ...]) -> Announced:
+def _read_header(image: bytes, formats: tuple[str, ...], go_on: GoOn) -> Announced:
     if image.startswith(JPEG_START):
         return _read_jpeg(without_filling(image), formats)
     if image.startswith(png.SIGNATURE):  # whose header is not its first chunk: it is refused
@@ -153,7 +157,9 @@ def _read_header(image: bytes, formats: tuple[str, ...]) -> Announced:
     if image.startswith(b"GIF8"):
         return _read_gif(image, formats)
     if format_of(image) == "AVIF":
-        return _read_avif(image) if "AVIF" in formats else Announced(0, 0)
+        if "AVIF" not in formats:
+            return Announced(0, 0)
+        return _read_avif(image, Budget(go_on))
     pixels = _pillow_pixels(image, formats)
     return Announced(pixels, pixels)
 
@@ -166,16 +172,14 @@ def _read_gif(image: bytes, formats: tuple[str, ...]) -> Announced:
     return Announced(pixels, pixels + blocks_work(held // GIF_BLOCK_BYTES))
 
 
-def _read_avif(image: bytes) -> Announced:
-    """Return what the first frame takes; where it can not be read, only what its tables take that were."""
-    tables = min(MOST_ENTRIES, len(image) // LEAST_ENTRY_BYTES) * AVIF_ENTRY_WORK
+def _read_avif(image: bytes, budget: Budget) -> Announced:
+    """Return what the first frame takes; where it can not be read, only what was done for it up to there."""
     try:
-        frame = first_frame(image)
-        frames = beside_canvas(coded_frames(frame), frame.size[0] * frame.size[1])
+        takes = decoded(first_frame(image, budget), budget)
     except ImageError:
-        return Announced(0, tables)
-    work = max(frames.total * VIDEO_FIFTHS // 5, len(image) * AVIF_BYTE_WORK)
-    return Announced(frames.largest, max(work, frame.entries * AVIF_ENTRY_WORK))
+        return Announced(0, budget.taken * AVIF_STEP_WORK)
+    work = max(takes.total * VIDEO_FIFTHS // 5, len(image) * AVIF_BYTE_WORK)
+    return Announced(takes.pixels, max(work, budget.taken * AVIF_STEP_WORK))
 
 
 def _read_jpeg(image: bytes, formats: tuple[str, ...]) -> Announced:

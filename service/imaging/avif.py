@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from service.errors import BrokenImageError
-from service.imaging.avif_boxes import Place, UnreadableError
+from service.imaging.avif_boxes import MOST_PROPERTY_BYTES, Place, UnreadableError
 
 MOST_PICTURES = 2048
 """Tiles, their opacity, and what they make together: libavif goes through all of them once for each."""
@@ -17,13 +17,17 @@ PROFILES = (b"prof", b"rICC")
 """The kinds of `colr` that are a profile (ISO/IEC 14496-12, 12.1.5)."""
 
 _OPACITY = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
+_COLORS = (*PROFILES, b"nclx")
 
 Extents = tuple[Place, ...]
 """Where the parts of a stream begin and end."""
 
 
 class Property(NamedTuple):
-    """Content of a property, e.g. `irot`; a reader must know it where it is essential (ISO/IEC 23008-12, 9.3)."""
+    """Content of a property, e.g. `irot`; a reader must know it where it is essential (ISO/IEC 23008-12, 9.3).
+
+    Where the contents of two properties of a file are equal, they are one object: to compare long ones takes no time.
+    """
 
     kind: bytes
     content: bytes
@@ -36,6 +40,38 @@ class Property(NamedTuple):
             return self.kind
         form = self.content[:4]
         return PROFILES[0] if form in PROFILES else form
+
+
+class Contents:
+    """The contents of the properties of a file; equal ones are kept once.
+
+    Args:
+        body: the file.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._found: dict[Place, bytes | None] = {}
+        self._same: dict[bytes, bytes] = {}
+
+    def of(self, kind: bytes, place: Place) -> bytes | None:
+        """Return the content of a property that is kept; None of a `colr` whose form nobody reads.
+
+        Raises:
+            UnreadableError: it is longer than any is.
+        """
+        if place not in self._found:
+            self._found[place] = self._read(kind, *place)
+        return self._found[place]
+
+    def _read(self, kind: bytes, start: int, end: int) -> bytes | None:
+        form = self._body[start : min(end, start + 4)] if kind == b"colr" else b""
+        if kind == b"colr" and form not in _COLORS:
+            return None
+        if end - start > MOST_PROPERTY_BYTES and form not in PROFILES:
+            raise UnreadableError
+        content = self._body[start:end]
+        return self._same.setdefault(content, content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +103,11 @@ class Picture:
             yield from self.opacity
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> tuple[int, int] | None:
         """The width and height, as its boxes say."""
         content = next((one.content for one in self.properties if one.kind == b"ispe"), b"")
         if len(content) < 12:
-            raise UnreadableError
+            return None
         return int.from_bytes(content[4:8]), int.from_bytes(content[8:12])
 
 
@@ -83,19 +119,18 @@ def with_opacity(picture: Picture, opacity: Picture, *, is_premultiplied: bool =
 def is_opacity(properties: Iterable[Property]) -> bool:
     """Return whether a picture of these properties is the opacity of another one."""
     kind = next((one.content[4:] for one in properties if one.kind == b"auxC"), b"")
-    return kind.split(b"\0", 1)[0] in _OPACITY
+    return kind.split(b"\0", 1)[0] in _OPACITY  # it is short, as all but profiles
 
 
 class Avif(NamedTuple):
     """The first frame: its picture, its size by the boxes, and the streams that pictures name by number.
 
-    `entries` is how many boxes and entries of tables were looked at for it.
+    Each of its pictures has few properties, at most one of a kind.
     """
 
     picture: Picture
     size: tuple[int, int]
     streams: tuple[memoryview, ...]
-    entries: int
 
     @property
     def profile_bytes(self) -> int:

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.errors import BrokenImageError
+from service.imaging.deadline import GoOn, without_end
 
-MOST_ENTRIES = 32_768
-"""Boxes and entries of tables that are looked at, all of a file together. A grid of 2,000 tiles has 20,000; to look at
-so many takes a twentieth of a second."""
-LEAST_ENTRY_BYTES = 2
-"""Of a reference."""
+MOST_STEPS = 65_536
+"""What is done for a file: a box, an entry of a table, a unit of AV1 and a picture are a step each, a header in a unit
+some more. A grid of 2,000 tiles has 35,000; so many take about a tenth of a second."""
+_STEPS_BETWEEN_CHECKS = 4096
+MOST_PROPERTY_BYTES = 4096
+"""Of a property that is no color profile; those of encoders have less than a hundred."""
 
 Place = tuple[int, int]
 """Where something begins and ends."""
@@ -21,28 +23,41 @@ class UnreadableError(Exception):
 
 
 class Budget:
-    """Counts what is looked at in a file."""
+    """Counts all that is done to read a file: each turn of a loop over what the file says takes from it.
 
-    def __init__(self) -> None:
-        self._left = MOST_ENTRIES
+    Args:
+        go_on: called every few thousand steps.
+    """
+
+    def __init__(self, go_on: GoOn = without_end) -> None:
+        self._go_on = go_on
+        self._left = MOST_STEPS
+        self._next_check = MOST_STEPS - _STEPS_BETWEEN_CHECKS
 
     @property
     def taken(self) -> int:
-        """How many were counted."""
-        return MOST_ENTRIES - self._left
+        """How many steps were counted; not more than there are."""
+        return MOST_STEPS - max(0, self._left)
 
     def take(self, count: int = 1) -> int:
-        """Count entries.
+        """Count steps, before they are done.
 
         Raises:
             BrokenImageError: there are more than any image has.
+            DeadlineError: from the check.
         """
         self._left -= count
+        if self._left < self._next_check:
+            self._check()
+        return count
+
+    def _check(self) -> None:
         if self._left < 0:
             raise BrokenImageError(
-                f"The AVIF has more than {MOST_ENTRIES} boxes and entries of tables. Encode it again."
+                f"The AVIF has more than {MOST_STEPS} boxes, entries of tables and units of AV1. Encode it again."
             )
-        return count
+        self._next_check = max(0, self._left - _STEPS_BETWEEN_CHECKS)
+        self._go_on()
 
 
 @dataclass(slots=True)

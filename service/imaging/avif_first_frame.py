@@ -13,23 +13,28 @@ _STILL, _ANIMATED = b"avif", b"avis"
 _BRANDS_BYTES = 4096
 
 
-def first_frame(body: bytes) -> Avif:
+def first_frame(body: bytes, budget: Budget | None = None) -> Avif:
     """Return what the first frame of an AVIF needs. EXIF, XMP, previews and other frames are skipped.
 
-    The time that it takes is bounded, and in proportion to the file.
+    The time that it takes is bounded by the steps of `budget`, whatever the boxes say.
+
+    Args:
+        body: the file.
+        budget: counts what is done; None: one of its own.
 
     Raises:
         BrokenImageError: its boxes are damaged, are more than any image has, or name parts that are not in the file.
         UnsupportedImageError: it is another kind of file, or has a property that a reader must know.
+        DeadlineError: from the check of the budget.
     """
     try:
-        return _first_frame(body)
+        return _first_frame(body, budget or Budget())
     except (UnreadableError, struct.error) as error:
         raise why_unread(body) from error
 
 
-def _first_frame(body: bytes) -> Avif:
-    budget, streams = Budget(), Streams(body)
+def _first_frame(body: bytes, budget: Budget) -> Avif:
+    streams = Streams(body)
     found = first_boxes(body, (0, len(body)), budget)
     picture = _picture(body, found, budget, streams)
     count = sum(1 for _ in picture)
@@ -37,7 +42,10 @@ def _first_frame(body: bytes) -> Avif:
         raise BrokenImageError(
             f"The AVIF has {count} tiles, more than the {MOST_PICTURES} that are read. Encode it again."
         )
-    return Avif(picture, picture.size, tuple(streams.found), budget.taken)
+    size = picture.size
+    if size is None:
+        raise UnreadableError
+    return Avif(picture, size, tuple(streams.found))
 
 
 def _picture(body: bytes, found: dict[bytes, Place], budget: Budget, streams: Streams) -> Picture:

@@ -9,6 +9,7 @@ from service.errors import UnsupportedImageError
 from service.imaging.avif import (
     CODED,
     GRID,
+    Contents,
     Extents,
     Picture,
     Property,
@@ -24,6 +25,8 @@ KEPT = frozenset({
 })  # fmt: skip
 """The properties that pixels or their notes depend on."""
 _KNOWN = KEPT | {b"clli"}
+_COPY_STEPS = 8
+"""What it takes to copy a picture, which is slow."""
 _IN_FILE, _IN_BOX = 0, 1
 _FIELD_BYTES = frozenset({0, 4, 8})
 _FORMATS = {0: "0s", 2: "H", 4: "I", 8: "Q"}
@@ -67,10 +70,31 @@ class _Items:
     auxiliary: dict[int, int] = field(default_factory=dict)
     """Item → the one that it belongs to, e.g. as its opacity."""
     premultiplied: dict[int, int] = field(default_factory=dict)
-    contents: dict[int, bytes] = field(default_factory=dict)
+    contents: Contents = field(init=False)
+    places: dict[int, Extents] = field(default_factory=dict)
+    numbers: dict[int, int] = field(default_factory=dict)
+    known: dict[int, tuple[tuple[Property, ...], bool]] = field(default_factory=dict)
+    """Places, stream and properties of an item are looked up once, however many tiles name it."""
+
+    def __post_init__(self) -> None:
+        self.contents = Contents(self.body)
 
     def extents(self, item: int) -> Extents:
         """Return where those parts of an item are that are not empty."""
+        if item not in self.places:
+            self.places[item] = self._extents(item)
+        return self.places[item]
+
+    def stream(self, item: int) -> int:
+        """Return the number of an item's stream."""
+        if item not in self.numbers:
+            extents = self.extents(item)
+            if not extents:
+                raise UnreadableError
+            self.numbers[item] = self.streams.number(extents)
+        return self.numbers[item]
+
+    def _extents(self, item: int) -> Extents:
         at = self.locations.get(item)
         if at is None:
             raise UnreadableError
@@ -92,6 +116,11 @@ class _Items:
 
     def properties_of(self, item: int) -> tuple[tuple[Property, ...], bool]:
         """Return an item's properties, and whether it may be shown without those that are not known."""
+        if item not in self.known:
+            self.known[item] = self._properties_of(item)
+        return self.known[item]
+
+    def _properties_of(self, item: int) -> tuple[tuple[Property, ...], bool]:
         found: dict[bytes, Property] = {}
         is_known = True
         for number, is_essential in self._numbers(item):
@@ -99,9 +128,9 @@ class _Items:
             if kind not in KEPT:
                 is_known = is_known and (kind in _KNOWN or not is_essential)
                 continue
-            if number not in self.contents:
-                self.contents[number] = self.body[start:end]
-            content = self.contents[number]
+            content = self.contents.of(kind, (start, end))
+            if content is None:
+                continue
             one = Property(kind, content, is_essential)
             found.setdefault(one.key, one)
         return tuple(found.values()), is_known
@@ -111,7 +140,8 @@ class _Items:
         for owned in self.owned.get(item, ()):
             table = Fields(self.body, owned.table, len(self.body))
             bits = 8 * owned.number_bytes - 1
-            for _ in range(self.budget.take(owned.numbers)):
+            self.budget.take(1 + owned.numbers)
+            for _ in range(owned.numbers):
                 word = table.read(owned.number_bytes)
                 number = word & (1 << bits) - 1
                 if number > len(self.properties):
@@ -136,6 +166,7 @@ def item_picture(body: bytes, place: Place, budget: Budget, streams: Streams) ->
             read(Fields(body, *found[kind]), items)
     belonging: dict[int, list[int]] = {}
     for item, owner in items.auxiliary.items():
+        budget.take()
         belonging.setdefault(owner, []).append(item)
     color = _picture(items, items.primary)
     opacity = _opacity(items, belonging.get(items.primary, ()))
@@ -149,13 +180,17 @@ def item_picture(body: bytes, place: Place, budget: Budget, streams: Streams) ->
 def _with_opacity_of_tiles(
     items: _Items, color: Picture, belonging: dict[int, list[int]]
 ) -> Picture:
-    """Return a grid whose tiles have an opacity each, if all of them have."""
-    tiles = []
+    """Return a grid whose tiles have an opacity each, if all of them have. Tiles may share one, which is found once."""
+    tiles: list[Picture] = []
+    known: dict[int, Picture] = {}
     for tile, item in zip(color.tiles, items.tiles.get(items.primary, ()), strict=False):
-        opacity = _opacity(items, belonging.get(item, ()))
-        if opacity is None:
-            return color
-        tiles.append(with_opacity(tile, opacity[1]))
+        items.budget.take()
+        if item not in known:
+            opacity = _opacity(items, belonging.get(item, ()))
+            if opacity is None:
+                return color
+            known[item] = opacity[1]
+        tiles.append(with_opacity(tile, _copy(items, known[item])))
     return replace(color, tiles=tuple(tiles))
 
 
@@ -175,21 +210,26 @@ def _tile(items: _Items, item: int) -> Picture:
     return _alone(items, item, CODED)
 
 
+def _copy(items: _Items, picture: Picture) -> Picture:
+    """Return the same picture as another object: each use of one is written on its own."""
+    items.budget.take(_COPY_STEPS)
+    return replace(picture, tiles=tuple(_copy(items, tile) for tile in picture.tiles))
+
+
 def _alone(items: _Items, item: int, kind: bytes, tiles: tuple[Picture, ...] = ()) -> Picture:
+    items.budget.take()
     properties, is_known = items.properties_of(item)
     if not is_known:
         raise UnsupportedImageError(
             "The AVIF has an essential property that is not read. Save it as a plain AVIF, or as PNG."
         )
-    extents = items.extents(item)
-    if not extents:
-        raise UnreadableError
-    return Picture(kind, items.streams.number(extents), properties, tiles)
+    return Picture(kind, items.stream(item), properties, tiles)
 
 
 def _opacity(items: _Items, candidates: "list[int] | tuple[()]") -> tuple[int, Picture] | None:
     """Return the first of these items that is an opacity; what a reader can not show is none."""
     for item in candidates:
+        items.budget.take()
         if items.kinds.get(item) not in {CODED, GRID}:
             continue
         properties, is_known = items.properties_of(item)

@@ -4,7 +4,15 @@ import struct
 from dataclasses import dataclass
 from itertools import islice
 
-from service.imaging.avif import CODED, Picture, Property, Streams, is_opacity, with_opacity
+from service.imaging.avif import (
+    CODED,
+    Contents,
+    Picture,
+    Property,
+    Streams,
+    is_opacity,
+    with_opacity,
+)
 from service.imaging.avif_boxes import Budget, Fields, Place, UnreadableError, boxes, first_boxes
 
 _ENTRY_BYTES = 78
@@ -46,29 +54,35 @@ def track_picture(body: bytes, place: Place, budget: Budget, streams: Streams) -
         for kind, inside in boxes(body, place, budget)
         if kind == b"trak"
     ]
-    tracks = [track for track in found if track is not None]
+    tracks, contents = [track for track in found if track is not None], Contents(body)
     color = next((track for track in tracks if not track.belongs_to), None)
     if color is None:
         raise UnreadableError
-    picture = _picture(body, color, budget, streams)
+    picture = _picture(body, color, contents, budget, streams)
     for track in tracks:
+        budget.take()
         if track.belongs_to == color.number:
-            opacity = _picture(body, track, budget, streams)
+            opacity = _picture(body, track, contents, budget, streams)
             if is_opacity(opacity.properties):
                 is_multiplied = color.multiplied_by == track.number
                 return with_opacity(picture, opacity, is_premultiplied=is_multiplied)
     return picture
 
 
-def _picture(body: bytes, track: _Track, budget: Budget, streams: Streams) -> Picture:
+def _picture(
+    body: bytes, track: _Track, contents: Contents, budget: Budget, streams: Streams
+) -> Picture:
     properties = {
         b"ispe": Property(b"ispe", struct.pack(">4xII", *track.size), False)  # noqa: FBT003
     }
     start, end = track.entry
     for kind, (at, stop) in boxes(body, (start + _ENTRY_BYTES, end), budget):
-        if kind in _KEPT:
-            name, is_essential = _KEPT[kind]
-            found = Property(name, body[at:stop], is_essential)
+        if kind not in _KEPT:
+            continue
+        name, is_essential = _KEPT[kind]
+        content = contents.of(name, (at, stop))
+        if content is not None:
+            found = Property(name, content, is_essential)
             properties.setdefault(found.key, found)
     return Picture(CODED, streams.number((track.sample,)), tuple(properties.values()))
 

@@ -16,8 +16,9 @@ from service.errors import (
 )
 from service.imaging import bmp, png, tiff
 from service.imaging.announced import quick_pixels
+from service.imaging.avif_boxes import Budget
 from service.imaging.avif_first_frame import first_frame
-from service.imaging.avif_frames import beside_canvas, coded_frames
+from service.imaging.avif_frames import decoded
 from service.imaging.avif_rewritten import rewritten
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.deadline import CheckedBytes, GoOn, without_end
@@ -93,8 +94,8 @@ class OpenedImage:
     frame covers `box`; what a frame leaves free is clear. `samples` are given where the file's pixels are words that
     become 8 bits; `png` are the chunks of a PNG, `bmp` the meaning of bits that Pillow does not read. `counted` is how
     many pixels it counts for, where more are decoded than the canvas has; `sample_bytes` are those of deep samples,
-    `code_bytes` those of a WebP's prefix codes, or
-    of an AVIF's streams where these have more bytes than it has pixels.
+    `code_bytes` those of a WebP's prefix codes, or what an AVIF takes beyond its pixels: for streams of many bytes, and
+    for samples of many bits.
     """
 
     body: bytes = field(repr=False)
@@ -131,8 +132,13 @@ class OpenedImage:
         return round(self.size[0] / self.file.width)
 
 
-def open_image(body: bytes, limits: Limits) -> OpenedImage:
+def open_image(body: bytes, limits: Limits, go_on: GoOn = without_end) -> OpenedImage:
     """Return the image with its header read and no pixel decoded.
+
+    Args:
+        body: encoded.
+        limits: of the image.
+        go_on: called between parts of a header that may be long.
 
     Raises:
         EmptyImageError: no bytes.
@@ -156,7 +162,7 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
     if body.startswith(b"BM"):
         return _open_bmp(bmp.with_alpha_mask(body), limits)
     if format_of(body) == "AVIF":
-        return _open_avif(body, limits)
+        return _open_avif(body, limits, go_on)
     return _open_other(body, limits)
 
 
@@ -168,26 +174,28 @@ def _open_jpeg(body: bytes, limits: Limits) -> OpenedImage:
     return OpenedImage(body, file, file.size, exif_orientation(file.info.get("exif", b"")))
 
 
-def _open_avif(body: bytes, limits: Limits) -> OpenedImage:
+def _open_avif(body: bytes, limits: Limits, go_on: GoOn) -> OpenedImage:
     """Open an AVIF, whose frames may be larger than its boxes say, and have layers.
 
     Its boxes never reach Pillow: their reader may take any time and memory for few bytes, and no thread can run beside.
     """
-    frame = first_frame(body)
+    budget = Budget(go_on)
+    frame = first_frame(body, budget)
     if frame.profile_bytes > limits.max_metadata_bytes:
         raise too_much("AVIF", limits.max_metadata_bytes)
     _check_size(frame.size, limits)
-    frames = beside_canvas(coded_frames(frame), frame.size[0] * frame.size[1])
-    if frames.largest > limits.max_pixels or frames.total > AVIF_LAYERS * limits.max_pixels:
+    takes = decoded(frame, budget)
+    if takes.pixels > limits.max_pixels or takes.total > AVIF_LAYERS * limits.max_pixels:
         raise _too_many_pixels(limits)
     own = rewritten(frame)
     try:
         file = _open(own, limits)
     except BrokenImageError as error:
         raise why_unread(body) from error
-    counted = min(frames.total, limits.max_pixels)
+    counted = min(takes.total, limits.max_pixels)
     turned = exif_orientation(file.info.get("exif", b""))
-    more = max(0, len(own) - counted)  # held beside what a client sent
+    deep = takes.bytes + len(own) - counted * TIGHT_BYTES_PER_PIXEL
+    more = max(0, len(own) - counted, deep)  # held beside what a client sent
     return OpenedImage(own, file, file.size, turned, counted=counted, code_bytes=more)
 
 

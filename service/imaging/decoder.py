@@ -80,7 +80,7 @@ class ThreadDecoder:
         """Return the frame and its source; see `Decoder`."""
         go_on = Deadline(until, self.clock)
         go_on()
-        opened = open_image(image, self.limits)
+        opened = open_image(image, self.limits, go_on)
         pixels = opened.held_pixels
         if draws and pixels <= SMALL_PIXELS:
             frame, geometry, whole = fit_and_keep(opened, target)
@@ -101,7 +101,7 @@ class ThreadDecoder:
         found = []
         for image in images:
             go_on()
-            found.append(announced(image, self.limits.formats))
+            found.append(announced(image, self.limits.formats, go_on))
         return found
 
     def start(self) -> None:

@@ -28,7 +28,7 @@ def upright(pixels: Image.Image, turn: Image.Transpose | None) -> Image.Image:
 
 def _stored(body: bytes, limits: Limits, go_on: GoOn) -> tuple[Image.Image, Image.Transpose | None]:
     """Return the stored pixels and how they are turned; what the reader holds besides is given up."""
-    image = open_image(body, limits)
+    image = open_image(body, limits, go_on)
     return read_pixels(image, go_on), orientation(image)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from service.imaging import png
 from service.imaging.announced import Announced, jpeg_frame, quick_pixels, read_header
 from service.imaging.bmp import run_codes
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START
 from service.imaging.jpeg_scans import MAX_SCANS, SCAN_MARKER, count_markers
@@ -65,7 +66,9 @@ def quick_announced(image: bytes) -> Announced | None:
     return None if pixels is None or work is None else Announced(pixels, work)
 
 
-def announced(image: bytes, formats: tuple[str, ...] = FORMATS) -> Announced:
+def announced(
+    image: bytes, formats: tuple[str, ...] = FORMATS, go_on: GoOn = without_end
+) -> Announced:
     """Return an image's pixels, and its work: these, or what its strips or segments take, if that is more.
 
     One that can not be read has none. For a thread.
@@ -73,11 +76,12 @@ def announced(image: bytes, formats: tuple[str, ...] = FORMATS) -> Announced:
     Args:
         image: encoded.
         formats: those that are read; no other reader is tried.
+        go_on: called between parts of a header that may be long.
     """
     known = quick_announced(image)
     if known is not None:
         return known
-    pixels, work = read_header(image, formats)
+    pixels, work = read_header(image, formats, go_on)
     if image.startswith(JPEG_START):
         quick = quick_work(image)
         return Announced(pixels, max(_of_scans(image, pixels), work) if quick is None else quick)

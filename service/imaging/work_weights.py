@@ -30,8 +30,8 @@ pixels."""
 AVIF_BYTE_WORK = 10
 """What a byte of an AVIF counts: noise takes 120 nanoseconds a byte, and has more of them than pixels."""
 
-AVIF_ENTRY_WORK = 200
-"""What a box of an AVIF or an entry of its tables counts: to look at one takes 1 to 3 microseconds, twice."""
+AVIF_STEP_WORK = 200
+"""What a box of an AVIF, an entry of its tables or a unit of AV1 counts: each takes 1 to 3 microseconds, twice."""
 
 RUN_CODE_WORK = 100
 """What a run length, an end of a line or a gap of a BMP counts: one takes 1 to 2 microseconds."""

@@ -68,7 +68,7 @@ def answer(request: Request) -> Parts:
     limits = _limits(request.limits)
     go_on = Deadline(time.perf_counter() + request.seconds, time.perf_counter)
     if request.kind == Kind.ANNOUNCED:
-        pixels, work = announced(request.body, limits.formats)
+        pixels, work = announced(request.body, limits.formats, go_on)
         yield REPLY.pack(Reply.COUNT, pixels, min(work, MOST_WORK))
     elif request.kind == Kind.IMAGE:
         yield from _image(displayed_image(request.body, limits, go_on))
@@ -77,7 +77,7 @@ def answer(request: Request) -> Parts:
 
 
 def _frame(request: Request, limits: Limits, go_on: GoOn) -> Parts:
-    opened = open_image(request.body, limits)
+    opened = open_image(request.body, limits, go_on)
     pixels = opened.held_pixels
     if pixels > max(SMALL_PIXELS, request.granted):
         yield REPLY.pack(Reply.COUNT, pixels, 0)

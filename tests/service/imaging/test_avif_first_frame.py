@@ -1,7 +1,7 @@
 """Of an AVIF the decoder's library sees only our file of the first frame: the same pixels, and no box of a client."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from service.errors import BrokenImageError, ImageError, UnsupportedImageError
+from service.errors import BrokenImageError, DeadlineError, ImageError, UnsupportedImageError
 from service.imaging.avif import MOST_PICTURES
-from service.imaging.avif_boxes import MOST_ENTRIES
+from service.imaging.avif_boxes import MOST_PROPERTY_BYTES, MOST_STEPS, Budget
 from service.imaging.avif_first_frame import first_frame
+from service.imaging.avif_frames import decoded
 from service.imaging.avif_rewritten import rewritten
 from service.imaging.decode import Limits, open_image, read_pixels
 from service.imaging.faults import PILLOW_FAULTS
-from tests.avifs import Item, avif, box, grid, obu_of, of_items
+from service.imaging.work import announced
+from tests.avifs import Item, avif, box, calls, grid, obu_of, of_items
 
 ORIENTATION = 274
 PROFILE = bytes(range(256)) * 9
@@ -244,7 +246,7 @@ PRIMARY = box(b"pitm", b"\0\1", full=True)
         lambda: meta(empty_parts(450), CUT),
         lambda: meta(PRIMARY, empty_parts(4000)),
         lambda: meta(PRIMARY, long_places(60_000), CUT),
-        lambda: meta(PRIMARY, long_places(MOST_ENTRIES + 1)),
+        lambda: meta(PRIMARY, long_places(MOST_STEPS + 1)),
         lambda: meta(PRIMARY, owners(500, 100, bytes(100_000))),
         lambda: meta(PRIMARY, owners(60_000, 0, b"")),
         lambda: meta(PRIMARY, box(b"iprp", box(b"ipco", box(b"free", b"") * 500_000))),
@@ -258,8 +260,10 @@ def test_tables_that_take_a_reader_long_are_refused(make: Callable[[], bytes]) -
 
 
 def test_no_file_has_more_entries_than_are_looked_at() -> None:
-    for body in (meta(long_places(MOST_ENTRIES)), START + box(b"free", b"") * MOST_ENTRIES):
-        with pytest.raises(BrokenImageError, match=f"more than {MOST_ENTRIES} boxes and entries"):
+    for body in (meta(long_places(MOST_STEPS)), START + box(b"free", b"") * MOST_STEPS):
+        with pytest.raises(
+            BrokenImageError, match=f"more than {MOST_STEPS} boxes, entries of tables"
+        ):
             first_frame(body)
 
 
@@ -284,3 +288,144 @@ def test_streams_that_lie_over_each_other_are_refused() -> None:
     assert second in body
     with pytest.raises(BrokenImageError, match="lie over each other"):
         first_frame(body.replace(second, struct.pack(">II", 1, len(body) - 1)))
+
+
+TILES = 500
+MANY = pointing(b"dimg", 1, *[2] * TILES)
+LONG_ROW = Item(b"grid", struct.pack(">BBBBHH", 0, 0, 4, 99, 6400, 320), b"")
+ROW_SIZE, TILE_CODE = sized(6400, 320), bytes((3, CODE))
+
+
+def many_tiles(
+    references: bytes,
+    owned: Sequence[tuple[int, bytes]],
+    more: Sequence[bytes] = (),
+    items: int = 2,
+) -> bytes:
+    """Return a grid that names one tile many times; `owned` are an item and the numbers of its properties each."""
+    owners = b"".join(struct.pack(">HB", item, len(some)) + some for item, some in owned)
+    others = [Item(b"av01", GRAY, b"")] * (items - 2)
+    body = of_items(
+        [LONG_ROW, Item(b"av01", COLOR, b""), *others],
+        [ROW_SIZE, COLOR_CODE, sized(64, 64), GRAY_CODE, ALPHA, *more],
+        references,
+    )
+    start = body.index(b"ipma") - 4
+    size = int.from_bytes(body[start : start + 4])
+    table = box(b"ipma", struct.pack(">I", len(owned)) + owners, full=True)
+    changed = body[:start] + table + body[start + size :]
+    for kind in (b"iprp", b"meta"):
+        at = body.index(kind) - 4
+        grown = int.from_bytes(body[at : at + 4]) + len(table) - size
+        changed = changed[:at] + struct.pack(">I", grown) + changed[at + 4 :]
+    for item in range(items):  # the streams have moved
+        place = body.index(b"iloc") + 12 + 14 * item + 6
+        moved = int.from_bytes(body[place : place + 4]) + len(table) - size
+        changed = changed[:place] + struct.pack(">I", moved) + changed[place + 4 :]
+    return changed
+
+
+def shared(*, candidates: int = 0, empty: int = 0, full: int = 0) -> bytes:
+    """Return such a grid with candidates for the opacity of its tile, and tables of properties of it."""
+    items = 2 + candidates
+    found = b"".join(pointing(b"auxl", item, 2) for item in range(3, items + 1))
+    owned = [(1, b"\1"), (2, TILE_CODE), *[(2, b"")] * empty, *[(2, b"\3" * 255)] * full]
+    if candidates:
+        owned.append((items, b"\3\4\5"))
+    return many_tiles(MANY + found, owned, items=items)
+
+
+def two_tracks(opacities: int) -> bytes:
+    body = animated("RGBA")
+    tracks = body[body.index(b"moov") + 4 :]
+    ends = [place for place in range(len(tracks)) if tracks.startswith(b"trak", place)]
+    last = tracks[ends[-1] - 4 :]
+    last = last[: int.from_bytes(last[:4])].replace(b"mpegB:cicp", b"mpegX:cicp")
+    assert b"mpegX" in last
+    more = last * opacities
+    at = body.index(b"moov") - 4
+    grown = struct.pack(">I", int.from_bytes(body[at : at + 4]) + len(more))
+    return body[:at] + grown + body[at + 4 :] + more
+
+
+NASTY = {
+    "candidates": shared(candidates=400),
+    "tables without entries": shared(empty=3000),
+    "full tables": shared(full=60),
+    "both": shared(candidates=300, empty=2000, full=20),
+    "tracks": two_tracks(200),
+    "units": of_items([PIXELS._replace(data=b"\x12\0" * 9000 + COLOR)], PROPERTIES),
+    "headers": of_items([PIXELS._replace(data=b"\x0a\x01\x10" * 9000 + COLOR)], PROPERTIES),
+}
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_what_is_done_for_a_file_is_in_proportion_to_its_steps(name: str) -> None:
+    body, budget = NASTY[name], Budget()
+
+    done = calls(lambda: decoded(first_frame(body, budget), budget))
+
+    assert budget.taken < 30_000
+    assert done < 12 * budget.taken + 20 * TILES
+
+
+@pytest.mark.parametrize("name", ["candidates", "tables without entries", "full tables", "both"])
+def test_tiles_that_are_one_item_cost_their_tables_once(name: str) -> None:
+    budget = Budget()
+    frame = first_frame(NASTY[name], budget)
+
+    assert len(frame.picture.tiles) == TILES
+    assert budget.taken < 16 * TILES + 5 * len(NASTY[name]) // 2
+    with Image.open(BytesIO(rewritten(frame))) as image:
+        assert image.size == (6400, 320)
+        assert image.mode == ("RGBA" if name in {"candidates", "both"} else "RGB")
+
+
+def test_equal_contents_of_properties_are_one_object() -> None:
+    profile = box(b"colr", b"prof" + bytes(10_000))
+    body = many_tiles(MANY, [(1, b"\1\6"), (2, bytes((*TILE_CODE, 7)))], [profile, profile])
+
+    grid_picture = first_frame(body).picture
+
+    contents = [one.properties[-1].content for one in (grid_picture, *grid_picture.tiles)]
+    assert len(contents[0]) == 10_004
+    assert {id(one) for one in contents} == {id(contents[0])}
+    assert first_frame(body).profile_bytes == 10_000
+
+
+@pytest.mark.parametrize("kind", [b"auxC", b"pixi", b"av1C", b"irot"])
+def test_a_property_that_is_no_profile_is_short(kind: bytes) -> None:
+    for size, is_refused in ((MOST_PROPERTY_BYTES, False), (MOST_PROPERTY_BYTES + 1, True)):
+        body = of_items(
+            [PIXELS._replace(properties=b"\1\x82\3")], [*PROPERTIES[:2], box(kind, bytes(size))]
+        )
+        if is_refused:
+            with pytest.raises(BrokenImageError):
+                first_frame(body)
+        else:
+            assert first_frame(body).size == (64, 64)
+
+
+def test_colors_of_many_forms_are_skipped() -> None:
+    forms = [box(b"colr", struct.pack(">I", form) + bytes(7)) for form in range(100)]
+    numbers = bytes(range(6, 106))
+    body = many_tiles(MANY, [(1, b"\1"), (2, TILE_CODE), *[(2, numbers)] * 4], forms)
+
+    opened = open_image(body, Limits())
+
+    assert opened.size == (6400, 320)
+    assert len(first_frame(body).picture.tiles[0].properties) == 2
+
+
+def test_the_deadline_is_looked_at_while_boxes_are_read() -> None:
+    def give_up() -> None:
+        raise DeadlineError("late")
+
+    long, short = START + box(b"free", b"") * 9000, RIGHT["plain"]
+    with pytest.raises(DeadlineError):
+        first_frame(long, Budget(give_up))
+    with pytest.raises(DeadlineError):
+        open_image(long, Limits(), give_up)
+    with pytest.raises(DeadlineError):
+        announced(long, go_on=give_up)
+    assert open_image(short, Limits(), give_up).size == (64, 64)
