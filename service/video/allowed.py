@@ -54,11 +54,6 @@ class Allowed:
         found = [_READERS[one] for one in self.formats if one in _READERS]
         return ",".join(found) or "none"
 
-    @property
-    def decoders(self) -> str:
-        """FFmpeg's list of the decoders that it may try; empty for all."""
-        return ",".join(name for one in self.codecs for name in _DECODERS.get(one, (one,)))
-
     def __str__(self) -> str:
         """Return what may be sent, for messages."""
         *others, last = ", ".join(NAMES[one] for one in self.formats).split(", ")

@@ -1,4 +1,4 @@
-"""A video's bytes → an opened file, its video stream and its decoder; no frame is decoded here."""
+"""A video's bytes → an opened file, its video stream and its decoder."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,10 +31,18 @@ from service.video.checked import CheckedSource
 from service.video.chunks import ChunkCount
 from service.video.elements import ElementCount
 from service.video.extent import missing_end
+from service.video.mpeg4 import frame_size
 from service.video.source import Source
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """WebM keeps the alpha of a frame beside the frame; of FFmpeg's decoders only these read it."""
+
+PROBED_CODECS = frozenset({"h264"})
+"""Codecs of which FFmpeg guesses by the first frames how many are reordered, and when the first one is shown."""
+AVI_PROBED_CODECS = frozenset({"hevc", "mpeg1video", "mpeg2video"})
+"""The same in an AVI, which has no times of its own."""
+MOST_PIXELS = 1 << 28
+"""A frame has at most so many, whatever is allowed."""
 
 Packet: TypeAlias = "AnyPacket[VideoStream]"
 
@@ -54,6 +62,15 @@ class OpenVideo:
     def codec(self) -> str:
         """The codec's name, whichever decoder reads it."""
         return self.stream.codec_context.codec.canonical_name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a stored frame by the header; zeros where it does not say them."""
+        context = self.stream.codec_context
+        if not context.width and self.codec == "mpeg4":
+            # FFmpeg leaves those of an MP4 to the decoder.
+            return frame_size(context.extradata or b"")
+        return context.width, context.height
 
     @property
     def has_alpha_beside(self) -> bool:
@@ -95,13 +112,32 @@ def _form(container: InputContainer) -> str:
     return container.format.name.split(",")[0]
 
 
-def open_video(source: Source, allowed: Allowed = ALL) -> OpenVideo:
-    """Open a file from its first byte.
+def look_at(source: Source, allowed: Allowed = ALL) -> OpenVideo:
+    """Open a file from its first byte for what its header says: no decoder sees a byte of it.
 
     Raises:
         VideoError: it is no video that can be read.
     """
-    video = _open(source, allowed)
+    return _open(source, allowed)
+
+
+def open_video(source: Source, allowed: Allowed = ALL, most_pixels: int = MOST_PIXELS) -> OpenVideo:
+    """Open a file from its first byte, to decode it. Some are decoded a little before this returns.
+
+    Args:
+        source: the file.
+        allowed: what is read.
+        most_pixels: no larger frame is decoded.
+
+    Raises:
+        VideoError: it is no video that can be read.
+    """
+    video = look_at(source, allowed)
+    probed = _probed_codec(video)
+    if probed is not None:
+        video.close()
+        video = _open(source, allowed, probed, most_pixels)
+    video.decoder.options = {"max_pixels": str(most_pixels)}
     if video.form != "avi" or not video.stream.codec_context.has_b_frames:
         return video
     periods = periods_of_packets(video.stream)
@@ -117,11 +153,33 @@ def open_video(source: Source, allowed: Allowed = ALL) -> OpenVideo:
         delay = 0
     finally:
         video.close()
-    return replace(_open(source, allowed), shown_periods=shown_periods(periods, delay))
+    video = _open(source, allowed, probed, most_pixels)
+    video.decoder.options = {"max_pixels": str(most_pixels)}
+    return replace(video, shown_periods=shown_periods(periods, delay))
 
 
-def _open(source: Source, allowed: Allowed) -> OpenVideo:
-    container = open_container(source, allowed)
+def _probed_codec(video: OpenVideo) -> str | None:
+    """Return the codec whose first frames FFmpeg has to decode to know in which order all are shown, None for none.
+
+    It would decode each track of that codec: files with several of them go without.
+    """
+    codec = video.codec
+    if codec not in (PROBED_CODECS if video.form != "avi" else PROBED_CODECS | AVI_PROBED_CODECS):
+        return None
+    of_codec = [stream for stream in video.container.streams.video if codec == codec_name(stream)]
+    return codec if len(of_codec) == 1 else None
+
+
+def codec_name(stream: VideoStream) -> str | None:
+    """Return the codec of a stream, None for one that this FFmpeg has no decoder for."""
+    context = stream.codec_context
+    return None if context is None or context.codec is None else context.codec.canonical_name
+
+
+def _open(
+    source: Source, allowed: Allowed, probed: str | None = None, most_pixels: int = MOST_PIXELS
+) -> OpenVideo:
+    container = open_container(source, allowed, probed, most_pixels)
     try:
         stream = video_stream(container)
         return OpenVideo(container, stream, decoder_of(stream, allowed))
@@ -138,21 +196,36 @@ def _open(source: Source, allowed: Allowed) -> OpenVideo:
 
 
 @contextmanager
-def opened_video(source: Source, allowed: Allowed = ALL) -> Iterator[OpenVideo]:
-    """Open a file for the length of the block.
+def opened_video(
+    source: Source, allowed: Allowed = ALL, most_pixels: int = MOST_PIXELS
+) -> Iterator[OpenVideo]:
+    """Open a file for the length of the block, to decode no frame of more pixels.
 
     Raises:
         VideoError: it is no video that can be read.
     """
-    video = open_video(source, allowed)
+    video = open_video(source, allowed, most_pixels)
     try:
         yield video
     finally:
         video.close()
 
 
-def open_container(source: Source, allowed: Allowed = ALL) -> InputContainer:
+def open_container(
+    source: Source,
+    allowed: Allowed = ALL,
+    probed: str | None = None,
+    most_pixels: int = MOST_PIXELS,
+) -> InputContainer:
     """Return the opened file, read from its first byte, with its header read.
+
+    FFmpeg would decode the first frames of all tracks to know more of them, before anything of it is counted.
+
+    Args:
+        source: the file.
+        allowed: what is read.
+        probed: the one codec of which it may do so; None: none.
+        most_pixels: no larger frame is decoded.
 
     Raises:
         UnsupportedVideoError: the bytes are no video of a known format.
@@ -167,9 +240,12 @@ def open_container(source: Source, allowed: Allowed = ALL) -> InputContainer:
             "example /v1/classify."
         )
     source.seek(0)
-    options = {"format_whitelist": allowed.readers, "protocol_whitelist": ""}
-    if allowed.codecs:
-        options["codec_whitelist"] = allowed.decoders
+    options = {
+        "format_whitelist": allowed.readers,
+        "protocol_whitelist": "",
+        "codec_whitelist": probed or "none",
+        "max_pixels": str(most_pixels),
+    }
     try:
         container = av.open(_checked(source, head), options=options, metadata_errors="replace")
     except (FFmpegError, ValueError, EOFError) as error:

@@ -3,27 +3,34 @@
 import threading
 
 from service.video.allowed import ALL, Allowed
-from service.video.container import opened_video
+from service.video.container import MOST_PIXELS, opened_video
 from service.video.decoding import FrameDecoder
 from service.video.packets import PacketReader
 from service.video.source import Source
 
 
-def shown_times(source: Source, stopped: threading.Event, allowed: Allowed = ALL) -> list[float]:
+def shown_times(
+    source: Source,
+    stopped: threading.Event,
+    allowed: Allowed = ALL,
+    most_pixels: int = MOST_PIXELS,
+) -> list[float]:
     """Read a file to its end, and return when its frames are shown, in seconds from its start and in order.
 
-    Packets say it in almost every file. If they do not, the file is decoded for it.
+    Packets say it in almost every file. If they do not, the file is decoded for it: frames of `most_pixels` at most.
 
     Raises:
         VideoError: the file can not be opened.
     """
-    times = _stored_times(source, stopped, allowed)
-    return _decoded_times(source, stopped, allowed) if times is None else times
+    times = _stored_times(source, stopped, allowed, most_pixels)
+    return _decoded_times(source, stopped, allowed, most_pixels) if times is None else times
 
 
-def _stored_times(source: Source, stopped: threading.Event, allowed: Allowed) -> list[float] | None:
+def _stored_times(
+    source: Source, stopped: threading.Event, allowed: Allowed, most_pixels: int
+) -> list[float] | None:
     times: list[float] = []
-    with opened_video(source, allowed) as video:
+    with opened_video(source, allowed, most_pixels) as video:
         for group in PacketReader(video, stopped).groups():
             stamps = group.stamps()
             if stamps is None:
@@ -32,8 +39,10 @@ def _stored_times(source: Source, stopped: threading.Event, allowed: Allowed) ->
     return sorted(times)
 
 
-def _decoded_times(source: Source, stopped: threading.Event, allowed: Allowed) -> list[float]:
-    with opened_video(source, allowed) as video:
+def _decoded_times(
+    source: Source, stopped: threading.Event, allowed: Allowed, most_pixels: int
+) -> list[float]:
+    with opened_video(source, allowed, most_pixels) as video:
         reader = PacketReader(video, stopped)
         decoder = FrameDecoder(video, reader, lambda _number, _seconds: True, stopped)
         return [frame.seconds for frame in decoder.frames(plan=False)]
