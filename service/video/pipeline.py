@@ -139,7 +139,8 @@ class VideoPipeline:
             expected = 0 if arrival is None else arrival.expected
             async with opening as reader:
                 pixels = self._frame_pixels(reader.clip)
-                decoder = decoder_bytes(reader.clip.info.codec, pixels, expected)
+                clip = reader.clip
+                decoder = decoder_bytes(clip.info.codec, pixels, expected, clip.kept)
                 memory = self.memory.working(
                     decoder,
                     HELD_BYTES_PER_PIXEL * pixels,

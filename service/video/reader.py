@@ -18,10 +18,18 @@ from service.errors import (
 )
 from service.video.allowed import ALL, Allowed
 from service.video.completeness import missing_part
-from service.video.container import MOST_PIXELS, OpenVideo, look_at, open_video
+from service.video.container import (
+    MOST_PIXELS,
+    OpenVideo,
+    first_packet,
+    look_at,
+    open_video,
+)
+from service.video.decoder_bytes import kept_at_most
 from service.video.decoding import FrameDecoder
 from service.video.extent import MOST_STEPS, has_too_many_boxes, missing_end
 from service.video.frame import Frame, Orientation, check_pixels, orientation, square_width
+from service.video.kept import Kept
 from service.video.packets import PacketReader
 from service.video.sampling import Sampling, wants_of
 from service.video.source import Source
@@ -79,6 +87,8 @@ class Counts:
 
 ALLOWED_SHARE = 1.25
 """So many times the pixels of the header a frame may have where it is bounded: codecs code whole blocks."""
+ALLOWED_EDGE = 160
+"""So much wider and higher a frame may be: decoders of MPEG-4 and its like count the edges around it."""
 ALLOWED_PIXELS = 1 << 16
 """Each frame may have so many."""
 MOST_PIXELS_OF = {"h263": 2048 * 1152}
@@ -117,12 +127,15 @@ class Clip:
         self._orientations: dict[int, Orientation] = {}
         self._stopped = threading.Event()
         self._most_pixels = _with_blocks(limits.max_pixels)
+        self._most: Kept | None = None
+        self.kept: Kept | None
         self._source = source
         # Nothing is decoded before its memory is counted: see `allow`.
         self._video = look_at(source, limits.allowed)
         try:
             self.info = _describe(self._video, sampling)
             self._refuse()
+            self.kept = _kept(self._video)
         except BaseException:
             self._video.close()
             raise
@@ -164,8 +177,11 @@ class Clip:
         return known or MOST_PIXELS_OF.get(self._video.codec, 0)
 
     def allow(self, pixels: int) -> None:
-        """Decode no frame of many more pixels; before the iteration."""
-        self._most_pixels = min(self._most_pixels, _with_blocks(pixels))
+        """Decode no frame of many more pixels, and keep no more than was counted; before the iteration."""
+        self._most = self.kept
+        width, height = self._video.size
+        with_edges = (width + ALLOWED_EDGE) * (height + ALLOWED_EDGE)
+        self._most_pixels = min(self._most_pixels, max(_with_blocks(pixels), with_edges))
 
     def stop(self) -> None:
         """Make the iteration end before its next packet."""
@@ -200,7 +216,7 @@ class Clip:
     def _open(self) -> None:
         """Open the file again: it is read from one place."""
         self._video.close()
-        self._video = open_video(self._source, self._limits.allowed, self._most_pixels)
+        self._video = open_video(self._source, self._limits.allowed, self._most_pixels, self._most)
 
     def _times(self) -> Sequence[float]:
         """Return when all frames are shown if the sampling depends on it or if the header's estimate is over the limit.
@@ -214,7 +230,9 @@ class Clip:
             raise BrokenVideoError(
                 f"The video has more than {MOST_STEPS} boxes beside each other. Encode it again."
             )
-        times = shown_times(self._source, self._stopped, self._limits.allowed, self._most_pixels)
+        times = shown_times(
+            self._source, self._stopped, self._limits.allowed, self._most_pixels, self._most
+        )
         self._open()
         wants = wants_of(self._sampling, times)
         expected = sum(wants(number, seconds) for number, seconds in enumerate(times))
@@ -278,6 +296,12 @@ def refuse_frames(expected: int, limits: VideoLimits) -> None:
         )
 
 
+def _kept(video: OpenVideo) -> Kept:
+    first = first_packet(video) if video.codec == "vp9" else b""
+    extradata = video.stream.codec_context.extradata or b""
+    return kept_at_most(video.codec, extradata, first, has_alpha=video.has_alpha_beside)
+
+
 def _describe(video: OpenVideo, sampling: Sampling) -> VideoInfo:
     stream, (width, height) = video.stream, video.size
     seconds = _header_seconds(video)
@@ -296,12 +320,13 @@ def _describe(video: OpenVideo, sampling: Sampling) -> VideoInfo:
 
 def _header_seconds(video: OpenVideo) -> float | None:
     stream, container = video.stream, video.container
-    if stream.duration:
+    is_matroska = video.form == "matroska"
+    if stream.duration and not is_matroska:
         return float(stream.duration * video.time_base)
     if not container.duration:
         return None
     # A Matroska header counts from zero, and the first frame may come late.
-    start = max(0, container.start_time or 0) if video.form == "matroska" else 0
+    start = max(0, int(video.start * av.time_base)) if is_matroska else 0
     return (container.duration - (start if start < container.duration else 0)) / av.time_base
 
 

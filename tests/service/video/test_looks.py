@@ -46,10 +46,12 @@ print(memory("VmHWM") - before)
 """
 
 
-def tracks(packets: Sequence[bytes], codec: str, size: tuple[int, int], count: int = 1) -> bytes:
-    """Return a MOV with these packets in so many tracks, whose headers say this size."""
+def tracks(
+    packets: Sequence[bytes], codec: str, size: tuple[int, int], count: int = 1, form: str = "mov"
+) -> bytes:
+    """Return a file with these packets in so many tracks, whose headers say this size."""
     body = BytesIO()
-    with av.open(body, "w", format="mov") as container:
+    with av.open(body, "w", format=form) as container:
         streams = [container.add_stream(codec, rate=10) for _ in range(count)]
         for stream in streams:
             assert isinstance(stream, VideoStream)
