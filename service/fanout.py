@@ -58,7 +58,7 @@ class FanOut:
     """
 
     def __init__(self, *, requests: int, in_flight: int) -> None:
-        self._free = self._requests = requests
+        self._free = self.requests = requests
         self.in_flight = in_flight
         self._returning: deque[asyncio.Future[None]] = deque()
 
@@ -71,7 +71,7 @@ class FanOut:
         """
         if self._free <= 0:
             raise OverloadedError(
-                f"{self._requests} videos, explanations or chains are being worked on already, which is this service's "
+                f"{self.requests} videos, explanations or chains are being worked on already, which is this service's "
                 "limit. Try again in a moment."
             )
         self._free -= 1

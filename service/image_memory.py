@@ -109,7 +109,8 @@ class ImageMemory:
         refuses = not self._chosen_max and admitted < self._max_pixels
         self._room.fit(most, admitted if refuses else None)
         enough = min(bodies, max(LEAST_BODY_BYTES, self._body_bytes))
-        self._videos.fit(bodies - enough, enough, min(most, found, wanted))
+        pixels = min(most, found, wanted)
+        self._videos.fit(bodies - enough, enough, pixels, is_bound=not self._chosen_max)
         if self._learned and found < wanted:
             needed = wanted * TIGHT_BYTES_PER_PIXEL + held + self._body_bytes
             self._report(found, needed, self._share_bytes)

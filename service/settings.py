@@ -312,7 +312,7 @@ class Settings(BaseSettings):
     video_codecs: list[str] = Field(
         [],
         description='Codecs of videos that are decoded, by FFmpeg\'s names, as JSON: `["h264", "hevc", "vp9", "av1"]`; '
-        "others get 415 `unsupported_video`. Empty: all that FFmpeg decodes",
+        "others get 415 `unsupported_video`. Empty: the usual ones, which docs/video.md names",
     )
     max_pixels: int = Field(
         64_000_000,

@@ -46,20 +46,32 @@ class VideoMemory:
         self._bodies, self._room = bodies, room
         self._most_file_bytes = most_file_bytes
         self._free = self._shared_bodies = self._shared_pixels = 0
+        self._is_bound = False
 
     @property
     def bytes(self) -> int:
         """What videos hold, or may hold soon."""
         return self.files.bytes + self.work.bytes
 
-    def fit(self, free: int, bodies: int, pixels: int) -> None:
+    @property
+    def is_bound(self) -> bool:
+        """Whether a video is refused that needs more than there is: also where images of any size have room."""
+        return self._is_bound or self._room.largest is not None
+
+    def share(self, videos: int) -> int:
+        """Return the work memory that each of so many videos may take beside the others."""
+        return (self.work.limit or 0) // videos
+
+    def fit(self, free: int, bodies: int, pixels: int, *, is_bound: bool = False) -> None:
         """Follow the memory from now on.
 
         Args:
             free: bytes that bodies have and can do without.
             bodies: further bytes that bodies have.
             pixels: for which large images have room.
+            is_bound: whether a video is refused that needs more than all of it.
         """
+        self._is_bound = is_bound
         self._free, self._shared_bodies = free, bodies
         self._shared_pixels = pixels * TIGHT_BYTES_PER_PIXEL
         total = max(LEAST_BYTES, free + (self._shared_bodies + self._shared_pixels) // 2)
@@ -141,7 +153,7 @@ class VideoMemory:
 
     def _require_work(self, size: int) -> None:
         whole = self._free + self._shared_bodies + self._shared_pixels
-        if self._room.largest is not None and size > whole:
+        if self.is_bound and size > whole:
             raise TooManyPixelsError(
                 f"To decode this video may take {size >> 20} MiB, and the memory of the service has room for "
                 f"{whole >> 20}. Send one with smaller frames; or its operator gives the service more memory or fewer "

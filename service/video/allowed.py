@@ -8,6 +8,7 @@ import av
 
 from service.errors import ConfigurationError, UnsupportedVideoError
 from service.video import signature
+from service.video.decoder_bytes import USUAL_CODECS
 
 VideoFormat = Literal["mp4", "webm", "avi", "gif", "png", "webp"]
 
@@ -42,7 +43,7 @@ class Allowed:
 
     Args:
         formats: of files.
-        codecs: by FFmpeg's names; none: all.
+        codecs: by FFmpeg's names; none: the usual ones.
     """
 
     formats: tuple[VideoFormat, ...] = tuple(NAMES)
@@ -53,11 +54,6 @@ class Allowed:
         """FFmpeg's list of the readers that it may try."""
         found = [_READERS[one] for one in self.formats if one in _READERS]
         return ",".join(found) or "none"
-
-    @property
-    def decoders(self) -> str:
-        """FFmpeg's list of the decoders that it may try; empty for all."""
-        return ",".join(name for one in self.codecs for name in _DECODERS.get(one, (one,)))
 
     def __str__(self) -> str:
         """Return what may be sent, for messages."""
@@ -85,10 +81,10 @@ class Allowed:
         Raises:
             UnsupportedVideoError: the message names what is allowed.
         """
-        if self.codecs and codec not in self.codecs:
+        if codec not in (self.codecs or USUAL_CODECS):
             raise UnsupportedVideoError(
                 f"The video's codec is {codec}, which this service does not decode. Encode it as "
-                f"{' or '.join(self.codecs)}."
+                f"{' or '.join(self.codecs) or 'H.264, HEVC, VP9 or AV1'}."
             )
 
 

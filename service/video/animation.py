@@ -15,6 +15,7 @@ from service.errors import BrokenVideoError, ImageError, NoFramesError, TooManyF
 from service.imaging.depth import in_strips
 from service.imaging.faults import PILLOW_FAULTS
 from service.video.frame import HELD_BYTES_PER_PIXEL, check_pixels, over_white
+from service.video.kept import Kept
 from service.video.reader import (
     Counts,
     Ended,
@@ -100,6 +101,8 @@ class Animation:
         VideoError: its headers declare no frame, or more than the limits allow.
         TooManyPixelsError: its frames are too large.
     """
+
+    kept: Kept | None = None
 
     def __init__(self, file: AnimationFile, sampling: Sampling, limits: VideoLimits) -> None:
         self.counts = Counts()

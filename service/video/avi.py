@@ -6,15 +6,22 @@ frames returns each one a few packets late, so the empty packets lie as many fra
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import Protocol
 
 from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from service.video.bitstream import Describe
 
 MOST_REORDERED = 17
 """A decoder that has no frame after so many packets has none of use: H.264 and HEVC reorder 16 frames at most."""
+
+
+class Decoder(Protocol):
+    """Decodes packets in their order."""
+
+    def decode(self, packet: "Packet[VideoStream]", /) -> list[VideoFrame]: ...
 
 
 def periods_of_packets(stream: VideoStream) -> list[int]:
@@ -28,7 +35,7 @@ def has_gaps(periods: Iterable[int]) -> bool:
 
 
 def reorder_delay(
-    packets: Iterable["Packet[VideoStream]"], decoder: VideoCodecContext, describe: Describe | None
+    packets: Iterable["Packet[VideoStream]"], decoder: Decoder, describe: Describe | None
 ) -> int:
     """Return how many packets after its own a decoder returns the first frame; 0 where nothing is reordered.
 

@@ -20,16 +20,20 @@ def describer(codec: str, extradata: bytes | None) -> Describe:
         extradata: the stream's header, which says how H.264 and HEVC are cut into units.
     """
     extra = extradata or b""
+    length = length_size(codec, extra)
     if codec == "h264":
-        length = (extra[4] & 3) + 1 if len(extra) > 4 and extra[0] == 1 else 0
         return lambda data: _h264(data, length)
     if codec == "hevc":
-        is_cut_by_length = len(extra) > 21 and extra[0] == 1
-        length = (extra[21] & 3) + 1 if is_cut_by_length else 0
         return lambda data: _hevc(data, length)
     if codec == "mpeg4":
         return Mpeg4(extra)
     return _CODECS.get(codec, _independent)
+
+
+def length_size(codec: str, extradata: bytes) -> int:
+    """Return the bytes of the length before each unit of H.264 or HEVC, 0 where marks part them."""
+    at = 4 if codec == "h264" else 21
+    return (extradata[at] & 3) + 1 if len(extradata) > at and extradata[0] == 1 else 0
 
 
 def describes_every_packet(codec: str) -> bool:
@@ -41,7 +45,7 @@ def _independent(_: bytes) -> Coded:
     return Coded("closed")
 
 
-def _units(data: bytes, length: int) -> Iterator[bytes]:
+def units(data: bytes, length: int) -> Iterator[bytes]:
     """Yield the units of H.264 or HEVC; `length` is the size of the length before each, 0 where marks part them."""
     if not length:
         yield from (unit for unit in data.split(b"\0\0\x01")[1:] if unit)
@@ -57,7 +61,7 @@ def _units(data: bytes, length: int) -> Iterator[bytes]:
 
 def _h264(data: bytes, length: int) -> Coded:
     """ISO/IEC 14496-10, tables 7-1 and D.1.8: an IDR picture, or a recovery point that is whole at once."""
-    for unit in _units(data, length):
+    for unit in units(data, length):
         kind = unit[0] & 31
         if kind == 5:
             return Coded("closed")
@@ -89,7 +93,7 @@ def _recovers_at_once(message: bytes) -> bool:
 
 def _hevc(data: bytes, length: int) -> Coded:
     """ISO/IEC 23008-2, table 7-1: IDR pictures, and CRA pictures, whose leading pictures need what came before."""
-    for unit in _units(data, length):
+    for unit in units(data, length):
         kind = (unit[0] >> 1) & 63
         if kind in {19, 20}:
             return Coded("closed")

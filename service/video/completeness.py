@@ -37,7 +37,7 @@ def missing_part(video: OpenVideo, reader: PacketReader, source: Source, damaged
 
 def _missing_time(video: OpenVideo, reader: PacketReader) -> str:
     """Compare the header's duration with the end of all streams: sound may be longer than the video."""
-    start = (video.container.start_time or 0) / av.time_base
+    start = float(video.start)
     expected = (video.container.duration or 0) / av.time_base
     # Some headers count the duration from zero, others from the first frame.
     end = max(reader.end_seconds, reader.end_seconds - start)

@@ -1,4 +1,4 @@
-"""A video's bytes → an opened file, its video stream and its decoder; no frame is decoded here."""
+"""A video's bytes → an opened file, its video stream and its decoder."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +12,7 @@ from av.error import FFmpegError
 from av.packet import Packet as AnyPacket
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from service.errors import (
@@ -31,10 +32,20 @@ from service.video.checked import CheckedSource
 from service.video.chunks import ChunkCount
 from service.video.elements import ElementCount
 from service.video.extent import missing_end
+from service.video.guard import Guard
+from service.video.kept import Kept, kept_of
+from service.video.mpeg4 import frame_size
 from service.video.source import Source
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """WebM keeps the alpha of a frame beside the frame; of FFmpeg's decoders only these read it."""
+
+REORDERING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video"})
+"""Codecs of which only decoding says whether frames are reordered."""
+FIRST_PACKETS, FIRST_FRAMES = 40, 20
+"""So much of H.264 is decoded for the order of its frames, where its header does not say it."""
+MOST_PIXELS = 1 << 28
+"""A frame has at most so many, whatever is allowed."""
 
 Packet: TypeAlias = "AnyPacket[VideoStream]"
 
@@ -49,11 +60,24 @@ class OpenVideo:
     """Decodes on the thread that calls it."""
     shown_periods: Mapping[int, int] = field(default_factory=dict)
     """Of an AVI: when the n-th frame is shown, by the time of the n-th packet, where that is another time."""
+    first_stamp: int | None = None
+    """When its first frame is shown, where FFmpeg does not say it."""
+    guard: Guard | None = None
+    """Judges packets before they are decoded, and frames after it."""
 
     @property
     def codec(self) -> str:
         """The codec's name, whichever decoder reads it."""
         return self.stream.codec_context.codec.canonical_name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a stored frame by the header; zeros where it does not say them."""
+        context = self.stream.codec_context
+        if not context.width and self.codec == "mpeg4":
+            # FFmpeg leaves those of an MP4 to the decoder.
+            return frame_size(context.extradata or b"")
+        return context.width, context.height
 
     @property
     def has_alpha_beside(self) -> bool:
@@ -77,15 +101,34 @@ class OpenVideo:
 
     def seconds(self, stamp: int) -> float:
         """Return the seconds from the file's start, where its first stream of any kind starts."""
-        return float(stamp * self.time_base - self._start())
+        return float(stamp * self.time_base - self.start)
 
-    def _start(self) -> Fraction:
-        own = Fraction(self.stream.start_time or 0) * self.time_base
+    @property
+    def start(self) -> Fraction:
+        """When the first stream of any kind starts, in seconds."""
+        known = self.stream.start_time if self.first_stamp is None else self.first_stamp
+        own = Fraction(known or 0) * self.time_base
         if self.container.start_time is None:
             return own
         start = Fraction(self.container.start_time, av.time_base)
+        if self.first_stamp is not None:
+            start = min(own, start)
         # FFmpeg rounds the file's start to a microsecond.
         return own if abs(own - start) < Fraction(2, av.time_base) else start
+
+    def decode(self, packet: Packet) -> list[VideoFrame]:
+        """Decode a packet.
+
+        Raises:
+            TooManyPixelsError: it takes more memory than was counted.
+            FFmpegError: it is damaged, or there is no memory for its frame.
+        """
+        if self.guard is not None:
+            self.guard.before(packet)
+        frames = self.decoder.decode(packet)
+        if self.guard is not None:
+            self.guard.after(self.decoder)
+        return frames
 
     def close(self) -> None:
         self.container.close()
@@ -95,14 +138,37 @@ def _form(container: InputContainer) -> str:
     return container.format.name.split(",")[0]
 
 
-def open_video(source: Source, allowed: Allowed = ALL) -> OpenVideo:
-    """Open a file from its first byte.
+def look_at(source: Source, allowed: Allowed = ALL) -> OpenVideo:
+    """Open a file from its first byte for what its header says: no decoder sees a byte of it.
 
     Raises:
         VideoError: it is no video that can be read.
     """
-    video = _open(source, allowed)
-    if video.form != "avi" or not video.stream.codec_context.has_b_frames:
+    return _open(source, allowed)
+
+
+def open_video(
+    source: Source,
+    allowed: Allowed = ALL,
+    most_pixels: int = MOST_PIXELS,
+    most: Kept | None = None,
+) -> OpenVideo:
+    """Open a file from its first byte, to decode it. Some are decoded a little before this returns.
+
+    Args:
+        source: the file.
+        allowed: what is read.
+        most_pixels: no larger frame is decoded.
+        most: what the decoder may keep; None: it is not counted.
+
+    Raises:
+        VideoError: it is no video that can be read.
+        TooManyPixelsError: it takes more memory than was counted.
+    """
+    video = _to_decode(_open(source, allowed), most_pixels, most)
+    if video.codec == "h264":
+        video = _with_order(video, source, allowed)
+    if video.form != "avi" or not _may_reorder(video):
         return video
     periods = periods_of_packets(video.stream)
     if not has_gaps(periods):
@@ -111,13 +177,85 @@ def open_video(source: Source, allowed: Allowed = ALL) -> OpenVideo:
         packets = (packet for packet in video.container.demux(video.stream) if packet.size)
         describe = describer(video.codec, video.stream.codec_context.extradata)
         speaks = describes_every_packet(video.codec)
-        delay = reorder_delay(packets, video.decoder, describe if speaks else None)
+        delay = reorder_delay(packets, video, describe if speaks else None)
     except FFmpegError:
         require_memory()
         delay = 0
     finally:
         video.close()
-    return replace(_open(source, allowed), shown_periods=shown_periods(periods, delay))
+    if video.codec == "h264":
+        video = _again(video, source, allowed)
+    else:
+        video = _to_decode(_open(source, allowed), most_pixels, most)
+    return replace(video, shown_periods=shown_periods(periods, delay))
+
+
+def _to_decode(video: OpenVideo, most_pixels: int, most: Kept | None) -> OpenVideo:
+    video.decoder.options = {"max_pixels": str(most_pixels)}
+    if most is None:
+        return video
+    extradata = video.stream.codec_context.extradata or b""
+    return replace(video, guard=Guard(video.codec, extradata, most))
+
+
+def _may_reorder(video: OpenVideo) -> bool:
+    return video.stream.codec_context.has_b_frames or video.codec in REORDERING_CODECS
+
+
+def _again(video: OpenVideo, source: Source, allowed: Allowed) -> OpenVideo:
+    """Open the file from its first byte again, for a decoder that knows the order of its frames."""
+    video.close()
+    if video.decoder.is_open:
+        video.decoder.flush_buffers()
+    fresh = _open(source, allowed)
+    return replace(video, container=fresh.container, stream=fresh.stream)
+
+
+def _with_order(video: OpenVideo, source: Source, allowed: Allowed) -> OpenVideo:
+    """Let a decoder of H.264 find how many frames are reordered, and read when the first one is shown.
+
+    FFmpeg would do it when it opens a file, with all tracks, before anything is counted.
+    """
+    kept = kept_of("h264", video.stream.codec_context.extradata or b"")
+    decodes = kept is None or not kept.says_order
+    has_late_start = video.form == "matroska"
+    if not (decodes or has_late_start):
+        return video
+    first: int | None = None
+    frames = 0
+    try:
+        packets = (packet for packet in video.container.demux(video.stream) if packet.size)
+        for number, packet in enumerate(packets, 1):
+            if first is None and has_late_start:
+                first = packet.pts
+            if not decodes or number > FIRST_PACKETS or frames >= FIRST_FRAMES:
+                break
+            frames += _decoded(video, packet)
+    except FFmpegError:
+        require_memory()
+    except BaseException:
+        video.close()
+        raise
+    return _again(replace(video, first_stamp=first), source, allowed)
+
+
+def _decoded(video: OpenVideo, packet: Packet) -> int:
+    """Return how many frames a packet gives; a damaged one gives none."""
+    try:
+        return len(video.decode(packet))
+    except FFmpegError:
+        require_memory()
+        return 0
+
+
+def first_packet(video: OpenVideo) -> bytes:
+    """Return the first packet of the video, empty where there is none; the file is opened again to be read."""
+    try:
+        packets = video.container.demux(video.stream)
+        return next((bytes(packet) for packet in packets if packet.size), b"")
+    except FFmpegError:
+        require_memory()
+        return b""
 
 
 def _open(source: Source, allowed: Allowed) -> OpenVideo:
@@ -138,13 +276,19 @@ def _open(source: Source, allowed: Allowed) -> OpenVideo:
 
 
 @contextmanager
-def opened_video(source: Source, allowed: Allowed = ALL) -> Iterator[OpenVideo]:
-    """Open a file for the length of the block.
+def opened_video(
+    source: Source,
+    allowed: Allowed = ALL,
+    most_pixels: int = MOST_PIXELS,
+    most: Kept | None = None,
+) -> Iterator[OpenVideo]:
+    """Open a file for the length of the block, as `open_video` does.
 
     Raises:
         VideoError: it is no video that can be read.
+        TooManyPixelsError: it takes more memory than was counted.
     """
-    video = open_video(source, allowed)
+    video = open_video(source, allowed, most_pixels, most)
     try:
         yield video
     finally:
@@ -153,6 +297,9 @@ def opened_video(source: Source, allowed: Allowed = ALL) -> Iterator[OpenVideo]:
 
 def open_container(source: Source, allowed: Allowed = ALL) -> InputContainer:
     """Return the opened file, read from its first byte, with its header read.
+
+    FFmpeg would decode the first frames of all tracks to know more of them, before anything of it is counted: it may
+    use no decoder.
 
     Raises:
         UnsupportedVideoError: the bytes are no video of a known format.
@@ -167,9 +314,11 @@ def open_container(source: Source, allowed: Allowed = ALL) -> InputContainer:
             "example /v1/classify."
         )
     source.seek(0)
-    options = {"format_whitelist": allowed.readers, "protocol_whitelist": ""}
-    if allowed.codecs:
-        options["codec_whitelist"] = allowed.decoders
+    options = {
+        "format_whitelist": allowed.readers,
+        "protocol_whitelist": "",
+        "codec_whitelist": "none",
+    }
     try:
         container = av.open(_checked(source, head), options=options, metadata_errors="replace")
     except (FFmpegError, ValueError, EOFError) as error:

@@ -159,7 +159,7 @@ class FrameDecoder:
         if self._stopped.is_set():
             return []
         try:
-            return self._counted(self._context.decode(packet))
+            return self._counted(self._video.decode(packet))
         except FFmpegError:
             self._require_memory()
             self.damaged += 1

@@ -1,5 +1,6 @@
 """What the bits of an MPEG-4 part 2 packet say: its frames' types, and which of them are coded at all."""
 
+from service.video.bits import Bits
 from service.video.coded import Coded
 
 
@@ -34,14 +35,38 @@ class Mpeg4:
         return Coded("open" if not kind and alone else "none", is_bidirectional=is_bidirectional)
 
 
+def frame_size(header: bytes) -> tuple[int, int]:
+    """Return width and height of frames by the stream's header; zeros where it does not say them."""
+    found = _layer(header)
+    if found is None:
+        return 0, 0
+    shape, time_bits, bits = found
+    if shape:
+        return 0, 0
+    bits.take(1)
+    if bits.take(1):
+        bits.take(time_bits)
+    bits.take(1)
+    width = bits.take(13)
+    bits.take(1)
+    height = bits.take(13)
+    return (0, 0) if bits.is_over else (width, height)
+
+
 def _time_bits(data: bytes) -> int:
     """Return how many bits a frame's time has, by the video object layer's header; 0 where there is none."""
+    found = _layer(data)
+    return 0 if found is None else found[1]
+
+
+def _layer(data: bytes) -> tuple[int, int, Bits] | None:
+    """Return of the video object layer its shape, 0 for a rectangle, how many bits a time has, and what follows."""
     found = data.find(b"\0\0\x01")
     while found >= 0 and found + 3 < len(data) and data[found + 3] >> 4 != 2:
         found = data.find(b"\0\0\x01", found + 3)
     if found < 0 or found + 3 >= len(data):
-        return 0
-    bits = _Bits(data[found + 4 : found + 40])
+        return None
+    bits = Bits(data[found + 4 : found + 48])
     bits.take(9)
     version = 1
     if bits.take(1):
@@ -53,36 +78,22 @@ def _time_bits(data: bytes) -> int:
         bits.take(3)
         if bits.take(1):
             bits.take(79)
-    if bits.take(2) == 3 and version != 1:
+    shape = bits.take(2)
+    if shape == 3 and version != 1:
         bits.take(4)
     bits.take(1)
     resolution = bits.take(16)
-    return max(1, (resolution - 1).bit_length()) if resolution else 0
+    if not resolution:
+        return None
+    return shape, max(1, (resolution - 1).bit_length()), bits
 
 
 def _is_coded(frame: bytes, time_bits: int) -> bool | None:
     """Return whether a frame, from behind its start code, is coded; None where it is too short to say it."""
-    bits = _Bits(frame[:40])
+    bits = Bits(frame[:40])
     bits.take(2)
     while bits.take(1):
         pass
     bits.take(1 + time_bits + 1)
     is_coded = bits.take(1)
     return None if bits.is_over else bool(is_coded)
-
-
-class _Bits:
-    """Bits from the highest of the first byte on; behind the end, zeros."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
-
-    @property
-    def is_over(self) -> bool:
-        return self._left < 0
-
-    def take(self, count: int) -> int:
-        self._left -= count
-        shifted = self._value >> self._left if self._left >= 0 else self._value << -self._left
-        return shifted & ((1 << count) - 1)

@@ -10,6 +10,7 @@ from service.video.apng import read_apng
 from service.video.extent import is_animated_png
 from service.video.frame import Frame
 from service.video.gif import read_gif
+from service.video.kept import Kept
 from service.video.reader import Clip, Counts, Ended, VideoInfo, VideoLimits
 from service.video.sampling import Sampling
 from service.video.source import Source
@@ -25,6 +26,8 @@ class AnyClip(Protocol):
     ended: Ended
     detail: str
     info: VideoInfo
+    kept: Kept | None
+    """What its decoder keeps at most; None for an animation."""
 
     @property
     def pixels(self) -> int:

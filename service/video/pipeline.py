@@ -139,7 +139,7 @@ class VideoPipeline:
             expected = 0 if arrival is None else arrival.expected
             async with opening as reader:
                 pixels = self._frame_pixels(reader.clip)
-                decoder = decoder_bytes(reader.clip.info.codec, pixels, expected)
+                decoder = self._decoder_bytes(reader.clip, pixels, expected)
                 memory = self.memory.working(
                     decoder,
                     HELD_BYTES_PER_PIXEL * pixels,
@@ -170,9 +170,6 @@ class VideoPipeline:
     def _frame_pixels(self, clip: AnyClip) -> int:
         """Return how many pixels a frame of a video may have.
 
-        Where memory is short, frames that are larger than the header says are not decoded. That is what FFmpeg has
-        found in the first frame.
-
         Raises:
             TooManyPixelsError: the memory has no room for one.
         """
@@ -180,9 +177,21 @@ class VideoPipeline:
         if not pixels:
             pixels = min(self.limits.max_pixels, largest or self.limits.max_pixels)
         self.room.require(pixels)
-        if largest is not None:
-            clip.allow(pixels)
         return pixels
+
+    def _decoder_bytes(self, clip: AnyClip, pixels: int, file_bytes: int) -> int:
+        """Return what the decoder of a video may hold, and let it hold no more.
+
+        Where memory is short, frames that are larger than the header says are not decoded; else those that its share
+        of the memory has room for.
+        """
+        counted = decoder_bytes(clip.info.codec, pixels, file_bytes, clip.kept)
+        is_short = self.room.largest is not None
+        if not (is_short or self.memory.is_bound):
+            return counted
+        share = 0 if is_short else self.memory.share(self.fan_out.requests)
+        clip.allow(int(pixels * max(1, share / max(1, counted))))
+        return max(counted, share)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Literal
 
 import av
@@ -17,10 +18,18 @@ from service.errors import (
 )
 from service.video.allowed import ALL, Allowed
 from service.video.completeness import missing_part
-from service.video.container import OpenVideo, open_video
+from service.video.container import (
+    MOST_PIXELS,
+    OpenVideo,
+    first_packet,
+    look_at,
+    open_video,
+)
+from service.video.decoder_bytes import kept_at_most
 from service.video.decoding import FrameDecoder
 from service.video.extent import MOST_STEPS, has_too_many_boxes, missing_end
 from service.video.frame import Frame, Orientation, check_pixels, orientation, square_width
+from service.video.kept import Kept
 from service.video.packets import PacketReader
 from service.video.sampling import Sampling, wants_of
 from service.video.source import Source
@@ -78,8 +87,17 @@ class Counts:
 
 ALLOWED_SHARE = 1.25
 """So many times the pixels of the header a frame may have where it is bounded: codecs code whole blocks."""
+ALLOWED_EDGE = 160
+"""So much wider and higher a frame may be: decoders of MPEG-4 and its like count the edges around it."""
 ALLOWED_PIXELS = 1 << 16
 """Each frame may have so many."""
+MOST_PIXELS_OF = {"h263": 2048 * 1152}
+"""Codec → how many pixels its frames have at most, where each frame alone says its size."""
+
+
+def _with_blocks(pixels: int) -> int:
+    """Return how many pixels a frame may have where a header has so many."""
+    return min(MOST_PIXELS, max(ALLOWED_PIXELS, int(pixels * ALLOWED_SHARE)))
 
 
 class Clip:
@@ -108,12 +126,16 @@ class Clip:
         self._limits = limits
         self._orientations: dict[int, Orientation] = {}
         self._stopped = threading.Event()
-        self._most_pixels: int | None = None
+        self._most_pixels = _with_blocks(limits.max_pixels)
+        self._most: Kept | None = None
+        self.kept: Kept | None
         self._source = source
-        self._video = open_video(source, limits.allowed)
+        # Nothing is decoded before its memory is counted: see `allow`.
+        self._video = look_at(source, limits.allowed)
         try:
             self.info = _describe(self._video, sampling)
             self._refuse()
+            self.kept = _kept(self._video)
         except BaseException:
             self._video.close()
             raise
@@ -126,9 +148,7 @@ class Clip:
             NoFramesError: the video has no frame.
             BrokenVideoError: no frame can be decoded, or a file that is read several times has too many boxes.
         """
-        wants = wants_of(self._sampling, self._times())
-        if self._most_pixels is not None:
-            self._video.decoder.options = {"max_pixels": str(self._most_pixels)}
+        wants = wants_of(self._sampling, self._opened())
         reader = PacketReader(self._video, self._stopped)
         decoder = FrameDecoder(self._video, reader, wants, self._stopped)
         for number, seconds, stored in decoder.frames():
@@ -140,10 +160,10 @@ class Clip:
                 self._end_at_limit(f"the {self._limits.max_frames} frames allowed")
                 break
             turned = self._orientation(stored)
-            if not self.counts.sampled:
-                self.info = _turned(self.info, turned)
-            self.counts.sampled += 1
             aspect = self._video.stream.sample_aspect_ratio
+            if not self.counts.sampled:
+                self.info = _turned(_sized(self.info, stored, aspect), turned)
+            self.counts.sampled += 1
             yield Frame(number, seconds, stored, aspect, turned, self._limits.max_pixels)
         self.counts.decoded = decoder.decoded
         if not self._stopped.is_set():
@@ -152,12 +172,16 @@ class Clip:
     @property
     def pixels(self) -> int:
         """How many a frame has by the header, as it is stored or as it is displayed; 0: it does not say."""
-        context = self._video.stream.codec_context
-        return max(context.width * context.height, self.info.width * self.info.height)
+        width, height = self._video.size
+        known = max(width * height, self.info.width * self.info.height)
+        return known or MOST_PIXELS_OF.get(self._video.codec, 0)
 
     def allow(self, pixels: int) -> None:
-        """Decode no frame of many more pixels; before the iteration."""
-        self._most_pixels = max(ALLOWED_PIXELS, int(pixels * ALLOWED_SHARE))
+        """Decode no frame of many more pixels, and keep no more than was counted; before the iteration."""
+        self._most = self.kept
+        width, height = self._video.size
+        with_edges = (width + ALLOWED_EDGE) * (height + ALLOWED_EDGE)
+        self._most_pixels = min(self._most_pixels, max(_with_blocks(pixels), with_edges))
 
     def stop(self) -> None:
         """Make the iteration end before its next packet."""
@@ -182,6 +206,18 @@ class Clip:
         if _counts_exactly(self._video):
             refuse_frames(info.expected or 0, limits)
 
+    def _opened(self) -> Sequence[float]:
+        """Open the file to decode it, and return when all frames are shown where that is needed."""
+        self._open()
+        self.info = _describe(self._video, self._sampling)
+        self._refuse()
+        return self._times()
+
+    def _open(self) -> None:
+        """Open the file again: it is read from one place."""
+        self._video.close()
+        self._video = open_video(self._source, self._limits.allowed, self._most_pixels, self._most)
+
     def _times(self) -> Sequence[float]:
         """Return when all frames are shown if the sampling depends on it or if the header's estimate is over the limit.
 
@@ -194,10 +230,10 @@ class Clip:
             raise BrokenVideoError(
                 f"The video has more than {MOST_STEPS} boxes beside each other. Encode it again."
             )
-        times = shown_times(self._source, self._stopped, self._limits.allowed)
-        # A file is read from one place: start again after the other reading.
-        self._video.close()
-        self._video = open_video(self._source, self._limits.allowed)
+        times = shown_times(
+            self._source, self._stopped, self._limits.allowed, self._most_pixels, self._most
+        )
+        self._open()
         wants = wants_of(self._sampling, times)
         expected = sum(wants(number, seconds) for number, seconds in enumerate(times))
         if not self._stopped.is_set():
@@ -224,8 +260,8 @@ class Clip:
         if not self.counts.sampled:
             if reader.packets:
                 raise BrokenVideoError(
-                    f"None of the video's {reader.packets} frames can be decoded: the file is damaged or cut short. "
-                    "Send the whole file, or encode it again."
+                    f"None of the video's {reader.packets} frames can be decoded: the file is damaged or cut short, or "
+                    "they are larger than its header says. Send the whole file, or encode it again."
                 )
             if cut := missing_end(self._video.form, self._source):
                 raise NoFramesError(
@@ -260,15 +296,21 @@ def refuse_frames(expected: int, limits: VideoLimits) -> None:
         )
 
 
+def _kept(video: OpenVideo) -> Kept:
+    first = first_packet(video) if video.codec == "vp9" else b""
+    extradata = video.stream.codec_context.extradata or b""
+    return kept_at_most(video.codec, extradata, first, has_alpha=video.has_alpha_beside)
+
+
 def _describe(video: OpenVideo, sampling: Sampling) -> VideoInfo:
-    stream, context = video.stream, video.stream.codec_context
+    stream, (width, height) = video.stream, video.size
     seconds = _header_seconds(video)
     fps = _frame_rate(video)
     return VideoInfo(
         container=video.form,
         codec=video.codec,
-        width=square_width(context.width, stream.sample_aspect_ratio),
-        height=context.height,
+        width=square_width(width, stream.sample_aspect_ratio) if width else 0,
+        height=height,
         rotation=0,
         fps=round(fps, 3) if fps else None,
         seconds=round(seconds, 3) if seconds is not None else None,
@@ -278,12 +320,13 @@ def _describe(video: OpenVideo, sampling: Sampling) -> VideoInfo:
 
 def _header_seconds(video: OpenVideo) -> float | None:
     stream, container = video.stream, video.container
-    if stream.duration:
+    is_matroska = video.form == "matroska"
+    if stream.duration and not is_matroska:
         return float(stream.duration * video.time_base)
     if not container.duration:
         return None
     # A Matroska header counts from zero, and the first frame may come late.
-    start = max(0, container.start_time or 0) if video.form == "matroska" else 0
+    start = max(0, int(video.start * av.time_base)) if is_matroska else 0
     return (container.duration - (start if start < container.duration else 0)) / av.time_base
 
 
@@ -312,6 +355,13 @@ def _expected(
     assert sampling.fps is not None
     wanted = max(1, math.ceil(seconds * sampling.fps - 1e-6))
     return wanted if frames is None else min(wanted, frames)
+
+
+def _sized(info: VideoInfo, stored: VideoFrame, aspect: Fraction | None) -> VideoInfo:
+    """Add the size of a stored frame where the header does not say it."""
+    if info.width and info.height:
+        return info
+    return replace(info, width=square_width(stored.width, aspect), height=stored.height)
 
 
 def _turned(info: VideoInfo, turned: Orientation) -> VideoInfo:

@@ -189,3 +189,21 @@ async def test_what_is_free_beside_bodies_and_images_is_lent_first() -> None:
         assert shared.room.in_work == PIXELS
     await shared.bodies.place().take(36 * MEBIBYTE)
     assert TIGHT_BYTES_PER_PIXEL * PIXELS + shared.bodies.bytes + shared.videos.bytes == 192 << 20
+
+
+async def test_work_that_never_fits_is_refused_also_where_images_of_any_size_fit() -> None:
+    videos = Shared().videos
+    size = 145 * MEBIBYTE
+    async with videos.working(size, 0, 8, 1):
+        assert not videos.is_bound  # the operator has chosen the largest image
+    videos.fit(0, 36 * MEBIBYTE, PIXELS, is_bound=True)
+    assert videos.is_bound
+    with pytest.raises(TooManyPixelsError, match=r"may take 145 MiB.* room for 144\."):
+        async with videos.working(size, 0, 8, 1):
+            pass
+
+
+async def test_videos_that_run_beside_each_other_have_equal_shares_of_the_work() -> None:
+    videos = Shared().videos
+    assert videos.share(4) == 6 * MEBIBYTE
+    assert VideoMemory(BodyMemory(), PixelRoom(PIXELS), most_file_bytes=1).share(4) == 0

@@ -180,6 +180,9 @@ class Video:
     def stream(self) -> "Video":
         return self
 
+    def decode(self, packet: Any) -> list[Any]:
+        return self.decoder.decode(packet)
+
     def seconds(self, stamp: int) -> float:
         return stamp / 1000
 
