@@ -45,7 +45,7 @@ class VideoMemory:
         bodies.on_change = self._settle
         self._bodies, self._room = bodies, room
         self._most_file_bytes = most_file_bytes
-        self._free = self._shared_bodies = self._shared_pixels = 0
+        self._free = self._shared_bodies = self._shared_pixels = self._total = 0
         self._is_bound = False
 
     @property
@@ -74,7 +74,8 @@ class VideoMemory:
         self._is_bound = is_bound
         self._free, self._shared_bodies = free, bodies
         self._shared_pixels = pixels * TIGHT_BYTES_PER_PIXEL
-        total = max(LEAST_BYTES, free + (self._shared_bodies + self._shared_pixels) // 2)
+        half = (self._shared_bodies + self._shared_pixels) // 2
+        total = self._total = max(LEAST_BYTES, free + half)
         files = min(total * 2 // 3, self._most_file_bytes)
         self._lend()
         self.files.fit(files)
@@ -109,31 +110,46 @@ class VideoMemory:
 
     @asynccontextmanager
     async def working(
-        self, decoder_bytes: int, frame_bytes: int, in_flight: int, patience_seconds: float
+        self,
+        decoder_bytes: int,
+        frame_bytes: int,
+        in_flight: int,
+        patience_seconds: float,
+        *,
+        drawing_bytes: int = 0,
     ) -> AsyncIterator[int]:
         """Wait for the memory of a video's work, hold it while the block runs, and yield what its frames may take.
 
-        One that needs more than the part of videos takes all of that, and may use what else is free.
+        One whose decoder and frames need more than the part of videos takes all of that, and may use what else is free:
+        few decoders take what is counted. One that is drawn takes what is likely beside that part.
 
         Args:
             decoder_bytes: what its decoder holds.
             frame_bytes: what a frame in flight takes.
             in_flight: how many frames may be in flight.
             patience_seconds: how long it waits.
+            drawing_bytes: where its frames are drawn, what their encoder holds, and what of its decoder is likely, that
+                `decoder_bytes` does not count.
 
         Raises:
-            TooManyPixelsError: it needs more than bodies, images and videos have together.
+            TooManyPixelsError: it needs more than bodies, images and videos have together; or it is drawn, and what is
+                likely is more than videos have.
             OverloadedError: too many wait, or there was none in time.
         """
         most = self.work.limit
         if most is None:
             yield MOST_HELD_BYTES
             return
-        self._require_work(decoder_bytes + frame_bytes)
+        if drawing_bytes:
+            self._require_drawing(frame_bytes + drawing_bytes)
+        self._require_work(decoder_bytes + frame_bytes + drawing_bytes)
         held = min(MOST_HELD_BYTES, frame_bytes * in_flight)
         held = max(min(held, most // HELD_SHARE), frame_bytes)
         with closing(self.work.place()) as place:
-            await self._take(place, min(most, decoder_bytes + held), patience_seconds)
+            size = min(most, decoder_bytes + held)
+            if drawing_bytes:
+                size = min(self._total, size + drawing_bytes)
+            await self._take(place, size, patience_seconds)
             yield held
 
     def keep_until(self, call: "Future[Any]", file_bytes: int, decoder_bytes: int) -> None:
@@ -158,6 +174,14 @@ class VideoMemory:
                 f"To decode this video may take {size >> 20} MiB, and the memory of the service has room for "
                 f"{whole >> 20}. Send one with smaller frames; or its operator gives the service more memory or fewer "
                 "workers."
+            )
+
+    def _require_drawing(self, size: int) -> None:
+        if self._room.largest is not None and size > self._total:
+            raise TooManyPixelsError(
+                f"To draw the results on this video takes {size >> 20} MiB, and the memory of the service has room for "
+                f"{self._total >> 20}. Send one with smaller frames, or ask for JSON; or its operator gives the "
+                "service more memory or fewer workers."
             )
 
     async def _take(self, place: BodyPlace, size: int, patience_seconds: float) -> None:

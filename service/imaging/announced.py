@@ -157,9 +157,7 @@ def _read_header(image: bytes, formats: tuple[str, ...], go_on: GoOn) -> Announc
     if image.startswith(b"GIF8"):
         return _read_gif(image, formats)
     if format_of(image) == "AVIF":
-        if "AVIF" not in formats:
-            return Announced(0, 0)
-        return _read_avif(image, Budget(go_on))
+        return _read_avif(image, Budget(go_on)) if "AVIF" in formats else Announced(0, 0)
     pixels = _pillow_pixels(image, formats)
     return Announced(pixels, pixels)
 

@@ -60,7 +60,8 @@ class PixelRoom:
     Args:
         pixels: how many pixels may be in work at once.
         clock: seconds that only grow, in which the deadlines are.
-        return_memory: gives what was freed back to the system; called after large images where memory is short.
+        return_memory: gives what was freed back to the system; called after large images and videos where memory is
+            short.
     """
 
     def __init__(
@@ -189,10 +190,15 @@ class PixelRoom:
             self._changed.notify_all()
         self.on_less()
 
-    def _give_back(self, pixels: int) -> None:
-        """Let the next image find the memory of this one, which malloc keeps for the thread that freed it."""
-        if self.largest is not None and pixels * RETURNED_SHARE > self.pixels:
+    def give_back(self) -> None:
+        """Return what was freed to the system where memory is short; malloc keeps it for the thread that freed it."""
+        if self.largest is not None:
             self._return_memory()
+
+    def _give_back(self, pixels: int) -> None:
+        """Let the next image find the memory of this one."""
+        if pixels * RETURNED_SHARE > self.pixels:
+            self.give_back()
 
     def _require(self, pixels: int, share: int) -> None:
         if self.largest is not None and pixels > self.largest:

@@ -22,6 +22,8 @@ HD_LINES = 720
 _UNSPECIFIED_COLORS = 2
 HELD_BYTES_PER_PIXEL = 8
 """Up to four bytes of a stored pixel, three of its image, and what the conversion needs meanwhile."""
+DRAWN_BYTES_PER_PIXEL = 6
+"""Where its result is drawn on it: three of a further image, and those of the mask and of what is written."""
 
 
 class Orientation(NamedTuple):

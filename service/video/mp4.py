@@ -4,13 +4,21 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
 _ENCODERS = {
-    # With zerolatency no frame waits for a later one: each is returned as soon as it is drawn.
-    "libx264": {"preset": "veryfast", "crf": "20", "tune": "zerolatency"},
+    # With zerolatency no frame waits for a later one: each is returned as soon as it is drawn. Without subpixels x264
+    # keeps no planes of them, 6 bytes for a pixel of the frame; with the quality given, files are up to a third larger.
+    # Its tables of vectors take 17 MiB for the highest level, which the units of time would make it.
+    "libx264": {
+        "preset": "veryfast",
+        "crf": "20",
+        "tune": "zerolatency",
+        "x264-params": "subme=0:mvrange=512",
+    },
     "mpeg4": {"qmin": "2", "qmax": "6"},
 }
 """Encoders and their options, the preferred first. PyAV's wheels have libx264; every FFmpeg has mpeg4."""
@@ -18,6 +26,17 @@ _KEY_EVERY = 12
 """Frames from one key frame to the next."""
 _TICKS = 90_000
 """Units of time per second."""
+_COPIED_LINES = 64
+"""So many lines of an image are copied at once: a copy of all would take 6 bytes for each pixel."""
+_ENCODER_BYTES = 8 << 20
+"""What an encoder takes beside its pixels: x264 takes memory in steps of 2 MiB, and malloc keeps some."""
+_ENCODER_BYTES_PER_PIXEL = 22
+"""x264 took 11 bytes, the drawn image and its copies take 8, and what is sent of noise takes up to 3."""
+
+
+def encoder_bytes(pixels: int) -> int:
+    """Return about how many bytes a film of frames of so many pixels takes at most, with the image that is added."""
+    return _ENCODER_BYTES + _ENCODER_BYTES_PER_PIXEL * pixels
 
 
 class Film:
@@ -29,7 +48,9 @@ class Film:
     def __init__(self) -> None:
         self._sink = _Sink()
         options = {"movflags": "empty_moov+default_base_moof+frag_every_frame"}
-        self._container = av.open(self._sink, "w", format="mp4", options=options)
+        self._container: OutputContainer | None = av.open(
+            self._sink, "w", format="mp4", options=options
+        )
         self._stream: VideoStream | None = None
         self._last = -1
 
@@ -40,11 +61,11 @@ class Film:
             image: mode RGB; the first one sets the size of the MP4, others are resized to it.
             seconds: its time from the start.
         """
-        stream = self._stream or self._begin(image)
-        self._stream = stream
+        container = self._container
+        assert container is not None, "the film has ended"
+        stream = self._stream = self._stream or self._begin(container, image)
         size = (stream.width, stream.height)
-        fitting = image if image.size == size else image.resize(size)
-        frame = VideoFrame.from_ndarray(np.asarray(fitting), format="rgb24")
+        frame = _frame_of(image if image.size == size else image.resize(size), str(stream.pix_fmt))
         now = max(self._last + 1, round(seconds * _TICKS))
         gap = now - self._last if self._last >= 0 else _TICKS
         self._last = now
@@ -52,19 +73,23 @@ class Film:
         for packet in stream.encode(frame):
             # Matters for the last frame only: any other is shown until the next.
             packet.duration = gap
-            self._container.mux(packet)
+            container.mux(packet)
         return self._sink.take()
 
     def end(self) -> bytes:
-        """Finish the MP4 and return the remaining bytes."""
-        if self._stream is not None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
+        """Finish the MP4, give up the encoder, and return the remaining bytes; again returns none."""
+        container, stream = self._container, self._stream
+        if container is None:
+            return b""
+        self._container = self._stream = None
+        if stream is not None:
+            container.mux(stream.encode(None))
+        container.close()
         return self._sink.take()
 
-    def _begin(self, image: Image.Image) -> VideoStream:
+    def _begin(self, container: OutputContainer, image: Image.Image) -> VideoStream:
         encoder = next(name for name in _ENCODERS if name in av.codecs_available)
-        stream = self._container.add_stream(encoder, rate=_TICKS, options=_ENCODERS[encoder])
+        stream = container.add_stream(encoder, rate=_TICKS, options=_ENCODERS[encoder])
         assert isinstance(stream, VideoStream)
         # The color planes of yuv420p have half the size, so both sides must be even.
         stream.width, stream.height = (max(2, side - side % 2) for side in image.size)
@@ -74,6 +99,17 @@ class Film:
         context.thread_count = 1
         context.gop_size = _KEY_EVERY
         return stream
+
+
+def _frame_of(image: Image.Image, layout: str) -> VideoFrame:
+    """Return an image, mode RGB, as the encoder reads it. Not all of its copies are there at once."""
+    frame = VideoFrame(*image.size, "rgb24")
+    (plane,) = frame.planes
+    lines = np.frombuffer(memoryview(plane), np.uint8).reshape(image.height, plane.line_size)
+    for top in range(0, image.height, _COPIED_LINES):
+        part = np.asarray(image.crop((0, top, image.width, min(image.height, top + _COPIED_LINES))))
+        lines[top : top + len(part), : 3 * image.width] = part.reshape(len(part), -1)
+    return frame.reformat(format=layout)
 
 
 class _Sink:

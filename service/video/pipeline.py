@@ -30,7 +30,8 @@ from service.runtime.job import Job, JobResult, Trace
 from service.runtime.model import Lease, Model
 from service.video.decoder_bytes import decoder_bytes
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
-from service.video.frame import HELD_BYTES_PER_PIXEL
+from service.video.frame import DRAWN_BYTES_PER_PIXEL, HELD_BYTES_PER_PIXEL
+from service.video.mp4 import encoder_bytes
 from service.video.opening import AnyClip, AnyFrame, open_clip
 from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
@@ -38,6 +39,8 @@ from service.video.source import Source
 from service.video_memory import MOST_HELD_BYTES, VideoMemory
 
 Kept = TypeVar("Kept")
+LIKELY_BYTES_PER_PIXEL = 16
+"""What most decoders hold, with what malloc keeps: H.264 of three reference frames took 12 to 20 with its frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ class VideoPipeline:
             self.metrics,
             stop_reading=stop_reading,
             goes_on=goes_on,
+            when_closed=self.room.give_back,
         )
         if arrival is not None:
             await arrival.begun()
@@ -140,11 +144,13 @@ class VideoPipeline:
             async with opening as reader:
                 pixels = self._frame_pixels(reader.clip)
                 decoder = self._decoder_bytes(reader.clip, pixels, expected)
+                likely = min(decoder, LIKELY_BYTES_PER_PIXEL * pixels) if run.draws else 0
                 memory = self.memory.working(
-                    decoder,
-                    HELD_BYTES_PER_PIXEL * pixels,
+                    decoder - likely,
+                    _held_bytes(pixels, draws=run.draws),
                     self.fan_out.in_flight,
                     run.timeout_seconds,
+                    drawing_bytes=likely + encoder_bytes(pixels) if run.draws else 0,
                 )
                 async with memory as most:
                     results = run_frames(
@@ -250,6 +256,10 @@ class FrameReader:
         self._counted = now
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 def _nothing_to_keep(_: "Future[Any]") -> None:
     """Nobody counts the thread."""
 
@@ -263,6 +273,7 @@ async def opened(
     *,
     stop_reading: Callable[[], None],
     goes_on: "Callable[[Future[Any]], None]" = _nothing_to_keep,
+    when_closed: Callable[[], None] = _nothing,
     thread: OwnThread | None = None,
     start_seconds: float = START_SECONDS,
 ) -> AsyncIterator[FrameReader]:
@@ -275,6 +286,7 @@ async def opened(
         metrics: counts the frames.
         stop_reading: makes a read that waits for more bytes return.
         goes_on: gets the call that the thread still makes at the end of the block, which nothing can stop.
+        when_closed: called on the thread when the video is closed.
         thread: decodes it; None: one is made.
         start_seconds: how long it may take to begin.
 
@@ -297,13 +309,16 @@ async def opened(
         stop_reading()
         if thread.unfinished is not None:
             goes_on(thread.unfinished)
-        opening.add_done_callback(partial(_close, thread))
+        opening.add_done_callback(partial(_close, thread, when_closed))
 
 
-def _close(thread: OwnThread, opening: "asyncio.Future[AnyClip]") -> None:
+def _close(
+    thread: OwnThread, when_closed: Callable[[], None], opening: "asyncio.Future[AnyClip]"
+) -> None:
     """Close the clip on its thread, after what that thread still does, and let the thread end."""
     if not opening.cancelled() and opening.exception() is None:
         thread.submit(opening.result().close)
+        thread.submit(when_closed)
     thread.shutdown(wait=False)
 
 
@@ -337,7 +352,7 @@ async def run_frames(
         while (frame := await reader.next()) is not None:
             if place is not None and not place.held:
                 await place.come_back(timeout_seconds)
-            size = frame.held_bytes
+            size = frame.held_bytes + (DRAWN_BYTES_PER_PIXEL * frame.pixels if draws else 0)
             held.add(size)
             coming.append(_InFlight(frame.number, frame.seconds, size))
             until = clock() + timeout_seconds
@@ -415,6 +430,11 @@ def _features(window: Window) -> tuple[NDArray[np.float32], None]:
 def _copied(outputs: Outputs, _: None) -> Outputs:
     """Return one row of each output, apart from the batch that it is a view of."""
     return {name: rows.copy() for name, rows in outputs.items()}
+
+
+def _held_bytes(pixels: int, *, draws: bool) -> int:
+    """Return about how many bytes a frame in flight takes."""
+    return (HELD_BYTES_PER_PIXEL + (DRAWN_BYTES_PER_PIXEL if draws else 0)) * pixels
 
 
 def _prepare(

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests import in_group
 from tests.cgroups import add, memory_group
-from tests.clips import avi_of
+from tests.clips import avi_of, encode_clip, ramp
 from tests.hostile_networks import with_nodes
 from tests.images import encode, plain
 from tests.keys import bearer, write_keys
@@ -427,6 +427,44 @@ def test_large_videos_at_once_wait_or_are_refused_and_small_images_are_answered(
             assert answers[200], answers
             assert set(answers) <= {200, 503}, answers
             assert send(0).status_code == 200
+            assert service.process.poll() is None
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("mebibytes", "wanted"), [(512, {413}), (640, {200, 503})])
+def test_videos_that_are_drawn_beside_images_fit_into_a_small_container_or_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mebibytes: int, wanted: set[int]
+) -> None:
+    """In 512 MiB four of the bundled models leave too little for 1280×720 pixels, and enough for 480×270."""
+    video, small = (
+        encode_clip(np.roll(ramp(30, size), 8 * number, axis=1) for number in range(20))
+        for size in ((1280, 720), (480, 270))
+    )
+    noise = encode(Image.effect_noise((1400, 1000), 200).convert("RGB"), "PNG")
+    names = ("efficientnet-lite0", "lenet5", "ssdlite-mobilenet-v2", "u2netp")
+    models = bundled(tmp_path, *names)
+    with memory_group(mebibytes << 20) as group:
+        monkeypatch.setenv(in_group.GROUP_VARIABLE, str(group))
+        with (
+            start("tests.in_group", models=models, threads=2) as service,
+            ThreadPoolExecutor(8) as clients,
+        ):
+
+            def send(body: bytes) -> httpx.Response:
+                url = f"{service.url}/v1/video?task=detect&fps=5&format=overlay"
+                return httpx.post(url, content=body, timeout=120)
+
+            sent = [clients.submit(send, video) for _ in range(3)]
+            while not all(one.done() for one in sent):
+                url = f"{service.url}/v1/detect?format=overlay"
+                assert httpx.post(url, content=noise, timeout=60).status_code in {200, 503, 504}
+            answers = [one.result() for one in sent]
+            assert {answer.status_code for answer in answers} <= wanted
+            if 413 in wanted:
+                assert problem(answers[0], 413, "too_many_pixels").startswith("To draw the results")
+            else:
+                assert 200 in {answer.status_code for answer in answers}
+            assert send(small).status_code == 200
             assert service.process.poll() is None
 
 

@@ -109,6 +109,38 @@ async def test_what_needs_more_than_there_is_beside_nothing_is_refused_where_mem
     assert shared.videos.bytes == 0
 
 
+async def test_what_drawing_takes_is_taken_beside_the_part_of_decoders_and_frames() -> None:
+    videos = Shared().videos
+    async with videos.working(1 << 40, MEBIBYTE, 1, 30, drawing_bytes=30 * MEBIBYTE) as held:
+        assert (held, videos.bytes) == (MEBIBYTE, 54 * MEBIBYTE)
+        with pytest.raises(OverloadedError):
+            async with videos.working(1, 1, 1, 0.01):
+                pass
+    async with videos.working(1 << 40, MEBIBYTE, 1, 30, drawing_bytes=60 * MEBIBYTE):
+        assert videos.bytes == 72 * MEBIBYTE
+    assert videos.bytes == 0
+
+
+async def test_a_video_whose_drawing_takes_more_than_videos_have_is_refused_where_memory_is_short() -> (
+    None
+):
+    shared = Shared()
+    async with shared.videos.working(1, MEBIBYTE, 1, 30, drawing_bytes=72 * MEBIBYTE):
+        pass  # the operator has chosen how large images may be
+    shared.room.fit(PIXELS, PIXELS)
+    async with shared.videos.working(1, MEBIBYTE, 1, 30, drawing_bytes=71 * MEBIBYTE):
+        assert shared.videos.bytes == 72 * MEBIBYTE
+    with pytest.raises(
+        TooManyPixelsError,
+        match=r"^To draw .* takes 73 MiB.* room for 72\. .*smaller frames.* JSON",
+    ):
+        async with shared.videos.working(1, MEBIBYTE, 1, 30, drawing_bytes=72 * MEBIBYTE):
+            pass
+    async with shared.videos.working(140 * MEBIBYTE, MEBIBYTE, 1, 30):
+        pass  # it is not drawn
+    assert shared.videos.bytes == 0
+
+
 async def test_beside_videos_what_fits_into_the_other_half_does_not_wait() -> None:
     shared = Shared()
     file, large, small = shared.videos.files.place(), shared.bodies.place(), shared.bodies.place()

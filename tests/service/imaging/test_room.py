@@ -146,6 +146,16 @@ def test_an_image_that_could_not_be_decoded_or_is_small_is_not_kept() -> None:
     assert (room.in_work, room.kept) == (0, 0)
 
 
+def test_what_was_freed_goes_back_to_the_system_only_where_memory_is_short() -> None:
+    returned: list[bool] = []
+    room = PixelRoom(LARGE, return_memory=lambda: returned.append(True))
+    room.give_back()
+    assert not returned
+    room.fit(LARGE, LARGE)
+    room.give_back()
+    assert returned == [True]
+
+
 def test_a_worker_does_not_wait_for_what_videos_were_lent() -> None:
     clock = Clock()
     room = PixelRoom(2 * LARGE, clock)

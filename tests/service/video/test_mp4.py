@@ -1,12 +1,15 @@
+import subprocess
+import sys
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from service.video.mp4 import Film
+from service.video.mp4 import Film, encoder_bytes
 from tests.clips import number_of, ramp, stored_frames
 
 
@@ -66,3 +69,45 @@ def test_the_first_frame_gives_the_film_its_size() -> None:
 
 def test_a_film_without_frames_is_nothing() -> None:
     assert Film().end() == b""
+
+
+def test_a_film_that_has_ended_has_nothing_more() -> None:
+    film = Film()
+    film.add(Image.new("RGB", (64, 48)), 0.0)
+    assert film.end()
+    assert film.end() == b""
+
+
+FILM_OF_NOISE = """
+import sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from service.runtime.host import most_private_bytes, private_bytes, return_large_blocks_at_once
+from service.video.mp4 import Film
+
+return_large_blocks_at_once()
+size = int(sys.argv[1]), int(sys.argv[2])
+rng = np.random.default_rng(0)
+for shown in (64, 48), size:
+    film, before = Film(), private_bytes()
+    Path("/proc/self/clear_refs").write_text("5")
+    for number in range(3):
+        film.add(Image.frombytes("RGB", shown, rng.bytes(3 * shown[0] * shown[1])), number / 10)
+    most = most_private_bytes() - before
+    film.end()
+print(most)
+"""
+"""Prints how many bytes a film takes at most, with the image that is added, after a first one."""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the system does not say what was held"
+)
+@pytest.mark.parametrize("size", [(320, 240), (1280, 720), (2560, 1440)])
+def test_a_film_takes_no_more_memory_than_is_counted(size: tuple[int, int]) -> None:
+    call = [sys.executable, "-c", FILM_OF_NOISE, *map(str, size)]
+    taken = int(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
+    counted = encoder_bytes(size[0] * size[1])
+    assert counted / 4 < taken + (4 << 20)
+    assert taken < counted

@@ -258,6 +258,33 @@ async def test_a_video_whose_thread_does_not_begin_fails_in_time(engine: Engine)
     assert len(started) == 1
 
 
+async def test_what_must_be_done_when_a_video_is_closed_is_done_on_its_thread(
+    engine: Engine,
+) -> None:
+    closed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    threads: list[str] = []
+
+    def note() -> None:
+        threads.append(threading.current_thread().name)
+        loop.call_soon_threadsafe(closed.set)
+
+    opening = opened(
+        BytesIO(counting(5, "mp4", "h264")),
+        SamplingOptions(every_n=5).sampling(1.0),
+        engine.videos.limits,
+        engine.metrics,
+        stop_reading=do_nothing,
+        when_closed=note,
+        thread=OwnThread("of-this-video"),
+    )
+    async with opening as reader:
+        assert await reader.next() is not None
+        assert not threads
+    await closed.wait()
+    assert threads == ["of-this-video"]
+
+
 class Drawing(FanOut):
     """Draws all jobs that it can before it answers the first, each with an error."""
 
@@ -297,8 +324,10 @@ class SizedFrame:
 class Frames:
     """A reader of frames of one size."""
 
-    def __init__(self, sizes: list[int]) -> None:
-        self._frames = iter([SizedFrame(number, size) for number, size in enumerate(sizes)])
+    def __init__(self, sizes: list[int], pixels: int = 0) -> None:
+        self._frames = iter(
+            [SizedFrame(number, size, pixels=pixels) for number, size in enumerate(sizes)]
+        )
 
     async def next(self) -> SizedFrame | None:
         return next(self._frames, None)
@@ -325,3 +354,21 @@ async def test_frames_in_flight_are_bounded_by_their_bytes(
     async with aclosing(results):
         assert [one.number async for one in results] == [0, 1, 2, 3, 4, 5]
     assert fan_out.drawn == drawn
+
+
+async def test_a_frame_that_is_drawn_takes_more(engine: Engine) -> None:
+    fan_out, run = Drawing(), run_of(engine)
+    reader: Any = Frames([40] * 6, pixels=10)
+    results = run_frames(
+        reader,
+        run.model,
+        run.combiner,
+        fan_out,
+        PixelRoom(1),
+        timeout_seconds=1,
+        draws=True,
+        most_held_bytes=100,
+    )
+    async with aclosing(results):
+        assert len([one async for one in results]) == 6
+    assert fan_out.drawn == [1] * 6
