@@ -31,7 +31,8 @@ from service.runtime.model import Lease, Model
 from service.video.decoder_bytes import decoder_bytes
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
 from service.video.frame import HELD_BYTES_PER_PIXEL
-from service.video.opening import AnyClip, AnyFrame, open_clip
+from service.video.opener import OpenerOf, Opening, OpeningHere
+from service.video.opening import AnyClip, AnyFrame
 from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from service.video.source import Source
@@ -95,6 +96,10 @@ class VideoPipeline:
     metrics: Metrics
     room: PixelRoom
     memory: VideoMemory
+    opener: OpenerOf = OpeningHere
+    """Opens them: in this process, or each in one of its own."""
+    process_bytes: int = 0
+    """What that one takes besides."""
 
     async def run(
         self,
@@ -132,6 +137,7 @@ class VideoPipeline:
             self.metrics,
             stop_reading=stop_reading,
             goes_on=goes_on,
+            opener=self.opener,
         )
         if arrival is not None:
             await arrival.begun()
@@ -139,7 +145,9 @@ class VideoPipeline:
             expected = 0 if arrival is None else arrival.expected
             async with opening as reader:
                 pixels = self._frame_pixels(reader.clip)
-                decoder = decoder_bytes(reader.clip.info.codec, pixels, expected)
+                decoder = (
+                    decoder_bytes(reader.clip.info.codec, pixels, expected) + self.process_bytes
+                )
                 memory = self.memory.working(
                     decoder,
                     HELD_BYTES_PER_PIXEL * pixels,
@@ -256,6 +264,7 @@ async def opened(
     goes_on: "Callable[[Future[Any]], None]" = _nothing_to_keep,
     thread: OwnThread | None = None,
     start_seconds: float = START_SECONDS,
+    opener: OpenerOf = OpeningHere,
 ) -> AsyncIterator[FrameReader]:
     """Open a video for the length of the block; the end of the block does not wait for the decoding thread.
 
@@ -268,6 +277,7 @@ async def opened(
         goes_on: gets the call that the thread still makes at the end of the block, which nothing can stop.
         thread: decodes it; None: one is made.
         start_seconds: how long it may take to begin.
+        opener: opens it.
 
     Raises:
         VideoError: the video can not be read.
@@ -275,7 +285,8 @@ async def opened(
     """
     thread = thread or OwnThread("foveal-video")
     loop = asyncio.get_running_loop()
-    opening = loop.run_in_executor(thread, open_clip, source, sampling, limits)
+    video: Opening = opener(source, sampling, limits)
+    opening = loop.run_in_executor(thread, video.open)
     late = loop.call_later(start_seconds, thread.give_up)
     opening.add_done_callback(lambda _: late.cancel())
     try:
@@ -285,6 +296,7 @@ async def opened(
         finally:
             clip.stop()
     finally:
+        video.stop()
         stop_reading()
         if thread.unfinished is not None:
             goes_on(thread.unfinished)

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from service.imaging.isolated.messages import REPLY, Reply, Request
@@ -114,8 +114,16 @@ class DecoderProcess:
         Raises:
             EndedError, TimeoutError: as `receive` does.
         """
+        self.send_parts((request.head(), request.body), until)
+
+    def send_parts(self, parts: Iterable[bytes], until: float) -> None:
+        """Send bytes.
+
+        Raises:
+            EndedError, TimeoutError: as `receive` does.
+        """
         try:
-            for part in (request.head(), request.body):
+            for part in parts:
                 self._socket.settimeout(self._left(until))
                 self._socket.sendall(part)
         except TimeoutError:
@@ -156,6 +164,10 @@ class DecoderProcess:
             self._process.wait(self._end_seconds)
         self._process.kill()
         return self._process.wait()
+
+    def interrupt(self) -> None:
+        """Kill it, whatever thread sends or receives: that one finds that it has ended."""
+        self._process.kill()
 
     def kill(self) -> None:
         """Kill it at once."""
