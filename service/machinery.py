@@ -40,7 +40,7 @@ from service.tasks.tasks import TASKS
 from service.video.pipeline import VideoPipeline
 from service.video_memory import VideoMemory
 from service.wiring import (
-    DECODER_PROCESS_BYTES,
+    VIDEO_PROCESS_BYTES,
     answer_bytes,
     decoder_count,
     make_image_memory,
@@ -192,7 +192,7 @@ class Machinery:
             self.pipeline.room,
             self.video_memory,
             make_video_opener(settings, self.metrics, self.pipeline.room),
-            DECODER_PROCESS_BYTES if settings.decode == "isolated" else 0,
+            VIDEO_PROCESS_BYTES if settings.decode == "isolated" else 0,
         )
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self.chains = Chains(

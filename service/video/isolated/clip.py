@@ -85,7 +85,9 @@ class IsolatedFrame:
         """
         if self.rows is None:
             assert self.error is not None
-            raise self.error
+            raise type(self.error)(
+                str(self.error)
+            )  # one that was raised refers to all that raised it
         return Image.fromarray(self.rows)
 
 
@@ -151,7 +153,7 @@ class IsolatedClip:
         self._displaced = False
         self._allowed: int | None = None
         self._latest = 0.0
-        self._furthest = self._read_bytes = 0
+        self._furthest = self._read_bytes = self._given = 0
         self._lock = threading.Lock()  # of `_process`, between this thread and those who stop it
 
     def open(self) -> "IsolatedClip":
@@ -163,8 +165,7 @@ class IsolatedClip:
         try:
             self._isolation.places.take(self)
             self._start()
-            text = self._text(Answer.OPENED, Ask.OPEN, len(self._wanted), self._wanted)
-            self._follow(self._told(text))
+            self._guarded(self._ask_to_open)
         except BaseException:
             self.close()
             raise
@@ -182,9 +183,9 @@ class IsolatedClip:
         """
         try:
             if self._allowed is not None:
-                self._guarded(partial(self._send, Ask.ALLOW, self._allowed))
+                self._guarded(partial(self._tell, Ask.ALLOW, self._allowed))
             while not self.stopped:
-                frame = self._next()
+                frame = self._guarded(self._next)
                 if frame is None:
                     return
                 yield frame
@@ -217,8 +218,13 @@ class IsolatedClip:
 
     def _start(self) -> None:
         self._memory_bytes = self._isolation.memory_bytes()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_SERVICE)  # which the process inherits
-        process = self._isolation.start(self._isolation.program, self._memory_bytes, self._clock)
+        usual = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_SERVICE)  # which it inherits
+        try:
+            process = self._isolation.start(
+                self._isolation.program, self._memory_bytes, self._clock
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, usual)
         with self._lock:
             self._process = process
             if self.stopped or self._displaced:
@@ -237,11 +243,14 @@ class IsolatedClip:
         if self._process is not None:
             self._process.interrupt()
 
+    def _ask_to_open(self) -> None:
+        kind, length = self._asked(Ask.OPEN, len(self._wanted), self._wanted)
+        if kind != Answer.OPENED:
+            raise BadAnswerError(f"a video's process answered {kind}")
+        self._follow(self._told(self._body(length)))
+
     def _next(self) -> IsolatedFrame | None:
         """Return the next frame, None behind the last."""
-        return self._guarded(self._asked_for_frame)
-
-    def _asked_for_frame(self) -> IsolatedFrame | None:
         kind, length = self._asked(Ask.NEXT)
         if kind not in {Answer.FRAME, Answer.END}:
             raise BadAnswerError(f"a video's process answered {kind}")
@@ -249,7 +258,8 @@ class IsolatedClip:
         self._follow(told)
         if kind == Answer.END:
             return None
-        if told.frame is None or self.counts.sampled > self._limits.max_frames:
+        self._given += 1
+        if told.frame is None or self._given > self._limits.max_frames:
             raise BadAnswerError("a video's process sent a frame that was not wanted")
         return self._received(told.frame)
 
@@ -280,22 +290,10 @@ class IsolatedClip:
 
     # Questions and answers.
 
-    def _text(self, expected: Answer, ask: Ask, number: int, text: bytes = b"") -> bytes:
-        """Ask, and return the text of the expected answer."""
-
-        def answer() -> bytes:
-            kind, length = self._asked(ask, number, text)
-            if kind != expected:
-                raise BadAnswerError(f"a video's process answered {kind}")
-            return self._body(length)
-
-        return self._guarded(answer)
-
     def _asked(self, ask: Ask, number: int = 0, text: bytes = b"") -> tuple[int, int]:
         """Ask, give the process what it reads of the file meanwhile, and return the kind of its answer and a length."""
         assert self._process is not None
-        self._latest = self._clock() + self._isolation.seconds
-        self._send(ask, number, text)
+        self._tell(ask, number, text)
         while True:
             kind, first, second = self._process.reply(self._latest)
             if kind == Answer.READ:
@@ -308,6 +306,11 @@ class IsolatedClip:
                 raise BadAnswerError(self._body(first).decode(errors="replace"))
             else:
                 return kind, first
+
+    def _tell(self, ask: Ask, number: int = 0, text: bytes = b"") -> None:
+        """Send something new, for which the process has all its time."""
+        self._latest = self._clock() + self._isolation.seconds
+        self._send(ask, number, text)
 
     def _give(self, position: int, size: int) -> None:
         if position > MOST_NUMBER or not 0 < size <= MOST_READ:
@@ -342,7 +345,10 @@ class IsolatedClip:
             error, self.counts = read_refusal(text)
         except (ValueError, RecursionError) as fault:
             raise BadAnswerError(f"a video's process sent no valid error: {fault}") from fault
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # it refers to this frame: the cycle would keep the file
 
     def _send(self, ask: Ask, number: int = 0, text: bytes = b"") -> None:
         assert self._process is not None
@@ -374,7 +380,10 @@ class IsolatedClip:
             self.close()
             if answer is error:
                 raise
-            raise answer from error
+            try:
+                raise answer from error
+            finally:
+                del answer  # it refers to this frame: the cycle would keep the file
 
     def _why(self, error: BaseException) -> tuple[str, BaseException]:
         """Return why the process has ended or is ended, empty where the service wanted it, and the client's error."""

@@ -144,7 +144,7 @@ def read_told(text: bytes, max_pixels: int) -> Told:
         ValueError: the text is something else, or a frame has more than `max_pixels`.
     """
     said = _fields(json.loads(text), "counts", "ended", "detail", "info", "pixels", "frame")
-    if said["ended"] not in _ENDS:
+    if not isinstance(said["ended"], str) or said["ended"] not in _ENDS:
         raise ValueError("a video does not end like that")
     return Told(
         _counts(said["counts"]),

@@ -128,19 +128,40 @@ class RemoteSource:
         return found
 
 
-def serve(connection: socket.socket) -> None:
+class Video:
+    """The video that this process decodes.
+
+    Args:
+        line: to the service.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.clip: AnyClip | None = None
+
+    def decode(self) -> None:
+        """Open it and send its frames, as the service asks.
+
+        Raises:
+            VideoError, ImageError: it can not be read.
+            ServiceLeftError: nobody wants it any more.
+        """
+        self.clip = _opened(self.line)
+        _show(self.line, self.clip)
+
+
+def serve(connection: socket.socket, open_video: Callable[[Line], Video] = Video) -> None:
     """Decode one video, as the service asks, until it closes the socket."""
     line = Line(connection)
     line.say(Answer.READY)
-    clip: AnyClip | None = None
+    video = open_video(line)
     try:
         with contextlib.suppress(ServiceLeftError):
-            clip = _opened(line)
-            _show(line, clip)
+            video.decode()
     except MemoryError:
         os._exit(NO_MEMORY_CODE)  # at once: Python's own end would need memory too
     except (VideoError, ImageError) as error:
-        line.tell(Answer.REFUSED, refusal_text(error, clip))
+        line.tell(Answer.REFUSED, refusal_text(error, video.clip))
     except Exception as error:  # noqa: BLE001  # the service logs it, as it logs such errors of its own threads
         text = "".join(traceback.format_exception(error)).encode(errors="replace")
         line.tell(Answer.FAILED, text[-MOST_TEXT:])
@@ -186,7 +207,7 @@ def _strips(image: Image.Image) -> Iterator[bytes]:
         yield image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
 
 
-def run(arguments: Sequence[str], serve: Callable[[socket.socket], None] = serve) -> None:
+def run(arguments: Sequence[str], open_video: Callable[[Line], Video] = Video) -> None:
     """Serve as a video's process with these arguments: bytes of memory, and the pid of the service."""
     memory_bytes, parent = map(int, arguments)
     die_with(parent)
@@ -195,7 +216,7 @@ def run(arguments: Sequence[str], serve: Callable[[socket.socket], None] = serve
         import_module(module)
     with socket.socket(fileno=sys.stdin.fileno()) as connection:
         seal(memory_bytes)
-        serve(connection)
+        serve(connection, open_video)
 
 
 if __name__ == "__main__":
