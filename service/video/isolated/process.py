@@ -203,6 +203,9 @@ def _send(line: Line, clip: AnyClip, frame: AnyFrame) -> None:
 
 def _strips(image: Image.Image) -> Iterator[bytes]:
     rows = max(1, STRIP_BYTES // (3 * image.width))
+    if image.height <= rows:
+        yield image.tobytes()
+        return
     for top in range(0, image.height, rows):
         yield image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
 

@@ -141,6 +141,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "webp": lambda: animated("WEBP"),
     "alpha beside": (CASES / "vp9-alpha.webm").read_bytes,
     "alpha": clear,
+    "large": lambda: avi_of([encode(Image.effect_noise((1600, 1200), 90).convert("RGB"), "JPEG")]),
     "rotated": rotated,
     "wide": wide,
     "uneven": uneven,
