@@ -182,7 +182,7 @@ class UnreadableSourceError(ImageError):
 
 
 class VideoError(RequestError):
-    """Anything else that is wrong with a video."""
+    """Anything else that is wrong with a video: it needs more memory or time than an isolated decoder may use."""
 
     status = 422
     code = "bad_video"
@@ -201,7 +201,10 @@ class UnsupportedVideoError(VideoError):
 
 
 class BrokenVideoError(VideoError):
-    """No frame of the video can be read; a video that is cut short is answered up to its cut."""
+    """No frame of the video can be read, or it made its isolated decoder crash.
+
+    A video that is cut short is answered up to its cut.
+    """
 
     code = "broken_video"
     title = "Damaged video"

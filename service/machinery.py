@@ -40,6 +40,7 @@ from service.tasks.tasks import TASKS
 from service.video.pipeline import VideoPipeline
 from service.video_memory import VideoMemory
 from service.wiring import (
+    VIDEO_PROCESS_BYTES,
     answer_bytes,
     decoder_count,
     make_image_memory,
@@ -49,6 +50,7 @@ from service.wiring import (
     make_response_cache,
     make_storage,
     make_tracer,
+    make_video_opener,
     prepare_libraries,
     read_catalog,
     threads_of,
@@ -184,7 +186,13 @@ class Machinery:
         self.cache = make_response_cache(settings, self.pipeline, self.metrics)
         self.shadows = Shadows(self.pipeline, self.metrics, self.registry.residence.has_room)
         self.videos = VideoPipeline(
-            fan_out, video_limits(settings), self.metrics, self.pipeline.room, self.video_memory
+            fan_out,
+            video_limits(settings),
+            self.metrics,
+            self.pipeline.room,
+            self.video_memory,
+            make_video_opener(settings, self.metrics, self.pipeline.room),
+            VIDEO_PROCESS_BYTES if settings.decode == "isolated" else 0,
         )
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self.chains = Chains(

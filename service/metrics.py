@@ -83,7 +83,8 @@ class Metrics:
         )
         self.decoder_restarts = self._counter(
             "foveal_decoder_restarts_total",
-            "Isolated decoder processes that were replaced, by reason: crash, memory, time, killed, reply.",
+            "Isolated decoder processes that ended before their image or video, by reason: crash, memory, time, "
+            "killed, reply.",
             "reason",
         )
         for reason in DECODER_ENDS:

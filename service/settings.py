@@ -333,17 +333,22 @@ class Settings(BaseSettings):
     )
     decode: Literal["threads", "isolated"] = Field(
         "threads",
-        description="Where images are decoded: `threads` of the service, or `isolated` processes with limits, which a "
-        "hostile image may crash",
+        description="Where images and videos are decoded: `threads` of the service, or `isolated` processes with "
+        "limits, which a hostile file may crash",
     )
     decode_memory_bytes: int = Field(
         0,
         ge=0,
-        description="Memory that an isolated decoder may take for an image. 0: 256 MiB and 20 bytes for each of "
-        "FOVEAL_MAX_PIXELS",
+        description="Memory that an isolated decoder may take for an image or a video. 0: for an image 256 MiB and 20 "
+        "bytes for each of FOVEAL_MAX_PIXELS; for a video 128 MiB, FOVEAL_MAX_VIDEO_BYTES and 40 bytes for each pixel, "
+        "and less where the memory has room for less",
     )
     decode_seconds: float = Field(
-        20.0, gt=0, le=50, description="Longest time that an isolated decoder may work on an image"
+        20.0,
+        gt=0,
+        le=50,
+        description="Longest time that an isolated decoder may work on an image, or on a video without a frame of it "
+        "or further bytes",
     )
     max_images: int = Field(64, ge=1, description="Most images in one request")
     max_form_fields: int = Field(

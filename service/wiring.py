@@ -24,7 +24,7 @@ from service.imaging.decoder import Decoder, ThreadDecoder
 from service.imaging.formats import formats_of
 from service.imaging.isolated.decoder import IsolatedDecoder
 from service.imaging.libtiff_words import silence_libtiff
-from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
+from service.imaging.room import BYTES_PER_PIXEL, TIGHT_BYTES_PER_PIXEL, PixelRoom
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.response_cache import ResponseCache
@@ -56,6 +56,10 @@ from service.tasks.task import Task
 from service.tracing.opening import open_tracer
 from service.tracing.tracer import Tracer
 from service.video.allowed import allowed_of
+from service.video.decoder_bytes import decoder_bytes
+from service.video.isolated.clip import Isolation
+from service.video.isolated.places import Places
+from service.video.opener import OpenerOf, OpeningHere
 from service.video.reader import VideoLimits
 from service.video_memory import VideoMemory
 
@@ -65,6 +69,10 @@ DECODER_PROCESS_BYTES = 50 << 20
 """What a decoder process holds while it decodes nothing."""
 DECODER_BYTES = 256 << 20
 """What a decoder process may take for its file and its libraries, beside the pixels."""
+VIDEO_PROCESS_BYTES = 40 << 20
+"""What the process of a video holds before it decodes; 39 MB were measured."""
+VIDEO_BYTES = 128 << 20
+"""What the process of a video may take for its libraries, beside frames and the file."""
 TRIAL_MEMORY = 8 * 2**30
 """The memory of a machine that does not state it, for the trials of models."""
 ENOUGH_BODIES = 4
@@ -284,6 +292,33 @@ def decoder_count(settings: Settings, *, threads: int, pool_threads: int) -> int
 
 def _ahead_threads(threads: int) -> int:
     return max(1, threads // 2)
+
+
+def make_video_opener(settings: Settings, metrics: Metrics, room: PixelRoom) -> OpenerOf:
+    """Return what opens videos: in this process, or each in a process of its own.
+
+    Args:
+        settings: the limits, and where videos are decoded.
+        metrics: counts processes that end.
+        room: knows what the memory allows.
+    """
+    if settings.decode != "isolated":
+        return OpeningHere
+
+    def memory_bytes() -> int:
+        most = decoder_bytes("h264", settings.max_pixels, settings.max_video_bytes)
+        if room.largest is not None:
+            most = min(most, TIGHT_BYTES_PER_PIXEL * room.largest)
+        return settings.decode_memory_bytes or VIDEO_BYTES + most
+
+    isolation = Isolation(
+        # Of those that run, and of as many whose bytes do not come.
+        Places(2 * settings.max_fan_outs, settings.timeout_ms / 1e3),
+        memory_bytes,
+        settings.decode_seconds,
+        on_end=lambda reason: metrics.decoder_restarts.labels(reason).inc(),
+    )
+    return isolation.opening
 
 
 def make_image_memory(

@@ -1,14 +1,15 @@
 """A video's bytes → an opened video, by the reader that fits its format."""
 
 from collections.abc import Iterator
-from typing import Protocol, TypeAlias
+from typing import Protocol
+
+from PIL import Image
 
 from service.video import signature
 from service.video.allowed import ALL
-from service.video.animation import Animation, ComposedFrame
+from service.video.animation import Animation
 from service.video.apng import read_apng
 from service.video.extent import is_animated_png
-from service.video.frame import Frame
 from service.video.gif import read_gif
 from service.video.kept import Kept
 from service.video.reader import Clip, Counts, Ended, VideoInfo, VideoLimits
@@ -16,7 +17,36 @@ from service.video.sampling import Sampling
 from service.video.source import Source
 from service.video.webp import read_webp
 
-AnyFrame: TypeAlias = Frame | ComposedFrame
+
+class AnyFrame(Protocol):
+    """A frame: its number in the video, from 0, and its time from the video's start in seconds."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    @property
+    def max_pixels(self) -> int: ...
+
+    @property
+    def pixels(self) -> int:
+        """How many it has."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes the frame and the image made of it take."""
+        ...
+
+    def image(self) -> Image.Image:
+        """Return the frame as displayed, mode RGB; it may take milliseconds.
+
+        Raises:
+            TooManyPixelsError, BrokenVideoError: it has none.
+        """
+        ...
 
 
 class AnyClip(Protocol):

@@ -32,7 +32,8 @@ from service.video.decoder_bytes import decoder_bytes
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
 from service.video.frame import DRAWN_BYTES_PER_PIXEL, HELD_BYTES_PER_PIXEL
 from service.video.mp4 import encoder_bytes
-from service.video.opening import AnyClip, AnyFrame, open_clip
+from service.video.opener import OpenerOf, Opening, OpeningHere
+from service.video.opening import AnyClip, AnyFrame
 from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from service.video.source import Source
@@ -98,6 +99,10 @@ class VideoPipeline:
     metrics: Metrics
     room: PixelRoom
     memory: VideoMemory
+    opener: OpenerOf = OpeningHere
+    """Opens them: in this process, or each in one of its own."""
+    process_bytes: int = 0
+    """What that one takes besides."""
 
     async def run(
         self,
@@ -136,6 +141,7 @@ class VideoPipeline:
             stop_reading=stop_reading,
             goes_on=goes_on,
             when_closed=self.room.give_back,
+            opener=self.opener,
         )
         if arrival is not None:
             await arrival.begun()
@@ -143,7 +149,7 @@ class VideoPipeline:
             expected = 0 if arrival is None else arrival.expected
             async with opening as reader:
                 pixels = self._frame_pixels(reader.clip)
-                decoder = self._decoder_bytes(reader.clip, pixels, expected)
+                decoder = self._decoder_bytes(reader.clip, pixels, expected) + self.process_bytes
                 likely = min(decoder, LIKELY_BYTES_PER_PIXEL * pixels) if run.draws else 0
                 memory = self.memory.working(
                     decoder - likely,
@@ -276,6 +282,7 @@ async def opened(
     when_closed: Callable[[], None] = _nothing,
     thread: OwnThread | None = None,
     start_seconds: float = START_SECONDS,
+    opener: OpenerOf = OpeningHere,
 ) -> AsyncIterator[FrameReader]:
     """Open a video for the length of the block; the end of the block does not wait for the decoding thread.
 
@@ -289,6 +296,7 @@ async def opened(
         when_closed: called on the thread when the video is closed.
         thread: decodes it; None: one is made.
         start_seconds: how long it may take to begin.
+        opener: opens it.
 
     Raises:
         VideoError: the video can not be read.
@@ -296,7 +304,8 @@ async def opened(
     """
     thread = thread or OwnThread("foveal-video")
     loop = asyncio.get_running_loop()
-    opening = loop.run_in_executor(thread, open_clip, source, sampling, limits)
+    video: Opening = opener(source, sampling, limits)
+    opening = loop.run_in_executor(thread, video.open)
     late = loop.call_later(start_seconds, thread.give_up)
     opening.add_done_callback(lambda _: late.cancel())
     try:
@@ -306,6 +315,7 @@ async def opened(
         finally:
             clip.stop()
     finally:
+        video.stop()
         stop_reading()
         if thread.unfinished is not None:
             goes_on(thread.unfinished)

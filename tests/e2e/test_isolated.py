@@ -3,14 +3,17 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from tests.clips import counting, encode_clip, tone
 from tests.images import encode, plain
 from tests.live import Live, problem, serve, start
 from tests.processes import children, has_ended, most_files, open_files
@@ -194,3 +197,103 @@ def test_decoders_are_left_alone_by_the_signals_of_a_terminal_and_end_after_the_
         service.process.send_signal(signal.SIGINT)
         assert service.wait_for_exit() == 0
         assert all(has_ended(pid) for pid in decoders)
+
+
+VIDEOS: dict[str, Callable[[], bytes]] = {
+    "mp4": lambda: counting(30),
+    "webm": lambda: counting(12, "webm", "libvpx"),
+    "avi": lambda: counting(12, "avi", "mjpeg"),
+    "gif": lambda: counting(12, "gif", "gif"),
+    "alpha": (DATA / "cases" / "vp9-alpha.webm").read_bytes,
+    "cut": lambda: counting(60)[: len(counting(60)) // 2],
+    "stripped": lambda: counting(12).replace(b"\n", b"").replace(b"\r", b""),
+    "an image": lambda: plain("red"),
+    "sound": tone,
+    "text": lambda: b"text",
+}
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+@pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson"])
+def test_a_video_has_the_same_answer_as_without(
+    client: httpx.Client, isolated: httpx.Client, name: str, media_type: str
+) -> None:
+    path, body = "/v1/video?task=classify&model=lenet5&fps=5", VIDEOS[name]()
+    headers = {"Accept": media_type}
+    answer = isolated.post(path, content=body, headers=headers)
+    assert without_id(answer) == without_id(client.post(path, content=body, headers=headers))
+    assert answer.status_code in {200, 415, 422}
+
+
+def test_a_video_that_is_drawn_on_has_the_same_bytes(
+    client: httpx.Client, isolated: httpx.Client
+) -> None:
+    path = "/v1/video?task=classify&model=lenet5&fps=5&format=overlay"
+    answer = isolated.post(path, content=counting(30))
+    assert answer.headers["content-type"] == "video/mp4"
+    assert answer.content == client.post(path, content=counting(30)).content
+
+
+@pytest.fixture(scope="module")
+def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A service whose decoders may take little memory and little time."""
+    root = tmp_path_factory.mktemp("models")
+    write_servable(root)
+    with serve(
+        models=root,
+        threads=1,
+        decode="isolated",
+        decode_memory_bytes=64 << 20,
+        max_fan_outs=1,
+    ) as service:
+        yield service
+
+
+def greedy() -> bytes:
+    """Return a short H.264 of large frames in 4:4:4, of which a decoder keeps sixteen."""
+    image = np.zeros((1088, 1920, 3), np.uint8)
+    options = {"preset": "ultrafast", "x264-params": "ref=16:keyint=60:threads=1"}
+    return encode_clip([image] * 20, pixel_format="yuv444p10le", options=options)
+
+
+def test_a_video_that_needs_much_memory_costs_its_own_request_alone(tight: Live) -> None:
+    url = f"{tight.url}/v1/video?every_n=5"
+    before = tight.sample("foveal_decoder_restarts_total", reason="memory")
+    with httpx.Client(timeout=30) as http, ThreadPoolExecutor(2) as threads:
+        sent = threads.submit(http.post, url, content=greedy())
+        while not sent.done():
+            answer = http.post(f"{tight.url}/v1/classify", content=plain("lime"))
+            assert answer.status_code == 200
+        problem(sent.result(), 422, "bad_video")
+        assert "more memory than the 64 MiB" in sent.result().json()["detail"]
+        assert tight.sample("foveal_decoder_restarts_total", reason="memory") == before + 1
+        assert http.post(url, content=counting(12)).status_code == 200
+
+
+def videos_of(pid: int) -> list[int]:
+    """Return the processes of videos that a process has."""
+    return [one for one in children(pid) if b"service.video.isolated.process" in command_of(one)]
+
+
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return b""
+
+
+def test_the_process_of_a_video_ends_with_it_and_when_its_client_leaves(tight: Live) -> None:
+    body = counting(60)
+    assert httpx.post(f"{tight.url}/v1/video?every_n=5", content=body, timeout=30).is_success
+    while videos_of(os.getpid()):
+        pass
+    for _ in range(3):  # more than there are places
+        with socket.create_connection(tight.address) as leaver:
+            head = f"POST /v1/video?every_n=1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body) * 100}\r\n\r\n"
+            leaver.sendall(head.encode() + body * 10)
+            while not videos_of(os.getpid()):
+                pass
+        while videos_of(os.getpid()):
+            pass
+    assert httpx.post(f"{tight.url}/v1/video?every_n=5", content=body, timeout=30).is_success
+    assert tight.sample("foveal_decoder_restarts_total", reason="killed") == 0

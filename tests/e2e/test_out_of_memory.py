@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests import in_group
 from tests.cgroups import add, memory_group
-from tests.clips import avi_of, encode_clip, ramp
+from tests.clips import avi_of, counting, encode_clip, ramp
 from tests.hostile_networks import with_nodes
 from tests.images import encode, plain
 from tests.keys import bearer, write_keys
@@ -97,6 +97,24 @@ def test_an_isolated_decoder_that_the_kernel_ends_dies_in_place_of_its_service(
         problem(answer, 503, "unavailable")
         assert answer.headers["retry-after"]
         classify(service)
+        assert sample(service, "foveal_decoder_restarts_total", reason="killed") == 1
+        assert service.process.poll() is None
+
+
+def test_the_process_of_a_video_that_the_kernel_ends_dies_in_place_of_its_service(
+    group: Path, repository: Path
+) -> None:
+    image = np.zeros((2048, 2048, 3), np.uint8)
+    options = {"preset": "ultrafast", "x264-params": "ref=16:keyint=60:threads=1"}
+    greedy = encode_clip([image] * 20, pixel_format="yuv444p10le", options=options)
+    with start(models=repository, decode="isolated", threads=1) as service:
+        classify(service)
+        pid = service.process.pid
+        add(group, [pid, *children(pid)])
+        url = f"{service.url}/v1/video?every_n=1"
+        problem(httpx.post(url, content=greedy, timeout=40), 503, "unavailable")
+        classify(service)
+        assert httpx.post(url, content=counting(5), timeout=40).status_code == 200
         assert sample(service, "foveal_decoder_restarts_total", reason="killed") == 1
         assert service.process.poll() is None
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -117,7 +117,15 @@ class DecoderProcess:
         Raises:
             EndedError, StoppedError, TimeoutError: as `receive` does.
         """
-        for part in (request.head(), request.body):
+        self.send_parts((request.head(), request.body), until)
+
+    def send_parts(self, parts: Iterable[bytes], until: float) -> None:
+        """Send bytes.
+
+        Raises:
+            EndedError, StoppedError, TimeoutError: as `receive` does.
+        """
+        for part in parts:
             left = memoryview(part)
             while left:
                 left = left[self._moved(until, partial(self._socket.send, left)) :]
@@ -175,6 +183,10 @@ class DecoderProcess:
             self._process.wait(self._end_seconds)
         self._process.kill()
         return self._process.wait()
+
+    def interrupt(self) -> None:
+        """Kill it, whatever thread sends or receives: that one finds that it has ended."""
+        self._process.kill()
 
     def kill(self) -> None:
         """Kill it at once."""
