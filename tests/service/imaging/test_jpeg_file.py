@@ -78,11 +78,14 @@ def test_pillow_sees_the_frame_and_the_scan_alone(options: dict[str, Any]) -> No
     body = encode(PHOTO, "JPEG", comment=b"hello", exif=block([turned(6)]), **options)
     found = jpeg_head(body)
     assert len(found.head) <= HEAD_BYTES
-    assert found.exif == block([turned(6)])
+    assert found.notes["exif"] == block([turned(6)])
+    assert found.notes["comment"] == b"hello"
+    assert found.notes.get("icc_profile") == options.get("icc_profile")
     with Image.open(BytesIO(body)) as whole:
         assert whole.fp is not None
         assert found.place == whole.fp.tell()
-    assert set(open_jpeg(body).info) <= {"exif", "progressive", "progression"}
+    names = {"exif", "comment", "icc_profile", "progressive", "progression"}
+    assert set(open_jpeg(body).info) <= names
 
 
 @pytest.mark.filterwarnings("error")
@@ -112,6 +115,31 @@ def test_what_has_thousands_of_parts_does_not_reach_pillow(added: bytes) -> None
     body = with_segments(*[added] * 20)
     assert jpeg_head(body).head == jpeg_head(JPEG).head
     assert np.array_equal(pixels(body), pixels(JPEG))
+
+
+@pytest.mark.parametrize("places", [(0, 1, 2), (2, 0, 1), (0, 1), (0, 1, 2, 2)])
+def test_the_color_profile_and_the_last_comment_stay_with_the_image(
+    places: tuple[int, ...],
+) -> None:
+    pieces = [
+        segment(
+            0xE2, b"ICC_PROFILE\0" + bytes((number + 1, 3)) + b"abc"[number : number + 1] * 60_000
+        )
+        for number in range(3)
+    ]
+    comments = [segment(0xFE, b"first"), segment(0xFE, b"last")]
+    body = with_segments(*(pieces[place] for place in places), *comments)
+    with Image.open(BytesIO(body)) as whole:
+        found = open_jpeg(body).info
+        assert (found.get("icc_profile") is not None) == (sorted(places) == [0, 1, 2])
+        assert found.get("icc_profile") == whole.info.get("icc_profile")
+        assert found["comment"] == whole.info["comment"] == b"last"
+    assert np.array_equal(pixels(body), pixels(JPEG))
+
+
+@pytest.mark.parametrize("content", [b"ICC_PROFILE\0", b"ICC_PROFILE\0\1", b"ICC_PROFILE\0\1\1"])
+def test_a_color_profile_that_is_cut_is_none(content: bytes) -> None:
+    assert "icc_profile" not in open_jpeg(with_segments(segment(0xE2, content))).info
 
 
 def test_a_photograph_with_others_behind_it_is_a_jpeg() -> None:
