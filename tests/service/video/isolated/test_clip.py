@@ -98,8 +98,8 @@ def videos() -> Iterator[Videos]:
     assert made.all_ended()
 
 
-def jpeg(*size: int) -> bytes:
-    return encode(Image.new("RGB", size, "orange"), "JPEG")
+def jpeg(width: int, height: int) -> bytes:
+    return encode(Image.new("RGB", (width, height), "orange"), "JPEG")
 
 
 def rotated() -> bytes:
