@@ -17,7 +17,7 @@ INFO = {
 }  # fmt: skip
 TOLD = {
     "counts": {"decoded": 1, "sampled": 1, "skipped": 0}, "ended": "complete", "detail": "",
-    "info": INFO, "pixels": 8, "frame": None,
+    "info": INFO, "pixels": 8, "kept": None, "frame": None,
 }  # fmt: skip
 SHOWN = {"number": 0, "seconds": 0.0, "pixels": 8, "size": [4, 2], "error": None}
 OTHER_ERROR = ["shutting_down", "no error of a video"]

@@ -219,7 +219,7 @@ def test_samplings_and_limits_are_the_same(
 def test_a_frame_that_is_too_large_has_its_own_error_and_the_others_are_given(
     videos: Videos,
 ) -> None:
-    body = avi_of([jpeg(64, 48), jpeg(320, 240), jpeg(64, 48)])
+    body = avi_of([jpeg(64, 48), jpeg(200, 150), jpeg(64, 48)])
     limits = VideoLimits(max_pixels=64 * 48)
     ours = watched(OpeningHere(BytesIO(body), EVERY, limits))
     assert TooManyPixelsError in ours
