@@ -56,13 +56,18 @@ def misbehave(request: Request) -> Parts:
     elif name == b"note" and request.kind == Kind.IMAGE:
         yield REPLY.pack(Reply.PIXELS, 16, 12) + NOTE_LENGTHS.pack(2**40, 0)
     elif name == b"escape":
-        yield from _escape(request)
+        require_sealed()
+        yield from answer(request)
     else:
         yield from answer(request)
 
 
-def _escape(request: Request) -> Parts:
-    """Try what a decoder that was taken over would try; decode the image only if all of it fails."""
+def require_sealed() -> None:
+    """Try what a decoder that was taken over would try.
+
+    Raises:
+        AssertionError: some of it was possible.
+    """
     for attempt in (socket.socket, lambda: Path("/etc/passwd").read_bytes(), os.pipe):
         try:
             attempt()
@@ -70,7 +75,6 @@ def _escape(request: Request) -> Parts:
             continue
         raise AssertionError(f"{attempt} was possible")
     assert not [name for name in os.environ if name.startswith("FOVEAL_")]
-    yield from answer(request)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ from PIL import Image
 _ENCODERS = {
     # With zerolatency no frame waits for a later one: each is returned as soon as it is drawn. Without subpixels x264
     # keeps no planes of them, 6 bytes for a pixel of the frame; with the quality given, files are up to a third larger.
-    # Its tables of vectors take 17 MiB for the highest level, which the units of time would make it.
     "libx264": {
         "preset": "veryfast",
         "crf": "20",
         "tune": "zerolatency",
-        "x264-params": "subme=0:mvrange=512",
+        "x264-params": "subme=0",
     },
     "mpeg4": {"qmin": "2", "qmax": "6"},
 }
@@ -26,6 +25,9 @@ _KEY_EVERY = 12
 """Frames from one key frame to the next."""
 _TICKS = 90_000
 """Units of time per second."""
+_MOST_FRAMES_PER_SECOND = 60
+"""What the H.264 level allows for, which players look at; each frame has its own time all the same. The units of time
+in its place make it the highest level, whose tables of vectors take 17 MiB."""
 _COPIED_LINES = 64
 """So many lines of an image are copied at once: a copy of all would take 6 bytes for each pixel."""
 _ENCODER_BYTES = 8 << 20
@@ -89,7 +91,9 @@ class Film:
 
     def _begin(self, container: OutputContainer, image: Image.Image) -> VideoStream:
         encoder = next(name for name in _ENCODERS if name in av.codecs_available)
-        stream = container.add_stream(encoder, rate=_TICKS, options=_ENCODERS[encoder])
+        stream = container.add_stream(
+            encoder, rate=_MOST_FRAMES_PER_SECOND, options=_ENCODERS[encoder]
+        )
         assert isinstance(stream, VideoStream)
         # The color planes of yuv420p have half the size, so both sides must be even.
         stream.width, stream.height = (max(2, side - side % 2) for side in image.size)

@@ -236,7 +236,7 @@ def test_a_video_that_is_drawn_on_has_the_same_bytes(
 
 @pytest.fixture(scope="module")
 def tight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A service whose decoders may take little memory and little time."""
+    """A service whose decoders may take little memory."""
     root = tmp_path_factory.mktemp("models")
     write_servable(root)
     with serve(

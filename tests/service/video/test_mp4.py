@@ -47,6 +47,15 @@ def test_the_last_frame_is_shown_as_long_as_the_one_before() -> None:
         assert container.duration / av.time_base == pytest.approx(0.75, abs=0.01)
 
 
+def test_it_says_the_level_of_h264_that_its_size_needs() -> None:
+    with av.open(BytesIO(b"".join(film_of([0.0, 0.2], (640, 480)))), "r") as container:
+        configuration = container.streams.video[0].codec_context.extradata
+    assert configuration is not None
+    assert (
+        configuration[3] <= 32
+    )  # 3.2, ISO/IEC 14496-15, section 5.3.3.1.2; telephones play up to 4 or 5
+
+
 @pytest.mark.parametrize(
     ("given", "stored"), [((65, 49), (64, 48)), ((1, 1), (2, 2)), ((2, 7), (2, 6))]
 )
