@@ -8,6 +8,10 @@ from functools import partial
 
 from service.errors import BodyTooLargeError, OverloadedError
 
+LEAVE_SECONDS = 2.0
+"""A sender that pauses for so long, or sends less than `LEAVE_BYTES` in it, keeps no memory for what has not come."""
+LEAVE_BYTES = 256 * 1024
+
 
 class BodyMemory:
     """Counts the bytes of bodies that arrive, wait or are held; without a limit nothing ever waits.

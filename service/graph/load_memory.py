@@ -100,7 +100,7 @@ def _least_while_laid_out(sizes: list[int]) -> int:
 def _least_made(graph: Graph) -> int:
     """Return the bytes of all that is computed of constants alone, and of a copy of what one of these nodes reads.
 
-    Measured with ONNX Runtime 1.27 and 100 to 300 MiB of twelve kinds of nodes, alone and in rows: exactly that. Two
+    Measured with ONNX Runtime 1.31 and 100 to 300 MiB of twelve kinds of nodes, alone and in rows: exactly that. Two
     that are the same, as far as the outline says, count as one, since they become one.
     """
     computed = _Computed(graph.inputs)

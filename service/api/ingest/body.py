@@ -15,15 +15,13 @@ from service.api.ingest.joined import JoinedPieces
 from service.api.ingest.json_start import may_begin_json
 from service.api.ingest.multipart import is_form
 from service.api.record import RequestRecord, announced_bytes, header_of
-from service.body_memory import BodyMemory, BodyPlace
+from service.body_memory import LEAVE_SECONDS, BodyMemory, BodyPlace
 from service.errors import BodyTooLargeError, ClientLeftError, DeadlineError
 
 LARGE_BYTES = 256 * 1024
 """Larger bodies are received in turn, and parsed on a thread, so that the event loop can serve other requests."""
 EAGER_BYTES = 64 * 1024
 """So much of a large body is received before it waits for a turn: one that is only announced takes no place."""
-LEAVE_SECONDS = 2.0
-"""How long a client that has paused keeps the memory for the rest of its body."""
 COPIES = 3
 """What JSON and forms hold at most while they are read, in sizes of the body: the body, its strings or pieces, and what
 they stand for."""

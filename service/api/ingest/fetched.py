@@ -6,13 +6,10 @@ from contextlib import asynccontextmanager, closing
 
 from service.api.ingest.admission import Alarm, Timer, Turn
 from service.api.ingest.arriving import ArrivingBody
-from service.api.ingest.body import LARGE_BYTES, LEAVE_SECONDS, BodyLimits
+from service.api.ingest.body import LARGE_BYTES, BodyLimits
 from service.api.record import RequestRecord
-from service.body_memory import BodyPlace
+from service.body_memory import LEAVE_BYTES, LEAVE_SECONDS, BodyPlace
 from service.errors import OverloadedError
-
-LEAVE_BYTES = 256 * 1024
-"""A request that fetches less in `LEAVE_SECONDS` keeps no memory for the rest of its images."""
 
 
 @asynccontextmanager

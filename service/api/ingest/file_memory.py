@@ -3,12 +3,8 @@
 import asyncio
 
 from service.api.ingest.growing_file import BEGUN_BYTES
-from service.body_memory import BodyPlace
+from service.body_memory import LEAVE_BYTES, LEAVE_SECONDS, BodyPlace
 from service.video_memory import VideoMemory
-
-LEAVE_SECONDS = 2.0
-"""A sender of less than `LEAVE_BYTES` in so long keeps no memory for the rest of its file."""
-LEAVE_BYTES = 256 * 1024
 
 
 class FileMemory:

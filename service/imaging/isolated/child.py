@@ -46,6 +46,13 @@ class EndedError(Exception):
         self.code = code
 
     @property
+    def by(self) -> str:
+        """What ended it: the name of a signal, or its exit code."""
+        if -self.code in set(signal.Signals):
+            return signal.Signals(-self.code).name
+        return f"signal {-self.code}" if self.code < 0 else f"exit code {self.code}"
+
+    @property
     def is_crash(self) -> bool:
         """Whether the process ended by what its own code did."""
         return -self.code in CRASHES

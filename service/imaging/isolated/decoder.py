@@ -1,7 +1,6 @@
 """Decodes in processes of their own: an image that crashes a library, or never ends, costs its own request alone."""
 
 import logging
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -332,13 +331,12 @@ def _refused(text: bytes) -> ImageError:
 
 
 def _ended(error: EndedError) -> tuple[str, FovealError]:
-    name = signal.Signals(-error.code).name if error.code < 0 else f"exit code {error.code}"
     if error.is_crash:
-        log.warning("An image crashed its decoder process (%s), which is replaced.", name)
+        log.warning("An image crashed its decoder process (%s), which is replaced.", error.by)
         return "crash", BrokenImageError(
-            f"The image made its decoder crash ({name}): it is damaged, or was made to do that. Encode it again."
+            f"The image made its decoder crash ({error.by}): it is damaged, or was made to do that. Encode it again."
         )
-    log.error("A decoder process was ended from outside (%s) and is replaced.", name)
+    log.error("A decoder process was ended from outside (%s) and is replaced.", error.by)
     return "killed", UnavailableError(
         "The process that decoded this image was ended, as happens when memory is short. Try again in a moment."
     )

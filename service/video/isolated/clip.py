@@ -417,15 +417,13 @@ class IsolatedClip:
                 f"The video needs more memory than the {most} MiB that its decoder may use. Send one with smaller "
                 "frames, or encode it again."
             )
-        by = f"signal {-error.code}" if error.code < 0 else f"exit code {error.code}"
-        if error.code < 0 and -error.code in set(signal.Signals):
-            by = signal.Signals(-error.code).name
         if error.is_crash:
-            log.warning("A video crashed its process (%s).", by)
+            log.warning("A video crashed its process (%s).", error.by)
             return "crash", BrokenVideoError(
-                f"The video made its decoder crash ({by}): it is damaged, or was made to do that. Encode it again."
+                f"The video made its decoder crash ({error.by}): it is damaged, or was made to do that. Encode it "
+                "again."
             )
-        log.error("The process of a video was ended from outside (%s).", by)
+        log.error("The process of a video was ended from outside (%s).", error.by)
         return "killed", UnavailableError(
             "The process that decoded this video was ended, as happens when memory is short. Try again in a moment."
         )

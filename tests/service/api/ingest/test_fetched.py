@@ -8,10 +8,10 @@ import pytest
 
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
-from service.api.ingest.body import EAGER_BYTES, LARGE_BYTES, LEAVE_SECONDS
+from service.api.ingest.body import EAGER_BYTES, LARGE_BYTES
 from service.api.ingest.fetched import FetchedImages, fetching
 from service.api.record import RequestRecord
-from service.body_memory import BodyMemory
+from service.body_memory import LEAVE_SECONDS, BodyMemory
 from service.errors import BodyTooLargeError, OverloadedError
 from tests.service.api.client import settle
 from tests.service.api.clock import Clock, Timer
